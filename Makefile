@@ -1,0 +1,49 @@
+# `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lock wheel clean
+
+# The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+BIN := .venv/bin
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/ready: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.13 found; give one with PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: .venv/ready  ## train, map and score beta-VSC on 700 real PBMCs
+	$(BIN)/scvae train model=vsc beta=2.0
+
+test: .venv/ready  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: .venv/ready  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy scvae_cli
+
+lock: .venv/ready  ## pin what pyproject.toml newly asks for; pins that still fit stay
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --fork-strategy fewest --no-annotate --custom-compile-command 'make lock' \
+	  $(addprefix --no-emit-package ,$(TORCH_OWN)) --output-file requirements.lock
+
+# torch pins these itself, where its build for the platform needs them.
+TORCH_OWN := triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti \
+  nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand \
+  nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
+  nvidia-nvshmem-cu13 nvidia-nvtx
+
+wheel: .venv/ready  ## build dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean:  ## remove .venv and what was built; outputs/ stays
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,84 @@
+"""The command `scvae`: finds the sub-command and hands over; heavy imports stay inside it."""
+
+import os
+import sys
+from difflib import get_close_matches
+
+from scvae_cli import __version__
+from scvae_cli.errors import InputError
+
+COMMANDS = {"train": "load, train, embed, map, cluster and score, in one new folder"}
+
+HELP = f"""\
+scvae {__version__}: experiments with autoencoders on single-cell RNA-seq.
+
+  scvae COMMAND ...
+
+Commands:
+{chr(10).join(f"  {name:<8} {what}" for name, what in COMMANDS.items())}
+
+  scvae train model=vsc beta=2.0     the report's beta-VSC on 700 real PBMCs
+  scvae train --help                 every key
+
+Flags:
+  --help, --version
+  -sc install=bash    for tab completion: eval "$(scvae -sc install=bash)"
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs `scvae` and exits: 0 done, 1 a run failed, 2 bad input, 130 interrupted."""
+    try:
+        _dispatch(sys.argv[1:] if arguments is None else arguments)
+    except InputError as error:
+        for line in str(error).splitlines():
+            print(f"scvae: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("scvae: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _dispatch(arguments: list[str]) -> None:
+    command = arguments[0] if arguments else "--help"
+    if command in ("--help", "-h"):
+        print(HELP, end="")
+    elif command == "--version":
+        print(f"scvae {__version__}")
+    elif command in ("-sc", "--shell-completion"):
+        _complete(arguments)
+    elif command == "train":
+        from scvae_cli.launch import launch
+
+        launch(arguments[1:])
+    else:
+        near = get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(COMMANDS)}"
+        if "=" in command:
+            hint = f"did you mean `scvae train {command}`?"
+        raise InputError(f"{command}: no such command; {hint}")
+
+
+def _complete(arguments: list[str]) -> None:
+    """Tab completion: of sub-commands here, of what follows `train` by Hydra.
+
+    The shell's hook, which Hydra writes, calls `scvae -sc query=SHELL` with the line so far in
+    COMP_LINE. Hydra knows no sub-commands, so it gets the line without.
+    """
+    if any(a.startswith("query=") for a in arguments):
+        program, _, rest = os.environ.get("COMP_LINE", "").lstrip().partition(" ")
+        command, space, rest = rest.lstrip().partition(" ")
+        if not space:
+            words = [*COMMANDS, "--help", "--version"]
+            print("\n".join(word for word in words if word.startswith(command)))
+            return
+        if command != "train":
+            return
+        os.environ["COMP_LINE"] = f"{program} {rest}"
+    from scvae_cli.launch import launch
+
+    launch(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""From points to clusters."""
+
+import numpy as np
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+
+def kmeans(
+    points: np.ndarray,
+    *,
+    n_clusters: int,
+    init: str,
+    n_init: int,
+    max_iter: int,
+    tol: float,
+    algorithm: str,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """k-means by scikit-learn, best of `n_init` starts.
+
+    One thread: with more, scikit-learn adds up centroids in an order that differs from run to
+    run, and at these sizes threads gain nothing.
+
+    Args:
+        points: (n_cells, n_dims).
+        n_clusters: k, at most n_cells.
+        init: `k-means++` or `random`.
+        n_init: number of starts.
+        max_iter: steps of each.
+        tol: see scikit-learn.
+        algorithm: `lloyd` or `elkan`.
+        seed: of the starts.
+
+    Returns:
+        clusters (n_cells,), numbered from 0 by falling size, and centroids (n_clusters, n_dims).
+    """
+    fit = KMeans(
+        n_clusters=n_clusters,
+        init=init,
+        n_init=n_init,
+        max_iter=max_iter,
+        tol=tol,
+        algorithm=algorithm,
+        random_state=seed,
+    )
+    with threadpool_limits(1):
+        fit.fit(points)
+    by_size = np.argsort(-np.bincount(fit.labels_, minlength=n_clusters), kind="stable")
+    return np.argsort(by_size)[fit.labels_], fit.cluster_centers_[by_size]

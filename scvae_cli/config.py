@@ -1,0 +1,280 @@
+"""What a run is asked to do: its keys, their types and bounds. Defaults live in conf/ alone."""
+
+import json
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scvae_cli.errors import InputError
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Widths = Annotated[list[Count], Field(min_length=1)]
+Activation = Literal["linear", "relu"]
+
+
+class Block(BaseModel):
+    """Keys that belong together: no others are accepted, no value is bent into another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class AEConfig(Block):
+    """Deep autoencoder."""
+
+    ignores: ClassVar = ("beta",)
+    name: Literal["ae"]
+    encoder: Widths
+    decoder: Widths
+    first_activation: Activation
+    latent_activation: Activation
+
+
+class VAEConfig(Block):
+    """beta-VAE."""
+
+    ignores: ClassVar = ()
+    name: Literal["vae"]
+    encoder: Widths
+    branch: Count | None
+    decoder: Widths
+    first_activation: Activation
+
+
+class VSCConfig(Block):
+    """beta-VSC."""
+
+    ignores: ClassVar = ()
+    name: Literal["vsc"]
+    encoder: Widths
+    branch: Count | None
+    decoder: Widths
+    first_activation: Activation
+    c: Positive
+    alpha: Probability
+
+
+class PCAConfig(Block):
+    """Principal components."""
+
+    ignores: ClassVar = ("beta", "epochs", "lr")
+    name: Literal["pca"]
+
+
+class PBMC68kConfig(Block):
+    """The 700 PBMCs inside scanpy."""
+
+    name: Literal["pbmc68k"]
+    scale: Positive | None
+
+
+class SyntheticConfig(Block):
+    """Simulated cells."""
+
+    name: Literal["synthetic"]
+    n_cells: Annotated[int, Field(ge=2)]
+    n_genes: Annotated[int, Field(ge=2)]
+    n_types: Count
+    umis: Positive
+    umis_sd: NonNegative
+    gene_sd: NonNegative
+    markers: Annotated[float, Field(gt=0, le=1)]
+    fold: Positive
+    seed: Seed
+    target_sum: Positive
+    scale: Positive | None
+
+
+class TSNEConfig(Block):
+    """Arguments of scikit-learn's TSNE."""
+
+    perplexity: Positive
+    early_exaggeration: Annotated[float, Field(ge=1)]
+    learning_rate: Literal["auto"] | Positive
+    max_iter: Annotated[int, Field(ge=250)]
+    n_iter_without_progress: Count
+    min_grad_norm: NonNegative
+    metric: Literal["euclidean", "cosine", "manhattan"]
+    init: Literal["pca", "random"]
+    method: Literal["barnes_hut", "exact"]
+    angle: Annotated[float, Field(ge=0, le=1)]
+    seed: Seed
+
+
+class ClusterConfig(Block):
+    """Arguments of scikit-learn's KMeans."""
+
+    n_clusters: Annotated[int, Field(ge=2)] | None
+    init: Literal["k-means++", "random"]
+    n_init: Count
+    max_iter: Count
+    tol: NonNegative
+    algorithm: Literal["lloyd", "elkan"]
+    seed: Seed
+
+
+class ScoreConfig(Block):
+    """How agreement with the known types is measured."""
+
+    nmi_average: Literal["geometric", "arithmetic"]
+
+
+ModelConfig = AEConfig | VAEConfig | VSCConfig | PCAConfig
+DataConfig = PBMC68kConfig | SyntheticConfig
+
+
+class Config(Block):
+    """A run. `beta`, `epochs` and `lr` are None where the model has no use for them."""
+
+    model: Annotated[ModelConfig, Field(discriminator="name")]
+    data: Annotated[DataConfig, Field(discriminator="name")]
+    beta: NonNegative | None
+    latent_dim: Count
+    epochs: Count | None
+    batch_size: Count
+    lr: Positive | None
+    seed: Seed
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    threads: Count | None
+    embedding: Literal["mean", "sample", "mu"]
+    output_dir: str
+    tsne: TSNEConfig
+    cluster: ClusterConfig
+    score: ScoreConfig
+
+    @property
+    def title(self) -> str:
+        """What the run is, in a few words."""
+        beta = "" if self.beta is None else f", beta {self.beta:g}"
+        return f"{self.model.name} on {self.data.name}{beta}, {self.latent_dim} latent features"
+
+
+def parse(cfg: DictConfig) -> Config:
+    """Checks a composed configuration.
+
+    Args:
+        cfg: what Hydra composed, without its own `hydra` node.
+
+    Returns:
+        The run's configuration, interpolations resolved; keys that the model ignores are None.
+
+    Raises:
+        InputError: a key is unknown or missing, or a value is outside what is allowed.
+    """
+    try:
+        values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(values, dict)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError("\n".join(_complaints(error, cfg, values))) from error
+    for key in ("beta", "epochs", "lr"):
+        if getattr(config, key) is None and key not in config.model.ignores:
+            raise InputError(f"{key}=null: model={config.model.name} needs a number")
+    return config.model_copy(update=dict.fromkeys(config.model.ignores))
+
+
+# pydantic's words, and those of a person.
+WORDS = {
+    "Input should be": "must be",
+    "List should have": "must have",
+    " after validation, not 0": "",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+}
+
+
+def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[str]:
+    """One line for each key that pydantic rejects, whichever members of a union said so.
+
+    A key that only refers to another (`tsne.seed` to `seed`) is not at fault.
+    """
+    lines: dict[str, str] = {}
+    for problem in error.errors():
+        key = _key(problem["loc"], values)
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        if isinstance(node, DictConfig) and OmegaConf.is_interpolation(node, name):
+            continue
+        if problem["type"] == "extra_forbidden":
+            lines[key] = unknown_key(key, str(problem["input"]))
+        elif problem["type"] == "missing":
+            lines[key] = f"{key}: no value; it needs one"
+        else:
+            allowed = problem["msg"]
+            for theirs, ours in WORDS.items():
+                allowed = allowed.replace(theirs, ours)
+            if key in lines:
+                allowed = lines[key].split(": ", 1)[1] + ", or " + allowed.removeprefix("must be ")
+            lines[key] = f"{key}={_shown(problem['input'])}: {allowed}"
+    return list(lines.values())
+
+
+def _key(location: tuple[int | str, ...], values: Any) -> str:
+    """The configuration key of a pydantic location, which also names members of unions."""
+    parts: list[str] = []
+    for part in location:
+        in_list = isinstance(values, list) and isinstance(part, int)
+        if in_list or (isinstance(values, dict) and part in values):
+            values = values[part]
+        elif part != location[-1] or not isinstance(values, dict):
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _shown(value: Any) -> str:
+    """A value as one would type it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def unknown_choice(group: str, name: str, choices: Sequence[str]) -> str:
+    """The line for a choice that does not exist: the nearest that does, and all there are."""
+    near = get_close_matches(name, choices, n=1)
+    hint = f" did you mean {near[0]}?" if near else ""
+    known = f" (there are {', '.join(choices)})" if choices else ""
+    return f"{group}={name}: no such choice{known}{';' if hint else ''}{hint}"
+
+
+def unknown_key(key: str, value: str) -> str:
+    """The line for a key that does not exist: the nearest that does, or where it belongs."""
+    owners = _owners()
+    if key in owners:
+        return f"{key}={value}: no such key here; it belongs to {' or '.join(owners[key])}"
+    near = get_close_matches(key, owners, n=1) or get_close_matches(
+        key.rsplit(".", 1)[-1], {k.rsplit(".", 1)[-1]: k for k in owners}, n=1
+    )
+    if near:
+        full = next(k for k in owners if k == near[0] or k.endswith("." + near[0]))
+        return f"{key}={value}: no such key; did you mean {full}?"
+    return f"{key}={value}: no such key; `scvae train --help` lists them"
+
+
+def _owners() -> dict[str, list[str]]:
+    """Every key there can be, with the choices (`data=synthetic`) it needs."""
+    owners: dict[str, list[str]] = {}
+    for key, choice in _keys(Config, ""):
+        owners.setdefault(key, []).extend([choice] if choice else [])
+    return owners
+
+
+def _keys(block: type[Block], prefix: str, choice: str = "") -> Iterator[tuple[str, str]]:
+    for name, field in block.model_fields.items():
+        yield prefix + name, choice
+        members = get_args(field.annotation) or (field.annotation,)
+        for member in members:
+            if isinstance(member, type) and issubclass(member, Block):
+                owner = member.model_fields.get("name")
+                of = f"{name}={get_args(owner.annotation)[0]}" if owner else ""
+                yield from _keys(member, f"{prefix}{name}.", of)

@@ -1,0 +1,127 @@
+"""What a person sees while a run goes on; the only module that uses rich.
+
+Progress goes to standard error, results to standard output. Every line also goes to the log.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console as Rich
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+log = logging.getLogger("scvae")
+log.addHandler(logging.NullHandler())  # until there is a folder to log to, the terminal is enough
+
+LABELS = {"tsne_2d": "t-SNE 2-D", "tsne_3d": "t-SNE 3-D", "cluster": "k-means"}
+
+
+class Stage:
+    """A stage while it runs: what it has to say, and how long it took."""
+
+    def __init__(self, bar: "_Bar") -> None:
+        self.text = ""
+        self.seconds = 0.0
+        self._bar = bar
+
+    def say(self, text: str) -> None:
+        """What was done, in a few words; shown when the stage is over."""
+        self.text = text
+
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
+        """One more epoch of `epochs` is done, with these loss terms."""
+        self._bar.show(row, epochs)
+
+
+class _Bar:
+    """Progress of a stage: a moving bar on a terminal, a line every tenth of the way elsewhere."""
+
+    def __init__(self, rich: Rich, label: str) -> None:
+        self._rich = rich
+        bar: ProgressColumn = BarColumn(bar_width=16)
+        text = TextColumn("{task.description}")
+        self.progress = Progress(
+            text, bar, TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True),
+            console=rich, transient=True, disable=not rich.is_terminal,
+        )  # fmt: skip
+        self._task = self.progress.add_task(f"  {label:<9}", total=None, text="")
+
+    def show(self, row: Mapping[str, float], epochs: int) -> None:
+        """Epoch, loss terms and, on a terminal, the time left."""
+        epoch = int(row["epoch"])
+        text = (
+            f"epoch {epoch}/{epochs}  loss {row['total']:.6g} "
+            f"(rec. {row['reconstruction']:.5g}, kl {row['kl']:.4g})"
+        )
+        self.progress.update(self._task, total=epochs, completed=epoch, text=text)
+        if epoch * 10 // epochs > (epoch - 1) * 10 // epochs:
+            log.info(text)
+            if not self._rich.is_terminal:
+                _print(self._rich, f"            {text}")
+
+
+class Console:
+    """The terminal, or whatever stands in its place."""
+
+    def __init__(self) -> None:
+        self._err = Rich(stderr=True, highlight=False)
+        self._out = Rich(highlight=False)
+
+    def line(self, text: str) -> None:
+        """A line about the run as a whole."""
+        log.info(text)
+        _print(self._err, escape(text))
+
+    def warn(self, text: str) -> None:
+        """Something to know, which does not stop the run."""
+        log.warning(text)
+        _print(self._err, f"[yellow]warning:[/] {escape(text)}")
+
+    def error(self, text: str) -> None:
+        """Why there is no result."""
+        log.error(text)
+        _print(self._err, f"[red]scvae:[/] {escape(text)}")
+
+    @contextmanager
+    def busy(self, text: str) -> Iterator[None]:
+        """Shows, on a terminal, that something goes on."""
+        with self._err.status(text) if self._err.is_terminal else nullcontext():
+            yield
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """Shows that a stage runs, then what it did and how long it took."""
+        label = LABELS.get(name, name)
+        bar = _Bar(self._err, label)
+        stage = Stage(bar)
+        start = perf_counter()
+        with bar.progress:
+            yield stage
+        stage.seconds = perf_counter() - start
+        text = f"  {label:<9} {stage.text:<57} {stage.seconds:>8.1f} s"
+        log.info(text.strip())
+        _print(self._err, escape(text))
+
+    def scores(self, rows: Mapping[str, Mapping[str, float]]) -> None:
+        """The table of scores: a row for each space that was clustered."""
+        table = Table("k-means on", box=None, padding=(0, 2), header_style="bold")
+        for name in next(iter(rows.values())):
+            table.add_column(name.upper(), justify="right")
+        for space, values in rows.items():
+            table.add_row(space, *(f"{value:.3f}" for value in values.values()))
+            log.info("%s: %s", space, " ".join(f"{k} {v:.6f}" for k, v in values.items()))
+        self._err.print()
+        self._out.print(table)
+
+    def folder(self, path: Path) -> None:
+        """Where everything is."""
+        self._err.print()
+        _print(self._out, escape(str(path)))
+
+
+def _print(rich: Rich, text: str) -> None:
+    rich.print(text, soft_wrap=True)

@@ -1,0 +1,38 @@
+"""From cells to latent space."""
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from scvae_cli.batches import dense_rows
+from scvae_cli.models import Model
+
+
+@torch.inference_mode()
+def embed(
+    model: Model,
+    x: csr_array | np.ndarray,
+    *,
+    kind: str,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+) -> np.ndarray:
+    """Each cell's place in the latent space.
+
+    Args:
+        model: trained, on `device`.
+        x: (n_cells, n_genes) float32 values.
+        kind: `mean` of the posterior (gamma * mu for VSC), one `sample` of it, or ungated `mu`.
+        batch_size: cells at a time.
+        seed: of the sample.
+        device: where to compute.
+
+    Returns:
+        (n_cells, n_latent) float32.
+    """
+    model.eval()
+    noise = torch.Generator(device).manual_seed(seed)
+    batches = torch.arange(x.shape[0]).split(batch_size)
+    parts = [model.embed(dense_rows(x, b.numpy(), device), kind, noise) for b in batches]
+    return torch.cat(parts).cpu().numpy()

@@ -1,0 +1,273 @@
+"""Hydra behind `scvae train`: composes, checks, claims a folder, starts the run.
+
+Nothing here imports torch or scanpy before a run starts, so that help, `--cfg` and tab completion
+answer at once.
+"""
+
+import json
+import logging
+import os
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import (
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+    SearchPathException,
+)
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from scvae_cli import config as run_config
+from scvae_cli.console import Console
+from scvae_cli.errors import InputError, RunError
+from scvae_cli.provenance import git_state, versions
+from scvae_cli.run_dir import RunDir, claim, discard
+
+PACKAGE = Path(__file__).parent
+# Inside the wheel conf/ is part of the package; in a checkout it lies beside it.
+CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def launch(arguments: list[str]) -> None:
+    """`scvae train` with these arguments.
+
+    Raises:
+        InputError: they cannot be read or composed, or the configuration is not allowed.
+        SystemExit: the run, or a run of the sweep, did not end well.
+    """
+    _check_flags(arguments)
+    OmegaConf.register_new_resolver("scvae.slug", _slug, replace=True)
+    OmegaConf.register_new_resolver("scvae.job", lambda num: f"{int(num):03d}", replace=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, and does not print and exit
+    sys.argv = ["scvae", *arguments]
+    start = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
+    try:
+        start()
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise InputError(_explain(error, arguments)) from error
+
+
+def job(cfg: DictConfig) -> int:
+    """One run, in the folder that Hydra made for it. Returns an exit code."""
+    settings = HydraConfig.get()
+    path = Path(settings.runtime.output_dir)
+    console = Console()
+    logging.captureWarnings(True)
+    try:
+        config = run_config.parse(cfg)
+        record = {
+            "status": "running",
+            "reason": None,
+            "command": shlex.join(["scvae", "train", *sys.argv[1:]]),
+            "overrides": list(settings.overrides.task),
+            "started": _now(),
+            "seed": config.seed,
+            "versions": versions(),
+            "git": git_state(),
+        }
+        run_dir = RunDir(path, record)
+    except InputError as error:
+        console.error(str(error))
+        return REFUSED
+    for key in _unused(config, settings.overrides.task):
+        console.warn(f"{key} has no effect on model={config.model.name}")
+
+    def end(code: int, reason: str | None) -> int:
+        run_dir.note(status="failed" if code else "done", reason=reason, ended=_now())
+        if reason:
+            console.error(reason)
+        return code
+
+    try:
+        with console.busy("loading libraries"):
+            from scvae_cli.pipeline import run
+        run(config, run_dir, console)
+    except InputError as error:
+        return end(REFUSED, str(error))
+    except RunError as error:
+        return _with_folder(end(FAILED, str(error)), console, path)
+    except KeyboardInterrupt:
+        end(INTERRUPTED, f"interrupted; what was done is in {_shown(path)}")
+        raise SystemExit(INTERRUPTED) from None
+    except Exception as error:
+        logging.getLogger("scvae").exception("the run failed")
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return _with_folder(end(FAILED, reason), console, path)
+    else:
+        return _with_folder(end(DONE, None), console, path)
+    finally:
+        _close_log()
+
+
+class ClaimFolder(Callback):
+    """Checks what Hydra composed before any folder exists, then claims one that is new.
+
+    Hydra calls it at the start and at the end of a run or sweep. An error leaves by SystemExit,
+    as Hydra turns any other exception of a callback into a warning.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Checks the configuration and points hydra.run.dir at a new folder."""
+        with _leaving_on_errors():
+            _parse(config)
+            self.created = _claim(config, "run")
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Leaves with the run's exit code; of a run that was refused no folder stays behind."""
+        code = kwargs["job_return"].return_value
+        if code == REFUSED:
+            discard(self.created)
+        if code != DONE:
+            raise SystemExit(code)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Checks every job's configuration and points hydra.sweep.dir at a new folder."""
+        with _leaving_on_errors():
+            for job_config in _jobs(config):
+                _parse(job_config)
+            self.created = _claim(config, "sweep")
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Says how many runs there are and leaves with 1 if one did not end well."""
+        folder = self.created[-1]
+        states = [json.loads(path.read_text())["status"] for path in folder.glob("*/run.json")]
+        failed = len(states) - states.count("done")
+        console = Console()
+        console.line(f"{len(states)} runs, {failed} failed")
+        console.folder(Path(_shown(folder)))
+        if failed:
+            raise SystemExit(FAILED)
+
+
+def _parse(config: DictConfig) -> run_config.Config:
+    return run_config.parse(
+        OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+    )
+
+
+def _jobs(config: DictConfig) -> list[DictConfig]:
+    """What each job of a sweep will be; the base configuration alone for sweepers that search."""
+    if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
+        return [config]
+    loader = GlobalHydra.instance().config_loader()
+    overrides = OverridesParser.create(loader).parse_overrides(list(config.hydra.overrides.task))
+    (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    return [loader.load_sweep_config(config, list(each)) for each in batch]
+
+
+def _claim(config: DictConfig, kind: str) -> list[Path]:
+    """Claims the folder of hydra.KIND.dir, and tells Hydra which one it became."""
+    key = f"hydra.{kind}.dir"
+    given = any(str(o).startswith(f"{key}=") for o in config.hydra.overrides.hydra)
+    path, created = claim(Path(OmegaConf.select(config, key)), exact=given)
+    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    with read_write(config.hydra):
+        OmegaConf.update(config, key, str(path))
+        config.hydra.overrides.hydra.append(f"{key}='{quoted}'")
+    return created
+
+
+@contextmanager
+def _leaving_on_errors() -> Iterator[None]:
+    """One line for bad input, a traceback for a fault of ours; Hydra would go on after either."""
+    try:
+        yield
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        bad_input = isinstance(error, InputError)
+        Console().error(str(error) if bad_input else _explain(error, sys.argv[1:]))
+        raise SystemExit(REFUSED) from error
+    except Exception as error:
+        traceback.print_exc()
+        raise SystemExit(FAILED) from error
+
+
+def _close_log() -> None:
+    """The run is over: what is said from now on is not for its log."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def _unused(config: run_config.Config, overrides: list[str]) -> list[str]:
+    """Keys given on the command line that the model has no use for."""
+    given = {override.split("=")[0].lstrip("+") for override in overrides}
+    return [key for key in config.model.ignores if key in given]
+
+
+def _with_folder(code: int, console: Console, path: Path) -> int:
+    console.folder(Path(_shown(path)))
+    return code
+
+
+def _shown(path: Path) -> str:
+    """The path from here where that is shorter."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _slug(*parts: str) -> str:
+    """Parts of a folder's name, without what would be awkward in one."""
+    return re.sub(r"[^\w.=+-]+", "_", "-".join(str(p) for p in parts if p))[:100]
+
+
+def _check_flags(arguments: list[str]) -> None:
+    """Refuses, in one line, what Hydra would not refuse or would say in many."""
+    parser = get_args_parser()
+
+    def fail(message: str) -> NoReturn:
+        raise InputError(f"{message}; `scvae train --help` lists the flags")
+
+    parser.error = fail  # type: ignore[method-assign]
+    parsed = parser.parse_args(arguments)
+    if parsed.experimental_rerun is not None:
+        fail("--experimental-rerun: not supported, as it loads a pickle")
+    for override in parsed.overrides:
+        if found := re.match(r"[+]*(model|data)\.name=(.*)", override):
+            raise InputError(
+                f"{override}: the name goes with its settings; use {found[1]}={found[2]}"
+            )
+
+
+def _explain(error: Exception, arguments: list[str]) -> str:
+    """One line for what Hydra says in several."""
+    first = str(error).strip().splitlines()[0]
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, SearchPathException):
+        return f"--config-dir: {first[0].lower()}{first[1:]}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return run_config.unknown_choice(group or "--config-name", name, error.options or [])
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read as KEY=VALUE; quote special characters"
+    if found := re.match(r"Ambiguous value for argument '(.*)'", first):
+        return f"{found[1]}: several values; add -m to run each, or write a list as [1,2]"
+    if found := re.match(r"Could not override '([^']*)'", first):
+        key = found[1]
+        given = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith(f"{key}=")]
+        return run_config.unknown_key(key, given[0] if given else "")
+    return first

@@ -1,0 +1,71 @@
+"""The terms of the losses, one number per cell, each under its formula."""
+
+import torch
+from torch import Tensor
+
+# The smallest distance from gamma to 1 that counts: nearer, log(1 - gamma) has no useful gradient.
+_EDGE = 1e-6
+
+
+def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
+    """||x - x_hat||^2, summed over genes (report 2.1.1).
+
+    Args:
+        x: (n_cells, n_genes) values.
+        x_hat: (n_cells, n_genes) reconstructions.
+
+    Returns:
+        (n_cells,)
+    """
+    return (x - x_hat).square().sum(1)
+
+
+def kl_normal(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(0, 1)) = (mu^2 + sigma^2 - 1 - log sigma^2) / 2, for each latent.
+
+    Kingma & Welling, Auto-Encoding Variational Bayes (2013), appendix B.
+
+    Args:
+        mu: (n_cells, n_latent) means.
+        logvar: (n_cells, n_latent) log sigma^2.
+
+    Returns:
+        (n_cells, n_latent)
+    """
+    return 0.5 * (mu.square() + logvar.exp() - 1.0 - logvar)
+
+
+def kl_bernoulli(log_gamma: Tensor, alpha: float) -> Tensor:
+    """KL(Bernoulli(gamma) || Bernoulli(alpha)), for each latent.
+
+    gamma log(gamma / alpha) + (1 - gamma) log((1 - gamma) / (1 - alpha)). Finite, with finite
+    gradients, also where gamma is exactly 1.
+
+    Args:
+        log_gamma: (n_cells, n_latent) log probabilities, at most 0.
+        alpha: prior probability, between 0 and 1.
+
+    Returns:
+        (n_cells, n_latent)
+    """
+    gamma = log_gamma.exp()
+    rest = (1.0 - gamma).clamp_min(_EDGE)
+    prior = torch.tensor([alpha, 1.0 - alpha], dtype=gamma.dtype, device=gamma.device).log()
+    return gamma * (log_gamma - prior[0]) + rest * (rest.log() - prior[1])
+
+
+def kl_spike_slab(mu: Tensor, logvar: Tensor, log_gamma: Tensor, alpha: float) -> Tensor:
+    """Gamma KL(N(mu, sigma^2) || N(0, 1)) + KL(Bernoulli(gamma) || Bernoulli(alpha)).
+
+    Tonolini, Jensen & Murray-Smith, Variational Sparse Coding (2019).
+
+    Args:
+        mu: (n_cells, n_latent) means of the slab.
+        logvar: (n_cells, n_latent) log sigma^2 of the slab.
+        log_gamma: (n_cells, n_latent) log probability of the slab.
+        alpha: its prior probability.
+
+    Returns:
+        (n_cells, n_latent)
+    """
+    return log_gamma.exp() * kl_normal(mu, logvar) + kl_bernoulli(log_gamma, alpha)

@@ -1,0 +1,200 @@
+"""One run, from cells to scores, in order of time. Read this first."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+
+from scvae_cli import figures
+from scvae_cli.cluster import kmeans
+from scvae_cli.config import Config
+from scvae_cli.console import Console, Stage
+from scvae_cli.data import Dataset, load
+from scvae_cli.embed import embed
+from scvae_cli.errors import InputError
+from scvae_cli.models import PCA, build
+from scvae_cli.run_dir import RunDir
+from scvae_cli.score import Scores, score
+from scvae_cli.train import solve, train
+from scvae_cli.tsne import tsne
+
+
+def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
+    """Runs an experiment; every product is in the folder before the next stage starts.
+
+    Args:
+        config: what to do.
+        run_dir: where to put it.
+        console: where to say so.
+
+    Returns:
+        The scores of k-means on the 2-D map (`tsne`) and on the latent space (`latent`).
+
+    Raises:
+        InputError: the configuration does not fit this machine or these cells; nothing was done.
+        RunError: the run went wrong; what it had by then is in the folder.
+    """
+    threads = config.threads or joblib.cpu_count()
+    device = _device(config.device)
+    torch.set_num_threads(threads)
+    seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
+    weight_seed, batch_seed, noise_seed, sample_seed = seeds
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[Stage]:
+        run_dir.note(stage=name)
+        with console.stage(name) as shown:
+            yield shown
+        seconds[name] = round(shown.seconds, 4)
+
+    run_dir.write_config(config.model_dump())
+
+    with stage("load") as shown:
+        dataset = load(**config.data.model_dump())
+        n_clusters = config.cluster.n_clusters or len(dataset.cell_types)
+        _check(config, dataset, n_clusters)
+        console.line(f"{config.title}, seed {config.seed}, {device.type}, threads {threads}")
+        shown.say(
+            f"{dataset.n_cells:,} cells x {dataset.n_genes:,} genes, "
+            f"{len(dataset.cell_types)} cell types"
+        )
+    run_dir.note(device=str(device), threads=threads, data=_summary(dataset))
+    run_dir.make_latest(Path(config.output_dir))
+
+    with stage("train") as shown:
+        options = config.model.model_dump()
+        if config.beta is not None:
+            options["beta"] = config.beta
+        model = build(
+            n_genes=dataset.n_genes, n_latent=config.latent_dim, seed=weight_seed, **options
+        ).to(device)
+        if isinstance(model, PCA):
+            history = solve(
+                model, dataset.x, batch_size=config.batch_size, seed=weight_seed, device=device
+            )
+        else:
+            epochs, lr = config.epochs, config.lr
+            assert epochs is not None
+            assert lr is not None
+            history = train(
+                model,
+                dataset.x,
+                epochs=epochs,
+                batch_size=config.batch_size,
+                lr=lr,
+                batch_seed=batch_seed,
+                noise_seed=noise_seed,
+                device=device,
+                on_epoch=lambda row: shown.epoch(row, epochs),
+            )
+        _, total, reconstruction, kl, _ = history.iloc[-1]
+        shown.say(f"loss {total:.6g}: reconstruction {reconstruction:.6g}, kl {kl:.4g}")
+    run_dir.write_table("history", history)
+    run_dir.write_model(
+        model.state_dict(),
+        {"n_genes": dataset.n_genes, "n_latent": config.latent_dim, **options},
+    )
+
+    with stage("embed") as shown:
+        latent = embed(
+            model,
+            dataset.x,
+            kind=config.embedding,
+            batch_size=config.batch_size,
+            seed=sample_seed,
+            device=device,
+        )
+        shown.say(f"{config.latent_dim} latent features, {config.embedding}")
+    latents = {f"z{i}": column for i, column in enumerate(latent.T, start=1)}
+    run_dir.write_table("latent", {"cell": dataset.cells, **latents})
+
+    types = np.array(dataset.cell_types)[dataset.labels]
+    cells: dict[str, Any] = {"cell": dataset.cells, "cell_type": types}
+    maps = {}
+    for n_dims, prefix in ((2, "tsne"), (3, "tsne3d")):
+        with stage(f"tsne_{n_dims}d") as shown:
+            maps[n_dims] = tsne(latent, n_dims, threads=threads, **config.tsne.model_dump())
+            shown.say(f"perplexity {config.tsne.perplexity:g}")
+        cells |= {f"{prefix}_{i}": column for i, column in enumerate(maps[n_dims].T, start=1)}
+        run_dir.write_table("cells", cells)
+
+    with stage("cluster") as shown:
+        options = config.cluster.model_dump() | {"n_clusters": n_clusters}
+        clusters, centroids = kmeans(maps[2], **options)
+        latent_clusters, _ = kmeans(latent, **options)
+        shown.say(f"{n_clusters} clusters, best of {config.cluster.n_init}")
+    first = {"cell": cells.pop("cell"), "cell_type": cells.pop("cell_type")}
+    cells = first | {"cluster": clusters} | cells | {"latent_cluster": latent_clusters}
+    run_dir.write_table("cells", cells)
+
+    with stage("score") as shown:
+        options = config.score.model_dump()
+        scores = {
+            "tsne": score(dataset.labels, clusters, **options),
+            "latent": score(dataset.labels, latent_clusters, **options),
+        }
+        shown.say(f"against {len(dataset.cell_types)} cell types")
+    rows = {space: asdict(values) for space, values in scores.items()}
+    run_dir.write_scores({**rows, **options, "n_clusters": n_clusters, "seconds": seconds})
+
+    with stage("figures") as shown:
+        known = (dataset.labels, dataset.cell_types)
+        result = f"NMI {scores['tsne'].nmi:.3f}, ARI {scores['tsne'].ari:.3f}"
+        drawn = {
+            "map_2d": figures.map_2d(maps[2], *known, clusters, centroids, config.title, result),
+            "map_3d": figures.map_3d(maps[3], *known, config.title),
+        }
+        if len(history) > 1:
+            drawn["loss"] = figures.loss_terms(history, config.beta)
+        for name, png in drawn.items():
+            run_dir.write_figure(name, png)
+        shown.say(", ".join(f"{name}.png" for name in drawn))
+
+    run_dir.note(seconds=seconds)
+    console.scores({"2-D map": rows["tsne"], "latent space": rows["latent"]})
+    return scores
+
+
+def _summary(dataset: Dataset) -> dict[str, Any]:
+    sizes = np.bincount(dataset.labels).tolist()
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint(),
+        "n_cells": dataset.n_cells,
+        "n_genes": dataset.n_genes,
+        "cell_types": dict(zip(dataset.cell_types, sizes, strict=True)),
+    }
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name, or the best there is for `auto`."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, found in there.items() if found), "cpu")
+    if not there.get(name, True):
+        raise InputError(f"device={name}: there is none on this machine; use device=cpu or auto")
+    return torch.device(name)
+
+
+def _check(config: Config, dataset: Dataset, n_clusters: int) -> None:
+    """Refuses what cannot work with this many cells and genes."""
+    n_cells, n_genes = dataset.n_cells, dataset.n_genes
+    limits = [
+        ("tsne.perplexity", config.tsne.perplexity, n_cells, "cells"),
+        ("latent_dim", config.latent_dim, n_genes, "genes"),
+        ("cluster.n_clusters", n_clusters, n_cells, "cells"),
+    ]
+    if config.model.name == "pca":
+        limits.append(("latent_dim", config.latent_dim, n_cells, "cells"))
+    for key, value, limit, what in limits:
+        if value >= limit:
+            raise InputError(
+                f"{key}={value:g}: must be less than the number of {what}, "
+                f"which is {limit} in data={dataset.name}"
+            )

@@ -1,0 +1,156 @@
+"""The folder of a run: names and formats of its files.
+
+    config.yaml         the run's configuration, resolved; .hydra/ has Hydra's own record
+    run.json            command, versions, device, seed, data, status: running | done | failed
+    scvae.log           what the terminal showed, and warnings
+    history.csv         epoch, total, reconstruction, kl, seconds
+    model.safetensors   weights; the metadata key `scvae` holds their architecture as JSON
+    latent.csv          cell, z1, z2, ...
+    cells.csv           cell, cell_type, cluster, tsne_1, tsne_2, tsne3d_1..3, latent_cluster
+    scores.json         tsne and latent: nmi, ari, hom, com; seconds per stage
+    figures/*.png
+
+Every file appears whole or not at all, and no two runs share a folder.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from scvae_cli.errors import InputError
+
+
+def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
+    """Creates a folder that no other run has.
+
+    Args:
+        wanted: its path.
+        exact: whether it has to be that path; otherwise a number is added where it exists.
+
+    Returns:
+        The folder, and all folders that had to be created for it, outermost first.
+
+    Raises:
+        InputError: it cannot be created, or it has to be that path and holds something already.
+    """
+    missing = [p for p in (wanted, *wanted.parents) if not p.exists()]
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        for n in count(1):
+            path = wanted if n == 1 else wanted.with_name(f"{wanted.name}-{n}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                if not exact:
+                    continue
+                if not path.is_dir() or any(path.iterdir()):
+                    raise InputError(f"{path}: exists already; give a folder of its own") from None
+            return path, [*reversed([p for p in missing if p != wanted]), path]
+    except OSError as error:
+        raise InputError(
+            f"output_dir: cannot create {wanted.parent}: {error.strerror}; "
+            "give another with output_dir=FOLDER"
+        ) from error
+    raise AssertionError
+
+
+def discard(created: list[Path]) -> None:
+    """Removes a claimed folder, and those created for it that are empty, innermost first."""
+    shutil.rmtree(created[-1], ignore_errors=True)
+    for path in reversed(created[:-1]):
+        if path.exists() and not any(path.iterdir()):
+            path.rmdir()
+
+
+class RunDir:
+    """Writes the files of one run.
+
+    Args:
+        path: the folder, which exists.
+        record: the first contents of run.json.
+
+    Raises:
+        InputError: the folder holds a run already.
+    """
+
+    def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
+        if (path / "run.json").exists():
+            raise InputError(f"{path}: holds a run already; give a folder of its own")
+        self.path = path
+        self._record = dict(record)
+        self.note()
+
+    def note(self, **fields: Any) -> None:
+        """Adds to run.json."""
+        self._record |= fields
+        self._write_json("run.json", self._record)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """config.yaml."""
+        self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode())
+
+    def write_table(self, name: str, columns: Mapping[str, Any]) -> None:
+        """NAME.csv from equally long columns; float32 values read back as the same float32."""
+        import pandas as pd
+
+        self._write(f"{name}.csv", pd.DataFrame(columns).to_csv(index=False).encode())
+
+    def write_model(self, weights: Mapping[str, Any], architecture: Mapping[str, Any]) -> None:
+        """model.safetensors."""
+        from safetensors.torch import save
+
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
+        self._write("model.safetensors", save(tensors, {"scvae": json.dumps(architecture)}))
+
+    def write_scores(self, scores: Mapping[str, Any]) -> None:
+        """scores.json."""
+        self._write_json("scores.json", scores)
+
+    def write_figure(self, name: str, png: bytes) -> None:
+        """figures/NAME.png."""
+        (self.path / "figures").mkdir(exist_ok=True)
+        self._write(f"figures/{name}.png", png)
+
+    def make_latest(self, output_dir: Path) -> None:
+        """Points output_dir/latest here, if the folder lies in it and links can be made."""
+        output_dir = output_dir.absolute()
+        if output_dir not in self.path.absolute().parents:
+            return
+        link = output_dir / f".latest-{os.getpid()}"
+        try:
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.path.absolute().relative_to(output_dir), target_is_directory=True)
+            link.replace(output_dir / "latest")
+        except OSError:
+            link.unlink(missing_ok=True)
+
+    def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        self._write(name, (json.dumps(value, indent=2) + "\n").encode())
+
+    def _write(self, name: str, contents: bytes) -> None:
+        """The whole file or none: a temporary one, forced to disk, takes the name."""
+        target = self.path / name
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(contents)
+                file.flush()
+                os.fsync(file.fileno())
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

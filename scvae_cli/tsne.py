@@ -1,0 +1,75 @@
+"""From latent space to a map."""
+
+import numpy as np
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from scvae_cli.errors import RunError
+
+
+def tsne(
+    latent: np.ndarray,
+    n_dims: int,
+    *,
+    perplexity: float,
+    early_exaggeration: float,
+    learning_rate: float | str,
+    max_iter: int,
+    n_iter_without_progress: int,
+    min_grad_norm: float,
+    metric: str,
+    init: str,
+    method: str,
+    angle: float,
+    seed: int,
+    threads: int,
+) -> np.ndarray:
+    """t-SNE by scikit-learn (van der Maaten & Hinton, JMLR 9, 2008).
+
+    Args:
+        latent: (n_cells, n_latent).
+        n_dims: 2 or 3.
+        perplexity: less than n_cells.
+        early_exaggeration: see scikit-learn, as all that follow.
+        learning_rate: a number or `auto`.
+        max_iter: steps.
+        n_iter_without_progress: patience.
+        min_grad_norm: stop when the gradient is smaller.
+        metric: distance in the latent space.
+        init: `pca` or `random`; `random` is taken where there are fewer latents than dimensions.
+        method: `barnes_hut` or `exact`.
+        angle: of Barnes-Hut.
+        seed: of the map.
+        threads: CPU threads; the map's last bits may depend on it.
+
+    Returns:
+        (n_cells, n_dims) float32.
+
+    Raises:
+        RunError: all cells are at one point, or the map is not finite.
+    """
+    if not np.ptp(latent, axis=0).any():
+        raise RunError(
+            "all cells have the same latent values: the model has collapsed; "
+            "another seed, a smaller beta or a smaller lr may help"
+        )
+    mapper = TSNE(
+        n_components=n_dims,
+        perplexity=perplexity,
+        early_exaggeration=early_exaggeration,
+        learning_rate=learning_rate,
+        max_iter=max_iter,
+        n_iter_without_progress=n_iter_without_progress,
+        min_grad_norm=min_grad_norm,
+        metric=metric,
+        init=init if latent.shape[1] >= n_dims else "random",
+        method=method,
+        angle=angle,
+        random_state=seed,
+        n_jobs=threads,
+    )
+    with threadpool_limits(threads):
+        places: np.ndarray = mapper.fit_transform(latent)
+    if not np.isfinite(places).all():
+        raise RunError(f"the {n_dims}-D t-SNE map is not finite; try tsne.init=random")
+    return places

@@ -1,0 +1,61 @@
+"""Shared by all tests: the command, as a person would use it, and the real data if any."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scvae_cli.cli import main
+
+# A run of seconds whose cells are told apart by a trained model and not by an untrained one.
+SMALL = [
+    "data=synthetic",
+    "data.n_cells=300",
+    "data.n_genes=200",
+    "data.n_types=4",
+    "data.umis=300",
+    "data.gene_sd=1",
+    "data.markers=0.2",
+    "data.fold=6",
+    "batch_size=64",
+    "lr=0.002",
+    "cluster.n_init=10",
+    "tsne.max_iter=300",
+]
+FAST = [*SMALL, "epochs=2"]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def scvae(capfd, monkeypatch, tmp_path):
+    """Runs `scvae ARGUMENTS` in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Result:
+        capfd.readouterr()
+        monkeypatch.setattr("sys.argv", ["scvae", *arguments])
+        code = 0
+        try:
+            main(list(arguments))
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capfd.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data that tests may use."""
+    folder = os.environ.get("SCVAE_DATA_DIR")
+    if not folder:
+        pytest.skip("SCVAE_DATA_DIR is not set")
+    return Path(folder)

@@ -1,0 +1,49 @@
+"""Imports go one way: cli -> launch -> pipeline -> stages; one library, one door."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "scvae_cli"
+LEAVES = {"errors", "batches"}
+ALLOWED = {
+    "cli": {"launch"},
+    "launch": {"pipeline", "config", "console", "run_dir", "provenance"},
+    "pipeline": {
+        "cluster", "config", "console", "data", "embed", "figures", "models", "run_dir", "score",
+        "train", "tsne",
+    },
+    "data": {"preprocess"},
+    "models": {"losses"},
+    "train": {"models"},
+    "embed": {"models"},
+}  # fmt: skip
+DOORS = {"matplotlib": {"figures"}, "rich": {"console"}, "hydra": {"launch"}}
+MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
+
+
+def imported(module: str) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module):
+    ours = {name.split(".")[1] for name in imported(module) if name.startswith("scvae_cli.")}
+    assert (ours & set(MODULES)) - LEAVES <= ALLOWED.get(module, set())
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_one_library_one_door(library):
+    users = {m for m in MODULES if any(n.split(".")[0] == library for n in imported(m))}
+    assert users == DOORS[library]
+
+
+def test_there_is_no_utils():
+    assert not {"utils", "helpers", "common", "misc"} & set(MODULES)

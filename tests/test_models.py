@@ -1,0 +1,177 @@
+"""The models against the report's text, the VAE they contain, and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import random_array
+from sklearn.decomposition import PCA as SklearnPCA
+from torch import nn
+
+from scvae_cli.losses import kl_bernoulli
+from scvae_cli.models import MODELS, build
+
+HEADS = {
+    "encoder": [128, 32],
+    "branch": 16,
+    "decoder": [16, 32, 128],
+    "first_activation": "linear",
+    "beta": 2.0,
+}
+OPTIONS = {
+    "ae": {
+        "encoder": [128, 32, 16],
+        "decoder": [16, 32, 128],
+        "first_activation": "linear",
+        "latent_activation": "relu",
+    },
+    "vae": HEADS,
+    "vsc": {**HEADS, "c": 50.0, "alpha": 0.5},
+    "pca": {},
+}
+TRAINED = ["ae", "vae", "vsc"]
+
+
+def make(name, n_genes=40, **changes):
+    return build(name, n_genes, 6, seed=0, **{**OPTIONS[name], **changes})
+
+
+def cells(n=32, n_genes=40):
+    return torch.rand(n, n_genes, generator=torch.Generator().manual_seed(1))
+
+
+def noise(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def linears(module):
+    return [(m.in_features, m.out_features) for m in module.modules() if isinstance(m, nn.Linear)]
+
+
+# Widths and activations: report, section 2.4.
+
+
+def test_autoencoder_is_the_reports():
+    model = make("ae", n_genes=13714)
+    assert linears(model.encoder) == [(13714, 128), (128, 32), (32, 16), (16, 6)]
+    assert linears(model.decoder) == [(6, 16), (16, 32), (32, 128), (128, 13714)]
+    kinds = [type(m).__name__ for m in model.encoder]
+    assert kinds == ["Linear", "Linear", "ReLU", "Linear", "ReLU", "Linear", "ReLU"]
+    kinds = [type(m).__name__ for m in model.decoder]
+    assert kinds == ["Linear", "ReLU", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
+
+
+@pytest.mark.parametrize("name", ["vae", "vsc"])
+def test_variational_models_are_the_reports(name):
+    model = make(name, n_genes=13714)
+    assert linears(model.encoder) == [(13714, 128), (128, 32)]
+    kinds = [type(m).__name__ for m in model.encoder]
+    assert kinds == ["Linear", "Linear", "ReLU"]
+    heads = [model.mu, model.log_sigma] + ([model.gate] if name == "vsc" else [])
+    assert len({id(head) for head in heads}) == len(heads)
+    for head in heads:
+        assert [type(m).__name__ for m in head] == ["Linear", "ReLU", "Linear"]
+        assert linears(head) == [(32, 16), (16, 6)]
+    assert linears(model.decoder) == [(6, 16), (16, 32), (32, 128), (128, 13714)]
+
+
+def test_what_the_authors_code_did_differently_can_be_had():
+    """800-400-6 with bare heads, decoder 80-400-800, a ReLU first, and none on z."""
+    wide = {"encoder": [800, 400], "branch": None, "decoder": [80, 400, 800]}
+    model = make("vsc", **wide, first_activation="relu")
+    assert linears(model.encoder) == [(40, 800), (800, 400)]
+    assert type(model.encoder[1]).__name__ == "ReLU"
+    assert linears(model.mu) == [(400, 6)]
+    assert linears(model.decoder) == [(6, 80), (80, 400), (400, 800), (800, 40)]
+    z = make("ae", latent_activation="linear").embed(cells(), "mean", noise())
+    assert (z < 0).any()
+
+
+def test_autoencoders_latents_are_not_negative():
+    assert (make("ae").embed(cells(), "mean", noise()) >= 0).all()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_parameter_gets_a_gradient(name):
+    model = make(name)
+    model.loss(cells(), noise()).total.backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize("name", ["vae", "vsc"])
+def test_beta_weighs_the_kl_term(name):
+    for beta in (0.0, 0.5, 4.0):
+        loss = make(name, beta=beta).loss(cells(), noise())
+        torch.testing.assert_close(loss.total, loss.reconstruction + beta * loss.kl)
+
+
+def test_vsc_with_open_gates_is_the_vae():
+    """gamma = 1: the KL less its Bernoulli term, the loss and the embedding are the VAE's."""
+    vae, vsc = make("vae"), make("vsc", c=1e9)  # c so steep that no eta closes an open gate
+    vsc.load_state_dict({**vsc.state_dict(), **vae.state_dict()})
+    with torch.no_grad():
+        vsc.gate[-1].weight.zero_()
+        vsc.gate[-1].bias.fill_(5.0)
+    x = cells()
+    theirs, ours = vae.loss(x, noise()), vsc.loss(x, noise())
+    log_gamma = vsc.posterior(x)[2]
+    assert (log_gamma == 0).all()
+    bernoulli = kl_bernoulli(log_gamma, 0.5).sum(1).mean()
+    torch.testing.assert_close(ours.kl - bernoulli, theirs.kl)
+    torch.testing.assert_close(ours.reconstruction, theirs.reconstruction)
+    for kind in ("mean", "mu"):
+        torch.testing.assert_close(vsc.embed(x, kind, noise()), vae.embed(x, kind, noise()))
+
+
+def test_vsc_samples_have_the_posterior_mean_and_the_spike():
+    """With a steep gate the share of zeros is 1 - gamma and the mean is gamma * mu."""
+    model = make("vsc", c=1e6)
+    mu, logvar, log_gamma = torch.tensor([[2.0]]), torch.tensor([[-2.0]]), torch.tensor([[-0.7]])
+    n = 200_000
+    z = model.sample(*(t.expand(n, 1) for t in (mu, logvar, log_gamma)), noise())
+    gamma = float(log_gamma.exp())
+    assert float((z.abs() < 1e-6).float().mean()) == pytest.approx(1 - gamma, abs=0.005)
+    assert float(z.mean()) == pytest.approx(gamma * 2.0, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["vae", "vsc"])
+def test_samples_are_seeded_and_means_are_not_samples(name):
+    model, x = make(name), cells()
+    first, again, other = (model.embed(x, "sample", noise(s)) for s in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(model.embed(x, "mean", noise(0)), model.embed(x, "mean", noise(1)))
+
+
+def test_vsc_mean_is_gated_and_mu_is_not():
+    model, x = make("vsc"), cells()
+    mu, _, log_gamma = model.posterior(x)
+    assert (log_gamma < 0).any()
+    torch.testing.assert_close(model.embed(x, "mean", noise()), mu * log_gamma.exp())
+    torch.testing.assert_close(model.embed(x, "mu", noise()), mu)
+
+
+def test_pca_is_scikit_learns():
+    x = random_array((200, 40), density=0.3, rng=np.random.default_rng(0), format="csr")
+    x = x.astype(np.float32)
+    model = make("pca")
+    model.solve(x, 0)
+    dense = x.toarray().astype(np.float64)
+    truth = SklearnPCA(6, svd_solver="full").fit(dense)
+    z = model.embed(torch.from_numpy(x.toarray()), "mean", noise()).numpy()
+    expected = truth.transform(dense)
+    signs = np.sign((z * expected).sum(0))
+    np.testing.assert_allclose(z * signs, expected, atol=1e-3)
+    error = ((dense - truth.inverse_transform(expected)) ** 2).sum(1).mean()
+    loss = model.loss(torch.from_numpy(x.toarray()), noise())
+    assert float(loss.total) == pytest.approx(error, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fresh_weights_depend_on_the_seed_alone(name):
+    before = torch.random.get_rng_state()
+    first, again = make(name), make(name)
+    assert torch.equal(before, torch.random.get_rng_state())
+    for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)

@@ -1,0 +1,252 @@
+"""Whole runs of `scvae train`: what is in the folder, and that it is the same every time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import FAST, SMALL
+from safetensors.torch import load_file
+from scipy.optimize import linear_sum_assignment
+
+FILES = {
+    ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "cells.csv", "config.yaml",
+    "figures/loss.png", "figures/map_2d.png", "figures/map_3d.png", "history.csv", "latent.csv",
+    "model.safetensors", "run.json", "scores.json", "scvae.log",
+}  # fmt: skip
+
+
+def contents(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def read(folder: Path, name: str):
+    return json.loads((folder / name).read_text())
+
+
+def test_default_run_on_real_cells_twice(scvae, tmp_path):
+    """700 PBMCs, beta-VSC: the folder's contract, then the same bytes again."""
+    first, again = (scvae("train", "model=vsc", "beta=2.0", "epochs=30") for _ in range(2))
+    assert (first.code, again.code) == (0, 0)
+    folders = [tmp_path / result.out.split()[-1] for result in (first, again)]
+    assert folders[0] != folders[1]
+    for folder in folders:
+        assert contents(folder) == FILES
+        assert folder.name.endswith("-vsc-pbmc68k-beta2.0-epochs30") or folder.name[-2:] == "-2"
+    assert (tmp_path / "outputs" / "latest").resolve() == folders[1]
+    for name in ("latent.csv", "cells.csv", "model.safetensors", "figures/map_2d.png"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+    scores = [read(folder, "scores.json") for folder in folders]
+    assert all(scores[0][space] == scores[1][space] for space in ("tsne", "latent"))
+
+    run = read(folders[0], "run.json")
+    assert (run["status"], run["reason"], run["seed"]) == ("done", None, 0)
+    assert run["command"] == "scvae train model=vsc beta=2.0 epochs=30"
+    assert run["data"]["n_cells"], run["data"]["n_genes"] == (700, 765)
+    assert len(run["data"]["fingerprint"]) == 64
+    assert run["versions"]["torch"].startswith("2.")
+    assert run["device"] == "cpu"
+    assert run["threads"] >= 1
+    stages = {"load", "train", "embed", "tsne_2d", "tsne_3d", "cluster", "score", "figures"}
+    assert set(run["seconds"]) == stages
+
+    history = pd.read_csv(folders[0] / "history.csv")
+    assert list(history) == ["epoch", "total", "reconstruction", "kl", "seconds"]
+    np.testing.assert_allclose(history.total, history.reconstruction + 2 * history.kl, rtol=1e-5)
+    latent = pd.read_csv(folders[0] / "latent.csv")
+    assert list(latent) == ["cell", "z1", "z2", "z3", "z4", "z5", "z6"]
+    cells = pd.read_csv(folders[0] / "cells.csv")
+    assert list(cells) == [
+        "cell", "cell_type", "cluster", "tsne_1", "tsne_2",
+        "tsne3d_1", "tsne3d_2", "tsne3d_3", "latent_cluster",
+    ]  # fmt: skip
+    assert list(cells.cell) == list(latent.cell)
+    assert cells.cell_type.nunique() == cells.cluster.nunique() == 10
+    config = yaml.safe_load((folders[0] / "config.yaml").read_text())
+    assert (config["beta"], config["epochs"], config["model"]["c"]) == (2.0, 30, 50.0)
+    assert config["tsne"]["seed"] == 0
+
+
+@pytest.mark.parametrize("name", ["ae", "vae", "vsc", "pca"])
+def test_trained_models_find_the_types_and_untrained_ones_do_not(scvae, tmp_path, name):
+    trained = scvae("train", *SMALL, f"model={name}", "output_dir=trained", "tsne.max_iter=500")
+    assert trained.code == 0, trained.err
+    scores = read(tmp_path / "trained" / "latest", "scores.json")
+    assert scores["latent"]["ari"] > 0.9
+    assert scores["tsne"]["ari"] > 0.9
+    if name != "pca":
+        untrained = scvae(
+            "train", *SMALL, f"model={name}", "output_dir=untrained", "epochs=1", "lr=1e-30"
+        )
+        assert untrained.code == 0, untrained.err
+        scores = read(tmp_path / "untrained" / "latest", "scores.json")
+        assert scores["latent"]["ari"] < 0.3
+        assert scores["tsne"]["ari"] < 0.3
+
+
+def test_latent_clusters_are_matched_to_the_types(scvae, tmp_path):
+    """The files agree with each other: clusters in cells.csv give the accuracy that ARI says."""
+    assert scvae("train", *SMALL, "model=pca").code == 0
+    cells = pd.read_csv(tmp_path / "outputs" / "latest" / "cells.csv")
+    table = pd.crosstab(cells.cell_type, cells.latent_cluster).to_numpy()
+    rows, columns = linear_sum_assignment(-table)
+    assert table[rows, columns].sum() / len(cells) > 0.97
+
+
+def test_weights_and_architecture_can_be_read_back(scvae, tmp_path):
+    assert scvae("train", *FAST).code == 0
+    path = tmp_path / "outputs" / "latest" / "model.safetensors"
+    assert load_file(path)["encoder.0.weight"].shape == (128, 200)
+    header = path.read_bytes()
+    size = int.from_bytes(header[:8], "little")
+    architecture = json.loads(json.loads(header[8 : 8 + size])["__metadata__"]["scvae"])
+    assert architecture["name"] == "vsc"
+    assert (architecture["n_genes"], architecture["n_latent"]) == (200, 6)
+
+
+def test_a_sample_is_embedded_on_request(scvae, tmp_path):
+    for kind in ("mean", "sample", "mu"):
+        assert scvae("train", *FAST, f"embedding={kind}", f"output_dir={kind}").code == 0
+    latents = {
+        kind: pd.read_csv(tmp_path / kind / "latest" / "latent.csv").drop(columns="cell")
+        for kind in ("mean", "sample", "mu")
+    }
+    assert not latents["mean"].equals(latents["sample"])
+    assert not latents["mean"].equals(latents["mu"])
+
+
+def test_seeds_change_the_model_and_not_the_cells(scvae, tmp_path):
+    for seed in (0, 1):
+        assert scvae("train", *FAST, f"seed={seed}", f"output_dir=s{seed}").code == 0
+    runs = [tmp_path / f"s{seed}" / "latest" for seed in (0, 1)]
+    first, second = (read(run, "run.json")["data"]["fingerprint"] for run in runs)
+    assert first == second
+    assert (runs[0] / "latent.csv").read_bytes() != (runs[1] / "latent.csv").read_bytes()
+
+
+def test_keys_without_effect_warn_and_are_recorded_as_null(scvae, tmp_path):
+    result = scvae("train", *FAST, "model=ae", "beta=4")
+    assert result.code == 0
+    assert result.err.count("warning:") == 1
+    assert "beta has no effect on model=ae" in result.err
+    config = yaml.safe_load((tmp_path / "outputs" / "latest" / "config.yaml").read_text())
+    assert config["beta"] is None
+    assert "warning" not in scvae("train", *FAST, "model=ae").err
+
+
+def test_sweep_over_models_and_beta(scvae, tmp_path):
+    result = scvae("train", "-m", *FAST, "model=ae,vae,pca", "beta=1,2")
+    assert result.code == 0, result.err
+    (sweep,) = (tmp_path / "outputs").glob("*/*-sweep")
+    runs = sorted(path.parent for path in sweep.glob("*/run.json"))
+    assert len(runs) == 6
+    configs = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
+    assert [(c["model"]["name"], c["beta"]) for c in configs] == [
+        ("ae", None), ("ae", None), ("vae", 1.0), ("vae", 2.0), ("pca", None), ("pca", None)
+    ]  # fmt: skip
+    assert all(read(run, "run.json")["status"] == "done" for run in runs)
+    assert all((run / "scvae.log").read_text().strip() for run in runs)
+
+
+def test_a_failing_job_costs_only_itself(scvae, tmp_path):
+    result = scvae("train", "-m", *FAST, "model=vae", "lr=1e30,0.001")
+    assert result.code == 1
+    states = sorted(
+        read(path.parent, "run.json")["status"]
+        for path in (tmp_path / "outputs").glob("*/*-sweep/*/run.json")
+    )
+    assert states == ["done", "failed"]
+    assert "2 runs, 1 failed" in result.err
+
+
+def test_a_run_that_diverges_says_so_and_keeps_its_folder(scvae, tmp_path):
+    result = scvae("train", *FAST, "model=vae", "lr=1e30")
+    assert result.code == 1
+    assert "Traceback" not in result.err
+    folder = tmp_path / result.out.split()[-1]
+    run = read(folder, "run.json")
+    assert run["status"] == "failed"
+    assert "the loss is" in run["reason"]
+    assert run["reason"] in result.err
+
+
+def test_a_preset_of_ones_own_wins_over_the_defaults(scvae, tmp_path):
+    """`_self_` comes first in the defaults list: an experiment changes root keys and choices."""
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "wide.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /model: vae\nbeta: 8\nlatent_dim: 3\n"
+    )
+    result = scvae(
+        "train", "--config-dir", "mine", "experiment=wide", *FAST, "latent_dim=4", "model.branch=5"
+    )
+    assert result.code == 0, result.err
+    config = yaml.safe_load((tmp_path / "outputs" / "latest" / "config.yaml").read_text())
+    assert (config["model"]["name"], config["beta"], config["latent_dim"]) == ("vae", 8.0, 4)
+    assert config["model"]["branch"] == 5
+
+
+def test_no_result_is_overwritten(scvae, tmp_path):
+    first = scvae("train", *FAST, "hydra.run.dir=here")
+    assert first.code == 0
+    before = {
+        name: (tmp_path / "here" / name).read_bytes() for name in contents(tmp_path / "here")
+    }
+    second = scvae("train", *FAST, "hydra.run.dir=here", "seed=1")
+    assert second.code == 2
+    assert "here: exists already" in second.err
+    after = {name: (tmp_path / "here" / name).read_bytes() for name in contents(tmp_path / "here")}
+    assert before == after
+
+
+def test_nothing_in_a_run_folder_is_a_pickle(scvae, tmp_path):
+    assert scvae("train", *FAST).code == 0
+    for path in (tmp_path / "outputs").rglob("*"):
+        if path.is_file():
+            assert not path.read_bytes().startswith(b"\x80"), path
+            assert path.suffix in {".yaml", ".csv", ".json", ".png", ".log", ".safetensors"}
+
+
+def test_an_interrupted_run_says_so(tmp_path):
+    command = [sys.executable, "-m", "scvae_cli", "train", *FAST, "epochs=100000"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.lstrip().startswith("load"):
+            break
+    process.send_signal(2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    last = err.strip().splitlines()[-1]
+    assert "interrupted" in last
+    (record,) = (tmp_path / "outputs").glob("*/*/run.json")
+    run = json.loads(record.read_text())
+    assert run["status"] == "failed"
+    assert run["reason"].startswith("interrupted")
+    assert (record.parent / "config.yaml").exists()
+
+
+def test_runs_of_one_second_do_not_share_a_folder(tmp_path):
+    """Eight processes claim the same name at once."""
+    code = (
+        "import sys; from pathlib import Path; from scvae_cli.run_dir import claim\n"
+        "sys.stdin.read(1)\n"
+        "for _ in range(5): print(claim(Path('outputs/d/t-run'), exact=False)[0])"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=tmp_path, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for _ in range(8)
+    ]  # fmt: skip
+    for process in processes:
+        process.stdin.write("x")
+        process.stdin.flush()
+    claimed = [line for p in processes for line in p.communicate()[0].split()]
+    assert len(claimed) == len(set(claimed)) == 40

@@ -1,0 +1,201 @@
+"""Data, training, clustering and scores, each against a truth from elsewhere."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+import torch
+from scipy.sparse import csr_array, issparse
+from sklearn.metrics import v_measure_score
+
+from scvae_cli.cluster import kmeans
+from scvae_cli.data import Dataset, load
+from scvae_cli.errors import InputError, RunError
+from scvae_cli.models import build
+from scvae_cli.preprocess import log_normalize
+from scvae_cli.score import score
+from scvae_cli.train import train
+from scvae_cli.tsne import tsne
+
+SYNTHETIC = {
+    "name": "synthetic", "scale": None, "n_cells": 500, "n_genes": 300, "n_types": 4,
+    "umis": 400.0, "umis_sd": 0.3, "gene_sd": 1.0, "markers": 0.1, "fold": 5.0, "seed": 0,
+    "target_sum": 1e4,
+}  # fmt: skip
+KMEANS = {
+    "init": "k-means++", "n_init": 100, "max_iter": 300, "tol": 1e-4, "algorithm": "lloyd",
+    "seed": 0,
+}  # fmt: skip
+TSNE = {
+    "perplexity": 20.0, "early_exaggeration": 12.0, "learning_rate": "auto", "max_iter": 250,
+    "n_iter_without_progress": 300, "min_grad_norm": 1e-7, "metric": "euclidean", "init": "pca",
+    "method": "barnes_hut", "angle": 0.5, "seed": 0, "threads": 1,
+}  # fmt: skip
+
+
+def test_pbmc68k_is_scanpys():
+    ours, theirs = load(name="pbmc68k", scale=None), sc.datasets.pbmc68k_reduced()
+    assert (ours.n_cells, ours.n_genes, len(ours.cell_types)) == (700, 765, 10)
+    assert np.array_equal(ours.x.toarray(), theirs.raw.X.toarray())
+    names = np.array(ours.cell_types)[ours.labels]
+    assert pd.Series(names).eq(theirs.obs["bulk_labels"].astype(str).to_numpy()).all()
+    assert list(ours.cells) == list(theirs.obs_names)
+    assert list(ours.genes) == list(theirs.raw.var_names)
+
+
+def test_log_normalize_is_scanpys_recipe():
+    counts = np.random.default_rng(0).poisson(1.0, (20, 30)).astype(np.float32)
+    expected = np.log1p(counts / counts.sum(1, keepdims=True) * 1e4)
+    values = log_normalize(csr_array(counts), target_sum=1e4)
+    assert issparse(values)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values.toarray(), expected, rtol=1e-5)
+
+
+def test_scaled_data_are_clipped_z_scores():
+    plain, scaled = load(**SYNTHETIC), load(**{**SYNTHETIC, "scale": 2.0})
+    dense = plain.x.toarray().astype(np.float64)
+    z = (dense - dense.mean(0)) / np.where(dense.std(0), dense.std(0, ddof=1), 1)
+    np.testing.assert_allclose(scaled.x, np.clip(z, -2, 2), atol=1e-4)
+    assert scaled.x.dtype == np.float32
+    assert scaled.fingerprint() != plain.fingerprint()
+
+
+def test_synthetic_cells_are_what_was_asked_for():
+    data = load(**SYNTHETIC)
+    assert data.x.shape == (500, 300)
+    assert np.bincount(data.labels).tolist() == [125] * 4
+    totals = np.expm1(data.x.toarray()).sum(1)
+    np.testing.assert_allclose(totals, 1e4, rtol=1e-4)
+
+
+def test_synthetic_types_differ_and_cells_of_one_type_do_not():
+    """A nearest-centroid rule learnt on one half recognises the other; shuffled labels do not."""
+    data = load(**SYNTHETIC)
+    x = data.x.toarray()
+
+    def accuracy(labels):
+        centroids = np.stack([x[:250][labels[:250] == t].mean(0) for t in range(4)])
+        nearest = ((x[250:, None] - centroids) ** 2).sum(2).argmin(1)
+        return (nearest == labels[250:]).mean()
+
+    assert accuracy(data.labels) > 0.95
+    assert accuracy(np.random.default_rng(0).permutation(data.labels)) < 0.4
+
+
+def test_synthetic_default_is_as_sparse_as_pbmc3k():
+    """2,238,732 non-zeros in 2,638 x 13,714: 6.2 %."""
+    from omegaconf import OmegaConf
+
+    from scvae_cli.launch import CONF
+
+    options = OmegaConf.to_container(OmegaConf.load(CONF / "data" / "synthetic.yaml"))
+    data = load(**{**options, "n_cells": 1000, "n_genes": 13714})
+    assert data.x.nnz / np.prod(data.x.shape) == pytest.approx(0.062, abs=0.006)
+
+
+def test_simulation_depends_on_its_seed_alone():
+    assert load(**SYNTHETIC).fingerprint() == load(**SYNTHETIC).fingerprint()
+    assert load(**SYNTHETIC).fingerprint() != load(**{**SYNTHETIC, "seed": 1}).fingerprint()
+
+
+def test_more_types_than_cells_are_refused():
+    with pytest.raises(InputError, match=r"data\.n_types=501"):
+        load(**{**SYNTHETIC, "n_types": 501})
+
+
+@pytest.mark.parametrize("damage", ["nan", "labels", "names", "type"])
+def test_a_dataset_checks_itself(damage):
+    x = csr_array(np.eye(4, dtype=np.float32))
+    labels, cells, types = np.array([0, 1, 0, 1]), np.array(list("abcd")), ("s", "t")
+    if damage == "nan":
+        x.data[0] = np.nan
+    elif damage == "labels":
+        labels = labels[:3]
+    elif damage == "names":
+        cells = np.array(list("aacd"))
+    else:
+        types = ("s", "t", "u")
+    with pytest.raises(AssertionError):
+        Dataset("d", x, labels, types, cells, np.array(list("efgh")))
+
+
+def small_training(x, *, lr=1e-3, batch_size=64):
+    options = {"encoder": [8], "decoder": [8], "first_activation": "linear"}
+    model = build("ae", x.shape[1], 2, seed=0, latent_activation="linear", **options)
+    history = train(
+        model, x, epochs=5, batch_size=batch_size, lr=lr, batch_seed=1, noise_seed=2,
+        device=torch.device("cpu"), on_epoch=lambda row: None,
+    )  # fmt: skip
+    return model, history
+
+
+def test_training_lowers_the_loss_and_every_cell_counts_once():
+    x = load(**SYNTHETIC).x
+    _, history = small_training(x)
+    assert history["total"].is_monotonic_decreasing
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5]
+    # With a learning rate of (almost) nothing an epoch's mean is that of the untrained model,
+    # whatever the batches: also if the last batch is smaller.
+    whole = small_training(x, lr=1e-12, batch_size=500)[1]["reconstruction"][0]
+    parts = small_training(x, lr=1e-12, batch_size=333)[1]["reconstruction"][0]
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_sparse_and_dense_data_train_alike():
+    x = load(**SYNTHETIC).x
+    _, sparse = small_training(x)
+    _, dense = small_training(x.toarray())
+    assert sparse["total"].tolist() == dense["total"].tolist()
+
+
+def test_a_loss_that_is_not_finite_stops_the_training():
+    with pytest.raises(RunError, match=r"the loss is .* in epoch"):
+        small_training(load(**SYNTHETIC).x, lr=1e30)
+
+
+def test_tsne_refuses_a_collapsed_latent_space():
+    with pytest.raises(RunError, match="collapsed"):
+        tsne(np.ones((100, 6), np.float32), 2, **TSNE)
+
+
+def test_tsne_maps_fewer_latents_than_dimensions():
+    latent = np.random.default_rng(0).normal(size=(100, 1)).astype(np.float32)
+    assert tsne(latent, 3, **TSNE).shape == (100, 3)
+
+
+def test_clusters_are_numbered_by_size():
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], [20, 100, 50])
+    points = rng.normal(size=(170, 2)) + 50 * truth[:, None]
+    clusters, centroids = kmeans(points, n_clusters=3, **KMEANS)
+    assert np.bincount(clusters).tolist() == [100, 50, 20]
+    for i in range(3):
+        np.testing.assert_allclose(centroids[i], points[clusters == i].mean(0))
+
+
+def test_arithmetic_nmi_is_the_v_measure_and_geometric_is_not():
+    rng = np.random.default_rng(0)
+    labels, clusters = rng.integers(0, 3, 200), rng.integers(0, 7, 200)
+    arithmetic = score(labels, clusters, nmi_average="arithmetic")
+    geometric = score(labels, clusters, nmi_average="geometric")
+    assert arithmetic.nmi == pytest.approx(v_measure_score(labels, clusters))
+    assert geometric.nmi == pytest.approx((geometric.hom * geometric.com) ** 0.5)
+    assert abs(geometric.ari) < 0.05
+
+
+# The report's table (section 3.3) from the maps that its authors published.
+PUBLISHED = {
+    "ae": (0.7209, 0.5798, 0.7704, 0.6745),
+    "vae": (0.6092, 0.4404, 0.6543, 0.5673),
+    "vsc": (0.6456, 0.4653, 0.6921, 0.6021),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_maps_give_the_published_table(real_data, name):
+    published = pd.read_csv(real_data / "published" / f"{name}_tsne.csv")
+    clusters, _ = kmeans(published[["x", "y"]].to_numpy(), n_clusters=9, **KMEANS)
+    scores = score(published["cluster"].to_numpy(), clusters, nmi_average="geometric")
+    ours = (scores.nmi, scores.ari, scores.hom, scores.com)
+    assert ours == pytest.approx(PUBLISHED[name], abs=0.003)
