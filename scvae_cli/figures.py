@@ -24,7 +24,7 @@ COLOURS = [
     "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 ]  # fmt: skip
 MARKERS = "o^sDvP*X"
-SHADES = [1.0, 0.6, 0.8, 0.4]
+SHADES = [1.0, 0.65, 0.4, 0.85]
 VIEWS = [(20, -60), (20, 30)]  # elevation and azimuth, a right angle apart
 
 
@@ -73,16 +73,15 @@ def map_2d(
     width, height = np.ptp(places, axis=0)
     shape = float(np.clip(height / width, 0.6, 1.1))
     n_rows = -(-max(len(cell_types), len(centroids)) // 2)
-    figure = Figure(figsize=(11, 5.3 * shape + 0.2 * n_rows + 1), layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure = Figure(figsize=(11, 5.3 * shape + 0.2 * n_rows + 0.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     types, groups = _types(labels, cell_types), _clusters(labels, cell_types, clusters)
     _scatter(left, places, labels, types)
-    _legend(left, [types[i] for i in _by_size(labels)])
-    left.set_title("cell types", fontsize=11)
+    _legend(left, [types[i] for i in _by_size(labels)], "cell type (cells)")
+    left.set_title(title, fontsize=11)
     _scatter(right, places, clusters, groups)
-    _legend(right, groups)
-    right.set_title(f"k-means clusters: {result}", fontsize=11)
+    _legend(right, groups, "cluster, its main type (share of its cells)")
+    right.set_title(f"k-means on the map: {result}", fontsize=11)
     halo = [withStroke(linewidth=3, foreground="white")]
     right.scatter(*centroids.T, marker="+", s=60, color="black", path_effects=halo, zorder=3)
     for i, (x, y) in enumerate(centroids):
@@ -105,21 +104,26 @@ def map_3d(places: np.ndarray, labels: np.ndarray, cell_types: Sequence[str], ti
         cell_types: their names.
         title: what was run.
     """
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    n_rows = -(-len(cell_types) // 4)
+    height = 5.4 + 0.2 * n_rows
+    figure = Figure(figsize=(11, height))
+    # By hand: constrained layout leaves broad margins around 3-D axes.
+    bottom = (0.2 * n_rows + 0.3) / height - 0.07
+    figure.subplots_adjust(left=0.01, right=0.96, bottom=bottom, top=1.04, wspace=0.04)
+    figure.text(0.5, 0.97, title, fontsize=11, ha="center")
     types = _types(labels, cell_types)
     for axes, view in zip(
         figure.subplots(1, 2, subplot_kw={"projection": "3d"}), VIEWS, strict=True
     ):
         _scatter(axes, places, labels, types)
         axes.view_init(*view)
-        axes.set_box_aspect(None, zoom=1.0)
+        axes.set_box_aspect(None, zoom=0.95)
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
             axis.set_ticklabels([])
             axis.set_pane_color((0.97, 0.97, 0.97))
             axis.labelpad = -8
         axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2", zlabel="t-SNE 3")
-    _legend(figure, [types[i] for i in _by_size(labels)])
+    _legend(figure, [types[i] for i in _by_size(labels)], "cell type (cells)")
     return _png(figure)
 
 
@@ -179,15 +183,20 @@ def _scatter(axes: Any, places: np.ndarray, groups: np.ndarray, styles: Sequence
         )
 
 
-def _legend(owner: Axes | Figure, styles: Sequence[Style]) -> None:
+def _legend(owner: Axes | Figure, styles: Sequence[Style], title: str) -> None:
     """Below the axes, or below the whole figure: never on the points."""
     handles = [
         Line2D([], [], linestyle="", marker=style.marker, color=style.colour, label=style.name)
         for style in styles
     ]
-    options: dict[str, Any] = {"handles": handles, "frameon": False, "fontsize": 8.5}
+    options: dict[str, Any] = {
+        "handles": handles,
+        "title": title,
+        "frameon": False,
+        "fontsize": 8.5,
+    }
     if isinstance(owner, Figure):
-        owner.legend(loc="outside lower center", ncols=4, **options)
+        owner.legend(loc="lower center", ncols=4, **options)
     else:
         owner.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=2, **options)
 

@@ -93,7 +93,9 @@ def job(cfg: DictConfig) -> int:
 
     def end(code: int, reason: str | None) -> int:
         run_dir.note(status="failed" if code else "done", reason=reason, ended=_now())
-        if reason:
+        if code == INTERRUPTED:
+            console.error(f"interrupted; what was done is in {_shown(path)}")
+        elif reason:
             console.error(reason)
         return code
 
@@ -106,7 +108,7 @@ def job(cfg: DictConfig) -> int:
     except RunError as error:
         return _with_folder(end(FAILED, str(error)), console, path)
     except KeyboardInterrupt:
-        end(INTERRUPTED, f"interrupted; what was done is in {_shown(path)}")
+        end(INTERRUPTED, "interrupted")
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         logging.getLogger("scvae").exception("the run failed")
