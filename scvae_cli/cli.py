@@ -43,7 +43,7 @@ def _dispatch(arguments: list[str]) -> None:
     command = arguments[0] if arguments else "--help"
     if command in ("--help", "-h"):
         print(HELP, end="")
-    elif command == "--version":
+    elif "--version" in arguments:
         print(f"scvae {__version__}")
     elif command in ("-sc", "--shell-completion"):
         _complete(arguments)

@@ -5,6 +5,7 @@ import torch
 from scipy.sparse import csr_array
 
 from scvae_cli.batches import dense_rows
+from scvae_cli.errors import RunError
 from scvae_cli.models import Model
 
 
@@ -30,9 +31,15 @@ def embed(
 
     Returns:
         (n_cells, n_latent) float32.
+
+    Raises:
+        RunError: a value is not finite.
     """
     model.eval()
     noise = torch.Generator(device).manual_seed(seed)
     batches = torch.arange(x.shape[0]).split(batch_size)
     parts = [model.embed(dense_rows(x, b.numpy(), device), kind, noise) for b in batches]
-    return torch.cat(parts).cpu().numpy()
+    latent: np.ndarray = torch.cat(parts).cpu().numpy()
+    if not np.isfinite(latent).all():
+        raise RunError("the latent space is not finite: training diverged; try a smaller lr")
+    return latent

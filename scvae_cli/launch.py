@@ -54,7 +54,7 @@ def launch(arguments: list[str]) -> None:
         InputError: they cannot be read or composed, or the configuration is not allowed.
         SystemExit: the run, or a run of the sweep, did not end well.
     """
-    _check_flags(arguments)
+    arguments = _sorted_arguments(arguments)
     OmegaConf.register_new_resolver("scvae.slug", _slug, replace=True)
     OmegaConf.register_new_resolver("scvae.job", lambda num: f"{int(num):03d}", replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, and does not print and exit
@@ -236,22 +236,28 @@ def _slug(*parts: str) -> str:
     return re.sub(r"[^\w.=+-]+", "_", "-".join(str(p) for p in parts if p))[:100]
 
 
-def _check_flags(arguments: list[str]) -> None:
-    """Refuses, in one line, what Hydra would not refuse or would say in many."""
+def _sorted_arguments(arguments: list[str]) -> list[str]:
+    """Flags first, then overrides: Hydra takes no flag between two overrides.
+
+    Raises:
+        InputError: what Hydra would not refuse, or would refuse in many lines.
+    """
     parser = get_args_parser()
 
     def fail(message: str) -> NoReturn:
         raise InputError(f"{message}; `scvae train --help` lists the flags")
 
     parser.error = fail  # type: ignore[method-assign]
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
     if parsed.experimental_rerun is not None:
         fail("--experimental-rerun: not supported, as it loads a pickle")
-    for override in parsed.overrides:
+    overrides: list[str] = parsed.overrides
+    for override in overrides:
         if found := re.match(r"[+]*(model|data)\.name=(.*)", override):
             raise InputError(
                 f"{override}: the name goes with its settings; use {found[1]}={found[2]}"
             )
+    return [a for a in arguments if a not in overrides] + overrides
 
 
 def _explain(error: Exception, arguments: list[str]) -> str:

@@ -48,7 +48,7 @@ def tsne(
     Raises:
         RunError: all cells are at one point, or the map is not finite.
     """
-    if not np.ptp(latent, axis=0).any():
+    if latent.var(axis=0).max() < np.finfo(np.float32).tiny:
         raise RunError(
             "all cells have the same latent values: the model has collapsed; "
             "another seed, a smaller beta or a smaller lr may help"

@@ -188,6 +188,17 @@ def test_mistakes_leave_the_users_own_folder_alone(scvae, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
 
 
+def test_flags_and_overrides_come_in_any_order(scvae, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nbeta: 7\n")
+    result = scvae(
+        "train", "lr=1", "--cfg", "job", "epochs=3", "--config-dir", ".", "experiment=mine"
+    )
+    assert result.code == 0, result.err
+    for line in ("lr: 1", "epochs: 3", "beta: 7"):
+        assert line in result.out.splitlines()
+
+
 @pytest.mark.slow
 def test_the_wheel_brings_its_configurations(tmp_path):
     """Built and unpacked elsewhere, it runs from a third folder without the checkout."""

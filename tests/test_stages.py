@@ -10,6 +10,7 @@ from sklearn.metrics import v_measure_score
 
 from scvae_cli.cluster import kmeans
 from scvae_cli.data import Dataset, load
+from scvae_cli.embed import embed
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.models import build
 from scvae_cli.preprocess import log_normalize
@@ -154,9 +155,23 @@ def test_a_loss_that_is_not_finite_stops_the_training():
         small_training(load(**SYNTHETIC).x, lr=1e30)
 
 
-def test_tsne_refuses_a_collapsed_latent_space():
+@pytest.mark.parametrize("spread", [0.0, 1e-25])
+def test_tsne_refuses_a_collapsed_latent_space(spread):
+    """scikit-learn's PCA start divides by a spread of 0 there, and its tree then crashes."""
+    noise = np.random.default_rng(0).normal(size=(100, 6)).astype(np.float32)
     with pytest.raises(RunError, match="collapsed"):
-        tsne(np.ones((100, 6), np.float32), 2, **TSNE)
+        tsne(noise * np.float32(spread), 2, **TSNE)
+
+
+def test_embedding_refuses_weights_that_are_not_finite():
+    model, _ = small_training(load(**SYNTHETIC).x)
+    with torch.no_grad():
+        model.encoder[0].bias.fill_(torch.nan)
+    with pytest.raises(RunError, match="not finite"):
+        embed(
+            model, load(**SYNTHETIC).x, kind="mean", batch_size=64, seed=0,
+            device=torch.device("cpu"),
+        )  # fmt: skip
 
 
 def test_tsne_maps_fewer_latents_than_dimensions():
@@ -166,11 +181,11 @@ def test_tsne_maps_fewer_latents_than_dimensions():
 
 def test_clusters_are_numbered_by_size():
     rng = np.random.default_rng(0)
-    truth = np.repeat([0, 1, 2], [20, 100, 50])
-    points = rng.normal(size=(170, 2)) + 50 * truth[:, None]
-    clusters, centroids = kmeans(points, n_clusters=3, **KMEANS)
-    assert np.bincount(clusters).tolist() == [100, 50, 20]
-    for i in range(3):
+    truth = np.repeat(range(6), [20, 100, 50, 10, 70, 30])
+    points = rng.normal(size=(280, 2)) + 50 * truth[:, None]
+    clusters, centroids = kmeans(points, n_clusters=6, **KMEANS)
+    assert np.bincount(clusters).tolist() == [100, 70, 50, 30, 20, 10]
+    for i in range(6):
         np.testing.assert_allclose(centroids[i], points[clusters == i].mean(0))
 
 

@@ -1,0 +1,63 @@
+"""The README says what is true: its commands work, its files are there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import FAST
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^(?:\$ )?(scvae train [^#\n]+?)\s*(?:#.*)?$", README, flags=re.M)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) >= 7
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_runs_or_fails_as_shown(scvae, tmp_path, command):
+    (tmp_path / "my" / "experiment").mkdir(parents=True)
+    (tmp_path / "my" / "experiment" / "wide.yaml").write_text(blocks("yaml")[0])
+    arguments = shlex.split(command)[1:]
+    shown = re.search(rf"^\$ {re.escape(command)}\n(.*)$", README, flags=re.M)
+    if shown:
+        result = scvae(*arguments)
+        assert (result.code, result.err.strip()) == (2, shown[1])
+        return
+    kept = [a for a in FAST if a.split("=")[0] not in {b.split("=")[0] for b in arguments}]
+    result = scvae(*arguments[:1], *kept, *arguments[1:])
+    assert result.code == 0, result.err
+
+
+def test_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"(?:`|^)make (\w+)", README, flags=re.M):
+        assert re.search(rf"^{target}:", makefile, flags=re.M), target
+
+
+def test_the_tree_is_the_run_folder(scvae, tmp_path):
+    assert scvae("train", *FAST).code == 0
+    named = set(re.findall(r"[├└]── (\S+?)/?\s", README))
+    found = {path.name for path in (tmp_path / "outputs" / "latest").iterdir()}
+    assert named == found
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_preset_does_what_it_says(scvae, tmp_path):
+    (tmp_path / "my" / "experiment").mkdir(parents=True)
+    (tmp_path / "my" / "experiment" / "wide.yaml").write_text(blocks("yaml")[0])
+    assert scvae("train", "--config-dir", "my", "experiment=wide", *FAST).code == 0
+    config = yaml.safe_load((tmp_path / "outputs" / "latest" / "config.yaml").read_text())
+    assert config["model"]["encoder"] == [512, 128]
+    assert config["beta"] == 4.0
