@@ -81,7 +81,7 @@ class SyntheticConfig(Block):
     name: Literal["synthetic"]
     n_cells: Annotated[int, Field(ge=2)]
     n_genes: Annotated[int, Field(ge=2)]
-    n_types: Count
+    n_types: Annotated[int, Field(ge=2)]
     umis: Positive
     umis_sd: NonNegative
     gene_sd: NonNegative

@@ -43,9 +43,10 @@ class Autoencoder(nn.Module):
         latent_activation: str,
     ) -> None:
         super().__init__()
-        last = [nn.Linear(encoder[-1], n_latent)]
         self.encoder = nn.Sequential(
-            *_layers([n_genes, *encoder], first_activation), *last, *_activation(latent_activation)
+            *_layers([n_genes, *encoder], first_activation),
+            nn.Linear(encoder[-1], n_latent),
+            *_activation(latent_activation),
         )
         self.decoder = _decoder([n_latent, *decoder, n_genes])
 
@@ -60,8 +61,8 @@ class Autoencoder(nn.Module):
         return z
 
 
-class BetaVAE(nn.Module):
-    """beta-VAE (report 2.2, 2.4.2): z ~ N(mu, sigma^2), loss = squared error + beta * KL.
+class _Variational(nn.Module):
+    """What the two variational models share (report 2.4.2): the encoder, two heads, the decoder.
 
     Args:
         n_genes: width of the input.
@@ -91,6 +92,10 @@ class BetaVAE(nn.Module):
         self.log_sigma = _head(encoder[-1], branch, n_latent)
         self.decoder = _decoder([n_latent, *decoder, n_genes])
 
+
+class BetaVAE(_Variational):
+    """beta-VAE (report 2.2, 2.4.2): z ~ N(mu, sigma^2), loss = squared error + beta * KL."""
+
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mu and log sigma^2, each (n_cells, n_latent), of x (n_cells, n_genes)."""
         h = self.encoder(x)
@@ -110,7 +115,7 @@ class BetaVAE(nn.Module):
         return _sample_normal(mu, logvar, generator) if kind == "sample" else mu
 
 
-class VSC(nn.Module):
+class VSC(_Variational):
     """beta-VSC: beta-VAE with a spike-and-slab posterior (report 2.3, 2.4.2).
 
     z = sigmoid(c (eta - 1 + gamma)) * (mu + sigma eps), eta ~ U(0, 1), eps ~ N(0, 1), and
@@ -120,13 +125,11 @@ class VSC(nn.Module):
     Args:
         n_genes: width of the input.
         n_latent: width of z.
-        beta: weight of the KL term.
         encoder: widths that the heads share.
         branch: width of each head's own hidden layer, or None for heads without one.
-        decoder: widths between z and output.
-        first_activation: `linear` or `relu`, after the encoder's first layer.
         c: steepness of the relaxed spike.
         alpha: prior probability of the slab.
+        shared: see `_Variational`.
     """
 
     def __init__(
@@ -134,21 +137,15 @@ class VSC(nn.Module):
         n_genes: int,
         n_latent: int,
         *,
-        beta: float,
         encoder: list[int],
         branch: int | None,
-        decoder: list[int],
-        first_activation: str,
         c: float,
         alpha: float,
+        **shared: Any,
     ) -> None:
-        super().__init__()
-        self.beta, self.c, self.alpha = beta, c, alpha
-        self.encoder = nn.Sequential(*_layers([n_genes, *encoder], first_activation))
-        self.mu = _head(encoder[-1], branch, n_latent)
-        self.log_sigma = _head(encoder[-1], branch, n_latent)
+        super().__init__(n_genes, n_latent, encoder=encoder, branch=branch, **shared)
+        self.c, self.alpha = c, alpha
         self.gate = _head(encoder[-1], branch, n_latent)
-        self.decoder = _decoder([n_latent, *decoder, n_genes])
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mu, log sigma^2 and log gamma, each (n_cells, n_latent), of x (n_cells, n_genes)."""

@@ -9,6 +9,7 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from scvae_cli import figures
 from scvae_cli.cluster import kmeans
@@ -42,6 +43,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
     threads = config.threads or joblib.cpu_count()
     device = _device(config.device)
     torch.set_num_threads(threads)
+    threadpool_limits(threads)  # of BLAS and OpenMP, which scikit-learn computes with
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
     weight_seed, batch_seed, noise_seed, sample_seed = seeds
     seconds: dict[str, float] = {}
@@ -115,23 +117,24 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
     run_dir.write_table("latent", {"cell": dataset.cells, **latents})
 
     types = np.array(dataset.cell_types)[dataset.labels]
-    cells: dict[str, Any] = {"cell": dataset.cells, "cell_type": types}
-    maps = {}
+    cells = {"cell": dataset.cells, "cell_type": types}
+    maps: dict[int, np.ndarray] = {}
+    places: dict[str, np.ndarray] = {}
     for n_dims, prefix in ((2, "tsne"), (3, "tsne3d")):
         with stage(f"tsne_{n_dims}d") as shown:
             maps[n_dims] = tsne(latent, n_dims, threads=threads, **config.tsne.model_dump())
             shown.say(f"perplexity {config.tsne.perplexity:g}")
-        cells |= {f"{prefix}_{i}": column for i, column in enumerate(maps[n_dims].T, start=1)}
-        run_dir.write_table("cells", cells)
+        places |= {f"{prefix}_{i}": column for i, column in enumerate(maps[n_dims].T, start=1)}
+        run_dir.write_table("cells", {**cells, **places})
 
     with stage("cluster") as shown:
         options = config.cluster.model_dump() | {"n_clusters": n_clusters}
         clusters, centroids = kmeans(maps[2], **options)
         latent_clusters, _ = kmeans(latent, **options)
         shown.say(f"{n_clusters} clusters, best of {config.cluster.n_init}")
-    first = {"cell": cells.pop("cell"), "cell_type": cells.pop("cell_type")}
-    cells = first | {"cluster": clusters} | cells | {"latent_cluster": latent_clusters}
-    run_dir.write_table("cells", cells)
+    run_dir.write_table(
+        "cells", {**cells, "cluster": clusters, **places, "latent_cluster": latent_clusters}
+    )
 
     with stage("score") as shown:
         options = config.score.model_dump()

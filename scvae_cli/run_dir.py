@@ -18,6 +18,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
     """
     missing = [p for p in (wanted, *wanted.parents) if not p.exists()]
     try:
-        wanted.parent.mkdir(parents=True, exist_ok=True)
         for n in count(1):
+            wanted.parent.mkdir(parents=True, exist_ok=True)
             path = wanted if n == 1 else wanted.with_name(f"{wanted.name}-{n}")
             try:
                 path.mkdir()
@@ -65,7 +66,7 @@ def discard(created: list[Path]) -> None:
     """Removes a claimed folder, and those created for it that are empty, innermost first."""
     shutil.rmtree(created[-1], ignore_errors=True)
     for path in reversed(created[:-1]):
-        if path.exists() and not any(path.iterdir()):
+        with suppress(OSError):  # it holds something by now, and stays
             path.rmdir()
 
 

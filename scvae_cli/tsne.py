@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
 from scvae_cli.errors import RunError
 
@@ -68,8 +67,7 @@ def tsne(
         random_state=seed,
         n_jobs=threads,
     )
-    with threadpool_limits(threads):
-        places: np.ndarray = mapper.fit_transform(latent)
+    places: np.ndarray = mapper.fit_transform(latent)
     if not np.isfinite(places).all():
         raise RunError(f"the {n_dims}-D t-SNE map is not finite; try tsne.init=random")
     return places

@@ -189,6 +189,35 @@ def test_a_preset_of_ones_own_wins_over_the_defaults(scvae, tmp_path):
     assert config["model"]["branch"] == 5
 
 
+@pytest.mark.parametrize(
+    ("broken", "there"),
+    [
+        ("embed", {"history.csv", "model.safetensors"}),
+        ("tsne", {"history.csv", "model.safetensors", "latent.csv"}),
+        ("kmeans", {"history.csv", "model.safetensors", "latent.csv", "cells.csv"}),
+        ("score", {"history.csv", "model.safetensors", "latent.csv", "cells.csv"}),
+    ],
+)
+def test_every_product_is_on_disk_before_the_next_stage(
+    scvae, tmp_path, monkeypatch, broken, there
+):
+    def fail(*_, **__):
+        raise ValueError("a fault\nof two lines")
+
+    monkeypatch.setattr(f"scvae_cli.pipeline.{broken}", fail)
+    result = scvae("train", *FAST)
+    assert result.code == 1
+    assert "ValueError: a fault of two lines" in result.err
+    assert "Traceback" not in result.err
+    folder = tmp_path / result.out.split()[-1]
+    base = {"config.yaml", "run.json", "scvae.log"}
+    assert {p.name for p in folder.iterdir() if p.is_file()} == base | there
+    assert "Traceback" in (folder / "scvae.log").read_text()
+    assert read(folder, "run.json")["reason"] == "ValueError: a fault of two lines"
+    if broken == "kmeans":
+        assert "tsne3d_3" in pd.read_csv(folder / "cells.csv")
+
+
 def test_no_result_is_overwritten(scvae, tmp_path):
     first = scvae("train", *FAST, "hydra.run.dir=here")
     assert first.code == 0
