@@ -75,6 +75,39 @@ class PBMC68kConfig(Block):
     scale: Positive | None
 
 
+class QCConfig(Block):
+    """Which cells and genes are kept."""
+
+    min_cells: Annotated[int, Field(ge=0)]
+    min_genes: Annotated[int, Field(ge=0)]
+    max_genes: Count
+    max_mito: Annotated[float, Field(gt=0, le=1)]
+
+
+class TypesConfig(Block):
+    """How cell types are found in the counts."""
+
+    n_genes: Count
+    n_components: Count
+    n_neighbors: Annotated[int, Field(ge=2)]
+    prune: Annotated[float, Field(ge=0, lt=1)]
+    resolution: Positive
+    n_starts: Count
+    seed: Seed
+
+
+class PBMC3kConfig(Block):
+    """10x's PBMC3k from raw counts."""
+
+    name: Literal["pbmc3k"]
+    dir: str | None
+    labels: str | None
+    target_sum: Positive
+    scale: Positive | None
+    qc: QCConfig
+    clusters: TypesConfig
+
+
 class SyntheticConfig(Block):
     """Simulated cells."""
 
@@ -127,7 +160,7 @@ class ScoreConfig(Block):
 
 
 ModelConfig = AEConfig | VAEConfig | VSCConfig | PCAConfig
-DataConfig = PBMC68kConfig | SyntheticConfig
+DataConfig = PBMC68kConfig | PBMC3kConfig | SyntheticConfig
 
 
 class Config(Block):
@@ -252,9 +285,9 @@ def unknown_key(key: str, value: str) -> str:
     owners = _owners()
     if key in owners:
         return f"{key}={value}: no such key here; it belongs to {' or '.join(owners[key])}"
-    near = get_close_matches(key, owners, n=1) or get_close_matches(
-        key.rsplit(".", 1)[-1], {k.rsplit(".", 1)[-1]: k for k in owners}, n=1
-    )
+    last = {k.rsplit(".", 1)[-1]: k for k in owners}
+    near = get_close_matches(key, owners, n=1, cutoff=0.7)
+    near = near or get_close_matches(key.rsplit(".", 1)[-1], last, n=1, cutoff=0.7)
     if near:
         full = next(k for k in owners if k == near[0] or k.endswith("." + near[0]))
         return f"{key}={value}: no such key; did you mean {full}?"

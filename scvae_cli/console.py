@@ -36,6 +36,11 @@ class Stage:
         """One more epoch of `epochs` is done, with these loss terms."""
         self._bar.show(row, epochs)
 
+    def download(self, done: int, total: int) -> None:
+        """So many bytes of `total` have come."""
+        text = f"downloading {done / 1e6:.1f} of {total / 1e6:.1f} MB"
+        self._bar.move(text, done, total)
+
 
 class _Bar:
     """Progress of a stage: a moving bar on a terminal, a line every tenth of the way elsewhere."""
@@ -50,6 +55,10 @@ class _Bar:
         )  # fmt: skip
         self._task = self.progress.add_task(f"  {label:<9}", total=None, text="")
 
+    def move(self, text: str, done: int, total: int) -> None:
+        """How far it is, and in what."""
+        self.progress.update(self._task, total=total, completed=done, text=text)
+
     def show(self, row: Mapping[str, float], epochs: int) -> None:
         """Epoch, loss terms and, on a terminal, the time left."""
         epoch = int(row["epoch"])
@@ -57,7 +66,7 @@ class _Bar:
             f"epoch {epoch}/{epochs}  loss {row['total']:.6g} "
             f"(rec. {row['reconstruction']:.5g}, kl {row['kl']:.4g})"
         )
-        self.progress.update(self._task, total=epochs, completed=epoch, text=text)
+        self.move(text, epoch, epochs)
         if epoch * 10 // epochs > (epoch - 1) * 10 // epochs:
             log.info(text)
             if not self._rich.is_terminal:

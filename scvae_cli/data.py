@@ -1,80 +1,51 @@
 """Where cells come from. Every source ends in a `Dataset`."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import scanpy as sc
 from scipy.sparse import csr_array, vstack
 
+from scvae_cli import __version__, tenx
+from scvae_cli.celltypes import find_clusters, name_clusters
+from scvae_cli.dataset import Dataset, labelled, restore, save
 from scvae_cli.errors import InputError
-from scvae_cli.preprocess import log_normalize, scale
+from scvae_cli.preprocess import log_normalize, quality_control, scale
+
+log = logging.getLogger("scvae")
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Cells, as a model sees them, with what is known of them.
-
-    Attributes:
-        name: what to call it.
-        x: (n_cells, n_genes) float32 values; sparse unless they were scaled.
-        labels: (n_cells,) index of each cell's type in `cell_types`.
-        cell_types: names of the types.
-        cells: (n_cells,) names (barcodes), no two alike.
-        genes: (n_genes,) names.
-    """
-
-    name: str
-    x: csr_array | np.ndarray
-    labels: np.ndarray
-    cell_types: tuple[str, ...]
-    cells: np.ndarray
-    genes: np.ndarray
-
-    def __post_init__(self) -> None:
-        values = self.x.data if isinstance(self.x, csr_array) else self.x
-        assert values.dtype == np.float32, values.dtype
-        assert np.isfinite(values).all(), "values that are not finite"
-        assert self.x.shape == (len(self.cells), len(self.genes)), self.x.shape
-        assert len(self.labels) == self.n_cells, len(self.labels)
-        assert len(np.unique(self.cells)) == self.n_cells, "two cells of one name"
-        assert np.array_equal(np.unique(self.labels), np.arange(len(self.cell_types)))
-
-    @property
-    def n_cells(self) -> int:
-        """Number of cells."""
-        return int(self.x.shape[0])
-
-    @property
-    def n_genes(self) -> int:
-        """Number of genes."""
-        return int(self.x.shape[1])
-
-    def fingerprint(self) -> str:
-        """Sha256 of all values, names and labels: equal for equal data, on any machine."""
-        sha = hashlib.sha256()
-        x = self.x
-        parts = (x.indptr, x.indices, x.data) if isinstance(x, csr_array) else (x,)
-        for part in (*parts, self.labels):
-            kind = "<f4" if part.dtype == np.float32 else "<i8"
-            sha.update(np.ascontiguousarray(part, dtype=kind).data)
-        for names in (self.cells, self.genes, self.cell_types):
-            sha.update("\n".join(map(str, names)).encode() + b"\0")
-        return sha.hexdigest()
-
-
-def load(*, name: str, scale: float | None, **options: float) -> Dataset:
+def load(
+    *,
+    name: str,
+    scale: float | None,
+    on_download: Callable[[int, int], None] = lambda done, total: None,
+    **options: Any,
+) -> Dataset:
     """Loads or simulates cells.
 
     Args:
         name: a key of `SOURCES`.
         scale: clip of the z-scores, or None to leave the log-normalised values alone.
+        on_download: called with bytes done and bytes in all, by sources that download.
         options: arguments of the source.
 
     Returns:
         The cells, ready for a model.
+
+    Raises:
+        InputError: the source cannot be had, or not like this.
     """
+    if name == "pbmc3k":
+        options["on_download"] = on_download
     dataset = SOURCES[name](**options)
     return dataset if scale is None else _scaled(dataset, scale)
 
@@ -97,6 +68,49 @@ def pbmc68k() -> Dataset:
         cells=annotated.obs_names.to_numpy(dtype=str),
         genes=annotated.raw.var_names.to_numpy(dtype=str),
     )
+
+
+def pbmc3k(
+    *,
+    dir: str | None,  # noqa: A002
+    labels: str | None,
+    target_sum: float,
+    qc: Mapping[str, float],
+    clusters: Mapping[str, float],
+    on_download: Callable[[int, int], None],
+) -> Dataset:
+    """10x Genomics' 2,700 PBMCs from their raw counts, with types as in Seurat's tutorial.
+
+    What was prepared is kept in the user's cache, under a name made of all that it depends on.
+
+    Args:
+        dir: see `tenx.find`.
+        labels: a csv file with a type for each barcode; None to find types in the counts.
+        target_sum: see `preprocess.log_normalize`.
+        qc: see `preprocess.quality_control`.
+        clusters: see `celltypes.find_clusters`.
+        on_download: see `load`.
+
+    Raises:
+        InputError: the counts or the labels cannot be had.
+    """
+    source = tenx.find(dir, on_download=on_download)
+    versions = [__version__, version("scanpy")]
+    recipe = [versions, tenx.SHA256, target_sum, dict(qc), dict(clusters)]
+    key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    kept = tenx.cache_dir() / f"pbmc3k-{key}.h5ad"
+    dataset = restore(kept)
+    if dataset is None:
+        dataset = _prepare_pbmc3k(source, target_sum, qc, clusters)
+        try:
+            save(dataset, kept)
+        except OSError as error:
+            log.warning("cannot keep the prepared cells in %s: %s", kept, error)
+    if labels is None:
+        return dataset
+    assert isinstance(dataset.x, csr_array)
+    types = _labels(labels, dataset.cells)
+    return labelled(dataset.name, dataset.x, types, dataset.cells, dataset.genes)
 
 
 def synthetic(
@@ -162,7 +176,46 @@ def synthetic(
     )
 
 
-SOURCES: dict[str, Callable[..., Dataset]] = {"pbmc68k": pbmc68k, "synthetic": synthetic}
+SOURCES: dict[str, Callable[..., Dataset]] = {
+    "pbmc68k": pbmc68k,
+    "pbmc3k": pbmc3k,
+    "synthetic": synthetic,
+}
+
+
+def _prepare_pbmc3k(
+    source: Path, target_sum: float, qc: Mapping[str, Any], clusters: Mapping[str, Any]
+) -> Dataset:
+    counts = quality_control(tenx.read(source), **qc)
+    x = log_normalize(csr_array(counts.X), target_sum=target_sum)
+    genes = counts.var_names.to_numpy(dtype=str)
+    found = find_clusters(counts, x, **clusters)
+    types = np.array(name_clusters(x, genes, found))[found]
+    return labelled("pbmc3k", x, types, counts.obs_names.to_numpy(), genes)
+
+
+def _labels(path: str, cells: np.ndarray) -> np.ndarray:
+    """The type (n_cells,) of each cell by its barcode; the first two columns of a csv file."""
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"data.labels={path}: cannot be read as csv: {reason}") from error
+    if table.shape[1] < 2:
+        raise InputError(f"data.labels={path}: needs two columns, barcode and label")
+    barcodes, names = table.iloc[:, 0], table.iloc[:, 1]
+    if barcodes.duplicated().any():
+        twice = barcodes[barcodes.duplicated()].iloc[0]
+        raise InputError(f"data.labels={path}: barcode {twice} stands there twice")
+    found = pd.Series(names.to_numpy(), index=barcodes).reindex(cells)
+    if found.isna().any():
+        first = found.index[found.isna()][0]
+        raise InputError(
+            f"data.labels={path}: no label for {found.isna().sum()} of {len(cells)} cells, "
+            f"such as {first}"
+        )
+    types: np.ndarray = found.to_numpy(dtype=str)
+    return types
 
 
 def _draw(
@@ -188,7 +241,4 @@ def _numbered(what: str, n: int) -> tuple[str, ...]:
 
 def _scaled(dataset: Dataset, clip: float) -> Dataset:
     assert isinstance(dataset.x, csr_array)
-    x = scale(dataset.x, clip=clip)
-    return Dataset(
-        dataset.name, x, dataset.labels, dataset.cell_types, dataset.cells, dataset.genes
-    )
+    return replace(dataset, x=scale(dataset.x, clip=clip))

@@ -15,7 +15,8 @@ from scvae_cli import figures
 from scvae_cli.cluster import kmeans
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage
-from scvae_cli.data import Dataset, load
+from scvae_cli.data import load
+from scvae_cli.dataset import Dataset
 from scvae_cli.embed import embed
 from scvae_cli.errors import InputError
 from scvae_cli.models import PCA, build
@@ -58,7 +59,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
     run_dir.write_config(config.model_dump())
 
     with stage("load") as shown:
-        dataset = load(**config.data.model_dump())
+        dataset = load(**config.data.model_dump(), on_download=shown.download)
         n_clusters = config.cluster.n_clusters or len(dataset.cell_types)
         _check(config, dataset, n_clusters)
         console.line(f"{config.title}, seed {config.seed}, {device.type}, threads {threads}")

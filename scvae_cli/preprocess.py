@@ -22,13 +22,45 @@ def log_normalize(counts: csr_array, *, target_sum: float) -> csr_array:
 
 
 def scale(x: csr_array, *, clip: float) -> np.ndarray:
-    """Z-scores each gene and clips (Seurat's ScaleData has 10). The result is dense.
+    """Z-scores each gene and cuts off what is above `clip`, as Seurat's ScaleData (10) does.
 
     Args:
         x: (n_cells, n_genes) log-normalised values.
-        clip: largest distance from the mean, in standard deviations.
+        clip: largest z-score; small ones are left alone.
 
     Returns:
-        (n_cells, n_genes) float32 z-scores; genes that never vary are 0.
+        (n_cells, n_genes) float32 z-scores, dense; genes that never vary are 0.
     """
-    return np.asarray(sc.pp.scale(x.toarray(), max_value=clip), dtype=np.float32)
+    z: np.ndarray = sc.pp.scale(x.toarray())
+    np.minimum(z, np.float32(clip), out=z)
+    return z
+
+
+def quality_control(
+    counts: sc.AnnData,
+    *,
+    min_cells: int,
+    min_genes: int,
+    max_genes: int,
+    max_mito: float,
+) -> sc.AnnData:
+    """Drops rare genes and unlikely cells, as Seurat's PBMC3k tutorial does, in its order.
+
+    Args:
+        counts: (n_cells, n_genes) counts.
+        min_cells: a gene is kept that is seen in so many cells or more.
+        min_genes: a cell is kept that has more genes than this,
+        max_genes: and fewer than this,
+        max_mito: and a smaller share of its molecules from mitochondrial (MT-) genes.
+
+    Returns:
+        A copy: the cells and genes that are kept.
+    """
+    kept = counts[counts.X.getnnz(axis=1) >= min_genes].copy()
+    sc.pp.filter_genes(kept, min_cells=min_cells)
+    mito = np.flatnonzero(kept.var_names.str.startswith("MT-"))
+    share = (
+        np.asarray(kept.X[:, mito].sum(axis=1)).ravel() / np.asarray(kept.X.sum(axis=1)).ravel()
+    )
+    n_genes = kept.X.getnnz(axis=1)
+    return kept[(n_genes > min_genes) & (n_genes < max_genes) & (share < max_mito)].copy()

@@ -33,6 +33,14 @@ class Result:
     err: str
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory):
+    """A cache for all tests, and not the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["SCVAE_CACHE_DIR"] = str(folder)
+    return folder
+
+
 @pytest.fixture
 def scvae(capfd, monkeypatch, tmp_path):
     """Runs `scvae ARGUMENTS` in this process, in a folder of its own."""

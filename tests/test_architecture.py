@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
-LEAVES = {"errors", "batches"}
+LEAVES = {"errors", "batches", "dataset"}
 ALLOWED = {
     "cli": {"launch"},
     "launch": {"pipeline", "config", "console", "run_dir", "provenance"},
@@ -14,7 +14,7 @@ ALLOWED = {
         "cluster", "config", "console", "data", "embed", "figures", "models", "run_dir", "score",
         "train", "tsne",
     },
-    "data": {"preprocess"},
+    "data": {"celltypes", "preprocess", "tenx"},
     "models": {"losses"},
     "train": {"models"},
     "embed": {"models"},

@@ -81,7 +81,7 @@ def test_tab_completion_in_bash(tmp_path):
 # What a person may mistype, and what the answer has to name.
 MISTAKES = {
     "model=vcs": ["model=vcs", "did you mean vsc"],
-    "data=pbmc": ["data=pbmc", "did you mean pbmc68k"],
+    "data=pbmc68": ["data=pbmc68", "did you mean pbmc68k"],
     "bta=2": ["bta=2", "did you mean beta"],
     "+bta=2": ["bta=2", "did you mean beta"],
     "perplexity=30": ["perplexity=30", "did you mean tsne.perplexity"],
