@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from scvae_cli.batches import dense_rows
+from scvae_cli.batches import take
 from scvae_cli.errors import RunError
 from scvae_cli.models import Model
 
@@ -38,7 +38,7 @@ def embed(
     model.eval()
     noise = torch.Generator(device).manual_seed(seed)
     batches = torch.arange(x.shape[0]).split(batch_size)
-    parts = [model.embed(dense_rows(x, b.numpy(), device), kind, noise) for b in batches]
+    parts = [model.embed(take(x, b.numpy(), device), kind, noise) for b in batches]
     latent: np.ndarray = torch.cat(parts).cpu().numpy()
     if not np.isfinite(latent).all():
         raise RunError("the latent space is not finite: training diverged; try a smaller lr")

@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 from sklearn.decomposition import PCA as SklearnPCA
 from torch import Generator, Tensor, nn
 
+from scvae_cli.batches import Cells, GeneLinear, dense, reconstruction_error
 from scvae_cli.losses import kl_normal, kl_spike_slab, squared_error
 
 
@@ -44,18 +45,18 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
-            *_layers([n_genes, *encoder], first_activation),
+            *_encoder([n_genes, *encoder], first_activation),
             nn.Linear(encoder[-1], n_latent),
             *_activation(latent_activation),
         )
         self.decoder = _decoder([n_latent, *decoder, n_genes])
 
-    def loss(self, x: Tensor, generator: Generator) -> Loss:
+    def loss(self, x: Cells, generator: Generator) -> Loss:
         """Squared error of x (n_cells, n_genes); the generator is not used."""
-        reconstruction = squared_error(x, self.decoder(self.encoder(x))).mean()
+        reconstruction = _error(x, self.decoder, self.encoder(x))
         return Loss(reconstruction, reconstruction, torch.zeros_like(reconstruction))
 
-    def embed(self, x: Tensor, kind: str, generator: Generator) -> Tensor:
+    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
         """Z (n_cells, n_latent) of x (n_cells, n_genes); every kind is the same."""
         z: Tensor = self.encoder(x)
         return z
@@ -87,7 +88,7 @@ class _Variational(nn.Module):
     ) -> None:
         super().__init__()
         self.beta = beta
-        self.encoder = nn.Sequential(*_layers([n_genes, *encoder], first_activation))
+        self.encoder = nn.Sequential(*_encoder([n_genes, *encoder], first_activation))
         self.mu = _head(encoder[-1], branch, n_latent)
         self.log_sigma = _head(encoder[-1], branch, n_latent)
         self.decoder = _decoder([n_latent, *decoder, n_genes])
@@ -96,20 +97,20 @@ class _Variational(nn.Module):
 class BetaVAE(_Variational):
     """beta-VAE (report 2.2, 2.4.2): z ~ N(mu, sigma^2), loss = squared error + beta * KL."""
 
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, x: Cells) -> tuple[Tensor, Tensor]:
         """Mu and log sigma^2, each (n_cells, n_latent), of x (n_cells, n_genes)."""
         h = self.encoder(x)
         return self.mu(h), 2.0 * self.log_sigma(h)
 
-    def loss(self, x: Tensor, generator: Generator) -> Loss:
+    def loss(self, x: Cells, generator: Generator) -> Loss:
         """The terms at one posterior sample per cell of x (n_cells, n_genes)."""
         mu, logvar = self.posterior(x)
         z = _sample_normal(mu, logvar, generator)
-        reconstruction = squared_error(x, self.decoder(z)).mean()
+        reconstruction = _error(x, self.decoder, z)
         kl = kl_normal(mu, logvar).sum(1).mean()
         return Loss(reconstruction + self.beta * kl, reconstruction, kl)
 
-    def embed(self, x: Tensor, kind: str, generator: Generator) -> Tensor:
+    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
         """(n_cells, n_latent): mu for `mean` and `mu`, one draw for `sample`."""
         mu, logvar = self.posterior(x)
         return _sample_normal(mu, logvar, generator) if kind == "sample" else mu
@@ -147,7 +148,7 @@ class VSC(_Variational):
         self.c, self.alpha = c, alpha
         self.gate = _head(encoder[-1], branch, n_latent)
 
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def posterior(self, x: Cells) -> tuple[Tensor, Tensor, Tensor]:
         """Mu, log sigma^2 and log gamma, each (n_cells, n_latent), of x (n_cells, n_genes)."""
         h = self.encoder(x)
         return self.mu(h), 2.0 * self.log_sigma(h), -torch.relu(-self.gate(h))
@@ -160,15 +161,15 @@ class VSC(_Variational):
         eta = torch.rand(mu.shape, generator=generator, dtype=mu.dtype, device=mu.device)
         return torch.sigmoid(self.c * (eta - 1.0 + log_gamma.exp())) * slab
 
-    def loss(self, x: Tensor, generator: Generator) -> Loss:
+    def loss(self, x: Cells, generator: Generator) -> Loss:
         """The terms at one posterior sample per cell of x (n_cells, n_genes)."""
         mu, logvar, log_gamma = self.posterior(x)
         z = self.sample(mu, logvar, log_gamma, generator)
-        reconstruction = squared_error(x, self.decoder(z)).mean()
+        reconstruction = _error(x, self.decoder, z)
         kl = kl_spike_slab(mu, logvar, log_gamma, self.alpha).sum(1).mean()
         return Loss(reconstruction + self.beta * kl, reconstruction, kl)
 
-    def embed(self, x: Tensor, kind: str, generator: Generator) -> Tensor:
+    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
         """(n_cells, n_latent): gamma * mu for `mean`, mu for `mu`, one draw for `sample`."""
         mu, logvar, log_gamma = self.posterior(x)
         if kind == "sample":
@@ -199,15 +200,15 @@ class PCA(nn.Module):
         self.mean.copy_(torch.from_numpy(np.ascontiguousarray(fit.mean_)))
         self.components.copy_(torch.from_numpy(np.ascontiguousarray(fit.components_)))
 
-    def loss(self, x: Tensor, generator: Generator) -> Loss:
+    def loss(self, x: Cells, generator: Generator) -> Loss:
         """Squared error of x (n_cells, n_genes); the generator is not used."""
         x_hat = self.embed(x, "mean", generator) @ self.components + self.mean
-        reconstruction = squared_error(x, x_hat).mean()
+        reconstruction = squared_error(dense(x), x_hat).mean()
         return Loss(reconstruction, reconstruction, torch.zeros_like(reconstruction))
 
-    def embed(self, x: Tensor, kind: str, generator: Generator) -> Tensor:
+    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
         """Z (n_cells, n_latent) of x (n_cells, n_genes); every kind is the same."""
-        return (x - self.mean) @ self.components.T
+        return (dense(x) - self.mean) @ self.components.T
 
 
 Model = Autoencoder | BetaVAE | VSC | PCA
@@ -234,12 +235,16 @@ def _activation(name: str) -> list[nn.Module]:
     return [nn.ReLU()] if name == "relu" else []
 
 
-def _layers(widths: list[int], first_activation: str) -> list[nn.Module]:
-    """Linear layers through `widths`, ReLU after each but, if so asked, the first."""
-    layers: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(pairwise(widths)):
-        layers += [nn.Linear(n_in, n_out), *_activation(first_activation if i == 0 else "relu")]
-    return layers
+def _layers(widths: list[int]) -> list[nn.Module]:
+    """Linear layers through `widths`, ReLU after each."""
+    pairs = pairwise(widths)
+    return [layer for n_in, n_out in pairs for layer in (nn.Linear(n_in, n_out), nn.ReLU())]
+
+
+def _encoder(widths: list[int], first_activation: str) -> list[nn.Module]:
+    """From genes through `widths`, ReLU after each layer but, if so asked, the first."""
+    first = GeneLinear(widths[0], widths[1])
+    return [first, *_activation(first_activation), *_layers(widths[1:])]
 
 
 def _head(n_in: int, branch: int | None, n_out: int) -> nn.Module:
@@ -249,7 +254,14 @@ def _head(n_in: int, branch: int | None, n_out: int) -> nn.Module:
 
 
 def _decoder(widths: list[int]) -> nn.Sequential:
-    return nn.Sequential(*_layers(widths[:-1], "relu"), nn.Linear(widths[-2], widths[-1]))
+    return nn.Sequential(*_layers(widths[:-1]), nn.Linear(widths[-2], widths[-1]))
+
+
+def _error(x: Cells, decoder: nn.Sequential, z: Tensor) -> Tensor:
+    """Squared error of the decoder's output, averaged over cells."""
+    output = decoder[-1]
+    assert isinstance(output, nn.Linear)
+    return reconstruction_error(x, decoder[:-1](z), output).mean()
 
 
 def _sample_normal(mu: Tensor, logvar: Tensor, generator: Generator) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Generator
 
-from scvae_cli.batches import dense_rows
+from scvae_cli.batches import take
 from scvae_cli.errors import RunError
 from scvae_cli.models import PCA, Model
 
@@ -58,7 +58,7 @@ def train(
         start = perf_counter()
         sums = torch.zeros(3, device=device)
         for index in torch.randperm(x.shape[0], generator=shuffler).split(batch_size):
-            loss = model.loss(dense_rows(x, index.numpy(), device), noise)
+            loss = model.loss(take(x, index.numpy(), device), noise)
             optimizer.zero_grad()
             loss.total.backward()
             optimizer.step()
@@ -96,6 +96,6 @@ def solve(
     noise = Generator(device)
     total = 0.0
     for index in torch.arange(x.shape[0]).split(batch_size):
-        batch = dense_rows(x, index.numpy(), device)
+        batch = take(x, index.numpy(), device)
         total += float(model.loss(batch, noise).total) * len(index) / x.shape[0]
     return pd.DataFrame([[1, total, total, 0.0, perf_counter() - start]], columns=COLUMNS)

@@ -15,6 +15,7 @@ ALLOWED = {
         "train", "tsne",
     },
     "data": {"celltypes", "preprocess", "tenx"},
+    "batches": {"losses"},
     "models": {"losses"},
     "train": {"models"},
     "embed": {"models"},

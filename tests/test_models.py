@@ -7,6 +7,7 @@ from scipy.sparse import random_array
 from sklearn.decomposition import PCA as SklearnPCA
 from torch import nn
 
+from scvae_cli.batches import GeneLinear
 from scvae_cli.losses import kl_bernoulli
 from scvae_cli.models import MODELS, build
 
@@ -44,7 +45,16 @@ def noise(seed=0):
 
 
 def linears(module):
-    return [(m.in_features, m.out_features) for m in module.modules() if isinstance(m, nn.Linear)]
+    """(inputs, outputs) of each linear layer; the one on genes keeps its weights transposed."""
+    return [
+        tuple(m.weight.shape) if isinstance(m, GeneLinear) else tuple(m.weight.shape[::-1])
+        for m in module.modules()
+        if isinstance(m, nn.Linear | GeneLinear)
+    ]
+
+
+def kinds(module):
+    return [type(m).__name__.replace("GeneLinear", "Linear") for m in module]
 
 
 # Widths and activations: report, section 2.4.
@@ -54,22 +64,19 @@ def test_autoencoder_is_the_reports():
     model = make("ae", n_genes=13714)
     assert linears(model.encoder) == [(13714, 128), (128, 32), (32, 16), (16, 6)]
     assert linears(model.decoder) == [(6, 16), (16, 32), (32, 128), (128, 13714)]
-    kinds = [type(m).__name__ for m in model.encoder]
-    assert kinds == ["Linear", "Linear", "ReLU", "Linear", "ReLU", "Linear", "ReLU"]
-    kinds = [type(m).__name__ for m in model.decoder]
-    assert kinds == ["Linear", "ReLU", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    assert kinds(model.encoder) == ["Linear", "Linear", "ReLU", "Linear", "ReLU", "Linear", "ReLU"]
+    assert kinds(model.decoder) == ["Linear", "ReLU", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
 
 
 @pytest.mark.parametrize("name", ["vae", "vsc"])
 def test_variational_models_are_the_reports(name):
     model = make(name, n_genes=13714)
     assert linears(model.encoder) == [(13714, 128), (128, 32)]
-    kinds = [type(m).__name__ for m in model.encoder]
-    assert kinds == ["Linear", "Linear", "ReLU"]
+    assert kinds(model.encoder) == ["Linear", "Linear", "ReLU"]
     heads = [model.mu, model.log_sigma] + ([model.gate] if name == "vsc" else [])
     assert len({id(head) for head in heads}) == len(heads)
     for head in heads:
-        assert [type(m).__name__ for m in head] == ["Linear", "ReLU", "Linear"]
+        assert kinds(head) == ["Linear", "ReLU", "Linear"]
         assert linears(head) == [(32, 16), (16, 6)]
     assert linears(model.decoder) == [(6, 16), (16, 32), (32, 128), (128, 13714)]
 

@@ -100,7 +100,7 @@ def test_latent_clusters_are_matched_to_the_types(scvae, tmp_path):
 def test_weights_and_architecture_can_be_read_back(scvae, tmp_path):
     assert scvae("train", *FAST).code == 0
     path = tmp_path / "outputs" / "latest" / "model.safetensors"
-    assert load_file(path)["encoder.0.weight"].shape == (128, 200)
+    assert load_file(path)["encoder.0.weight"].shape == (200, 128)
     header = path.read_bytes()
     size = int.from_bytes(header[:8], "little")
     architecture = json.loads(json.loads(header[8 : 8 + size])["__metadata__"]["scvae"])
