@@ -187,6 +187,11 @@ def _prepare_pbmc3k(
     source: Path, target_sum: float, qc: Mapping[str, Any], clusters: Mapping[str, Any]
 ) -> Dataset:
     counts = quality_control(tenx.read(source), **qc)
+    if min(counts.shape) <= max(clusters["n_neighbors"], clusters["n_components"]):
+        raise InputError(
+            f"data.qc: leaves {counts.n_obs} cells x {counts.n_vars} genes, too few for types; "
+            "widen its limits"
+        )
     x = log_normalize(csr_array(counts.X), target_sum=target_sum)
     genes = counts.var_names.to_numpy(dtype=str)
     found = find_clusters(counts, x, **clusters)

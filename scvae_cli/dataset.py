@@ -79,7 +79,7 @@ def save(dataset: Dataset, path: Path) -> None:
     names = np.array(dataset.cell_types)[dataset.labels]
     annotated = anndata.AnnData(
         csr_matrix(dataset.x),
-        obs=pd.DataFrame({"cell_type": names}, index=dataset.cells),
+        obs=pd.DataFrame({"cell_type": pd.Categorical(names)}, index=dataset.cells),
         var=pd.DataFrame(index=dataset.genes),
         uns={"fingerprint": dataset.fingerprint(), "name": dataset.name},
     )

@@ -57,7 +57,7 @@ class Autoencoder(nn.Module):
         return Loss(reconstruction, reconstruction, torch.zeros_like(reconstruction))
 
     def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
-        """Z (n_cells, n_latent) of x (n_cells, n_genes); every kind is the same."""
+        """The code z (n_cells, n_latent) of x (n_cells, n_genes); every kind is the same."""
         z: Tensor = self.encoder(x)
         return z
 
@@ -207,7 +207,7 @@ class PCA(nn.Module):
         return Loss(reconstruction, reconstruction, torch.zeros_like(reconstruction))
 
     def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
-        """Z (n_cells, n_latent) of x (n_cells, n_genes); every kind is the same."""
+        """The code z (n_cells, n_latent) of x (n_cells, n_genes); every kind is the same."""
         return (dense(x) - self.mean) @ self.components.T
 
 

@@ -59,8 +59,8 @@ def quality_control(
     kept = counts[counts.X.getnnz(axis=1) >= min_genes].copy()
     sc.pp.filter_genes(kept, min_cells=min_cells)
     mito = np.flatnonzero(kept.var_names.str.startswith("MT-"))
-    share = (
-        np.asarray(kept.X[:, mito].sum(axis=1)).ravel() / np.asarray(kept.X.sum(axis=1)).ravel()
-    )
+    from_mito, total = (np.ravel(part.sum(axis=1)) for part in (kept.X[:, mito], kept.X))
     n_genes = kept.X.getnnz(axis=1)
-    return kept[(n_genes > min_genes) & (n_genes < max_genes) & (share < max_mito)].copy()
+    return kept[
+        (n_genes > min_genes) & (n_genes < max_genes) & (from_mito < max_mito * total)
+    ].copy()

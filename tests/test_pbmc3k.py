@@ -199,6 +199,23 @@ def test_offline_says_what_to_do(scvae, tmp_path, monkeypatch):
     assert not (tmp_path / "outputs").exists()
 
 
+def test_limits_that_leave_no_cells_are_refused(pbmc3k, scvae, tmp_path):
+    for limit in ("min_genes=9999", "max_genes=1", "min_cells=9999"):
+        result = scvae("train", "data=pbmc3k", f"data.qc.{limit}")
+        assert result.code == 2, result.err
+        assert len(result.err.splitlines()) == 1, result.err
+        assert "data.qc: leaves" in result.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_first_load_says_nothing(real_data, scvae, tmp_path, monkeypatch):
+    monkeypatch.setenv("SCVAE_CACHE_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("SCVAE_DATA_DIR", str(real_data))
+    result = scvae("train", "data=pbmc3k", "tsne.perplexity=9999")
+    assert list((tmp_path / "empty").glob("*.h5ad"))
+    assert len(result.err.splitlines()) == 1, result.err
+
+
 def test_a_folder_without_the_counts_is_refused(scvae, tmp_path):
     result = scvae("train", "data=pbmc3k", f"data.dir={tmp_path}")
     assert result.code == 2
