@@ -48,7 +48,7 @@ class SparseRows:
             return torch.from_numpy(self._rows @ other.detach().numpy())
         return embedding_bag(
             self._index,
-            other,
+            other.detach(),  # else it prepares for a backward pass that is not its own
             self._starts,
             mode="sum",
             per_sample_weights=self._values,
@@ -156,7 +156,7 @@ class _GramError(torch.autograd.Function):
         twice = 2 * grads[0]
         scaled = twice[:, None] * h
         grad_h = twice[:, None] * (quadratic + wb - xw)
-        grad_weight = torch.outer(bias, scaled.sum(0)).addmm_(weight, h.T @ scaled)
-        grad_weight -= ctx.x.transposed @ scaled
+        grad_weight = (ctx.x.transposed @ scaled).addmm_(weight, h.T @ scaled, beta=-1)
+        grad_weight.addr_(bias, scaled.sum(0))
         grad_bias = weight @ scaled.sum(0) + bias * twice.sum() - ctx.x.transposed @ twice
         return None, grad_h, grad_weight, grad_bias

@@ -7,7 +7,10 @@ from difflib import get_close_matches
 from scvae_cli import __version__
 from scvae_cli.errors import InputError
 
-COMMANDS = {"train": "load, train, embed, map, cluster and score, in one new folder"}
+COMMANDS = {
+    "train": "load, train, embed, map, cluster and score, in one new folder",
+    "paper": "reproduce the report: every run, table and figure, and what holds",
+}
 
 HELP = f"""\
 scvae {__version__}: experiments with autoencoders on single-cell RNA-seq.
@@ -51,6 +54,10 @@ def _dispatch(arguments: list[str]) -> None:
         from scvae_cli.launch import launch
 
         launch(arguments[1:])
+    elif command == "paper":
+        from scvae_cli.paper import paper
+
+        paper(arguments[1:])
     else:
         near = get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(COMMANDS)}"

@@ -44,6 +44,7 @@ class VAEConfig(Block):
     name: Literal["vae"]
     encoder: Widths
     branch: Count | None
+    sigma: Literal["log_sigma", "log_variance"]
     decoder: Widths
     first_activation: Activation
 
@@ -55,6 +56,7 @@ class VSCConfig(Block):
     name: Literal["vsc"]
     encoder: Widths
     branch: Count | None
+    sigma: Literal["log_sigma", "log_variance"]
     decoder: Widths
     first_activation: Activation
     c: Positive
@@ -177,6 +179,8 @@ class Config(Block):
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Count | None
     embedding: Literal["mean", "sample", "mu"]
+    trained: str | None
+    map_3d: bool
     output_dir: str
     tsne: TSNEConfig
     cluster: ClusterConfig

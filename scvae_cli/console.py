@@ -45,8 +45,9 @@ class Stage:
 class _Bar:
     """Progress of a stage: a moving bar on a terminal, a line every tenth of the way elsewhere."""
 
-    def __init__(self, rich: Rich, label: str) -> None:
+    def __init__(self, rich: Rich, label: str, *, quiet: bool) -> None:
         self._rich = rich
+        self._quiet = quiet
         bar: ProgressColumn = BarColumn(bar_width=16)
         text = TextColumn("{task.description}")
         self.progress = Progress(
@@ -69,21 +70,27 @@ class _Bar:
         self.move(text, epoch, epochs)
         if epoch * 10 // epochs > (epoch - 1) * 10 // epochs:
             log.info(text)
-            if not self._rich.is_terminal:
+            if not self._rich.is_terminal and not self._quiet:
                 _print(self._rich, f"            {text}")
 
 
 class Console:
-    """The terminal, or whatever stands in its place."""
+    """The terminal, or whatever stands in its place.
 
-    def __init__(self) -> None:
+    Args:
+        quiet: whether what a run does and gets is only logged, and shown while it goes on.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._err = Rich(stderr=True, highlight=False)
         self._out = Rich(highlight=False)
 
     def line(self, text: str) -> None:
         """A line about the run as a whole."""
         log.info(text)
-        _print(self._err, escape(text))
+        if not self._quiet:
+            _print(self._err, escape(text))
 
     def warn(self, text: str) -> None:
         """Something to know, which does not stop the run."""
@@ -105,7 +112,7 @@ class Console:
     def stage(self, name: str) -> Iterator[Stage]:
         """Shows that a stage runs, then what it did and how long it took."""
         label = LABELS.get(name, name)
-        bar = _Bar(self._err, label)
+        bar = _Bar(self._err, label, quiet=self._quiet)
         stage = Stage(bar)
         start = perf_counter()
         with bar.progress:
@@ -113,7 +120,8 @@ class Console:
         stage.seconds = perf_counter() - start
         text = f"  {label:<9} {stage.text:<57} {stage.seconds:>8.1f} s"
         log.info(text.strip())
-        _print(self._err, escape(text))
+        if not self._quiet:
+            _print(self._err, escape(text))
 
     def scores(self, rows: Mapping[str, Mapping[str, float]]) -> None:
         """The table of scores: a row for each space that was clustered."""
@@ -123,6 +131,8 @@ class Console:
         for space, values in rows.items():
             table.add_row(space, *(f"{value:.3f}" for value in values.values()))
             log.info("%s: %s", space, " ".join(f"{k} {v:.6f}" for k, v in values.items()))
+        if self._quiet:
+            return
         self._err.print()
         self._out.print(table)
 
@@ -130,6 +140,15 @@ class Console:
         """Where everything is."""
         self._err.print()
         _print(self._out, escape(str(path)))
+
+
+def minutes(seconds: float) -> str:
+    """A time as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def _print(rich: Rich, text: str) -> None:

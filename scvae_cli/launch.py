@@ -40,6 +40,8 @@ from scvae_cli.errors import InputError, RunError
 from scvae_cli.provenance import git_state, versions
 from scvae_cli.run_dir import RunDir, claim, discard
 
+log = logging.getLogger("scvae")
+
 PACKAGE = Path(__file__).parent
 # Inside the wheel conf/ is part of the package; in a checkout it lies beside it.
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
@@ -55,8 +57,7 @@ def launch(arguments: list[str]) -> None:
         SystemExit: the run, or a run of the sweep, did not end well.
     """
     arguments = _sorted_arguments(arguments)
-    OmegaConf.register_new_resolver("scvae.slug", _slug, replace=True)
-    OmegaConf.register_new_resolver("scvae.job", lambda num: f"{int(num):03d}", replace=True)
+    _register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, and does not print and exit
     sys.argv = ["scvae", *arguments]
     start = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
@@ -74,50 +75,96 @@ def job(cfg: DictConfig) -> int:
     logging.captureWarnings(True)
     try:
         config = run_config.parse(cfg)
-        record = {
-            "status": "running",
-            "reason": None,
-            "command": shlex.join(["scvae", "train", *sys.argv[1:]]),
-            "overrides": list(settings.overrides.task),
-            "started": _now(),
-            "seed": config.seed,
-            "versions": versions(),
-            "git": git_state(),
-        }
-        run_dir = RunDir(path, record)
     except InputError as error:
         console.error(str(error))
         return REFUSED
     for key in _unused(config, settings.overrides.task):
         console.warn(f"{key} has no effect on model={config.model.name}")
+    try:
+        code, _ = start(config, path, sys.argv[1:], list(settings.overrides.task), console)
+        if code != REFUSED:
+            console.folder(Path(_shown(path)))
+        return code
+    except KeyboardInterrupt:
+        console.error(f"interrupted; what was done is in {_shown(path)}")
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        _close_log()
+
+
+def start(
+    config: run_config.Config,
+    path: Path,
+    arguments: list[str],
+    overrides: list[str],
+    console: Console,
+) -> tuple[int, dict[str, Any]]:
+    """A run in a folder that exists, recorded there from its start to its end.
+
+    Args:
+        config: what to do.
+        path: the folder.
+        arguments: what follows `scvae train` in the command that does this.
+        overrides: those among them that are settings.
+        console: where to say how it goes.
+
+    Returns:
+        An exit code, and the scores by space where there are some.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted, which its record says.
+    """
+    record = {
+        "status": "running",
+        "reason": None,
+        "command": shlex.join(["scvae", "train", *arguments]),
+        "overrides": overrides,
+        "started": _now(),
+        "seed": config.seed,
+        "versions": versions(),
+        "git": git_state(),
+    }
+    try:
+        run_dir = RunDir(path, record)
+    except InputError as error:
+        console.error(str(error))
+        return REFUSED, {}
 
     def end(code: int, reason: str | None) -> int:
         run_dir.note(status="failed" if code else "done", reason=reason, ended=_now())
-        if code == INTERRUPTED:
-            console.error(f"interrupted; what was done is in {_shown(path)}")
-        elif reason:
+        if reason and code != INTERRUPTED:
             console.error(reason)
         return code
 
     try:
         with console.busy("loading libraries"):
             from scvae_cli.pipeline import run
-        run(config, run_dir, console)
+        scores = run(config, run_dir, console)
     except InputError as error:
-        return end(REFUSED, str(error))
+        return end(REFUSED, str(error)), {}
     except RunError as error:
-        return _with_folder(end(FAILED, str(error)), console, path)
+        return end(FAILED, str(error)), {}
     except KeyboardInterrupt:
         end(INTERRUPTED, "interrupted")
-        raise SystemExit(INTERRUPTED) from None
+        raise
     except Exception as error:
-        logging.getLogger("scvae").exception("the run failed")
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return _with_folder(end(FAILED, reason), console, path)
-    else:
-        return _with_folder(end(DONE, None), console, path)
-    finally:
-        _close_log()
+        log.exception("the run failed")
+        return end(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"), {}
+    return end(DONE, None), scores
+
+
+def compose(overrides: list[str]) -> run_config.Config:
+    """The configuration of `scvae train OVERRIDES`, checked.
+
+    Raises:
+        InputError: they cannot be composed, or are not allowed.
+    """
+    _register_resolvers()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return run_config.parse(hydra.compose("config", overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(_explain(error, overrides)) from error
 
 
 class ClaimFolder(Callback):
@@ -216,9 +263,9 @@ def _unused(config: run_config.Config, overrides: list[str]) -> list[str]:
     return [key for key in config.model.ignores if key in given]
 
 
-def _with_folder(code: int, console: Console, path: Path) -> int:
-    console.folder(Path(_shown(path)))
-    return code
+def _register_resolvers() -> None:
+    OmegaConf.register_new_resolver("scvae.slug", _slug, replace=True)
+    OmegaConf.register_new_resolver("scvae.job", lambda num: f"{int(num):03d}", replace=True)
 
 
 def _shown(path: Path) -> str:

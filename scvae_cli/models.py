@@ -71,6 +71,7 @@ class _Variational(nn.Module):
         beta: weight of the KL term.
         encoder: widths that the heads share.
         branch: width of each head's own hidden layer, or None for heads without one.
+        sigma: what the second head gives, `log_sigma` or `log_variance`.
         decoder: widths between z and output.
         first_activation: `linear` or `relu`, after the encoder's first layer.
     """
@@ -83,14 +84,16 @@ class _Variational(nn.Module):
         beta: float,
         encoder: list[int],
         branch: int | None,
+        sigma: str,
         decoder: list[int],
         first_activation: str,
     ) -> None:
         super().__init__()
         self.beta = beta
+        self.logvar_scale = {"log_sigma": 2.0, "log_variance": 1.0}[sigma]
         self.encoder = nn.Sequential(*_encoder([n_genes, *encoder], first_activation))
         self.mu = _head(encoder[-1], branch, n_latent)
-        self.log_sigma = _head(encoder[-1], branch, n_latent)
+        self.sigma = _head(encoder[-1], branch, n_latent)
         self.decoder = _decoder([n_latent, *decoder, n_genes])
 
 
@@ -100,7 +103,7 @@ class BetaVAE(_Variational):
     def posterior(self, x: Cells) -> tuple[Tensor, Tensor]:
         """Mu and log sigma^2, each (n_cells, n_latent), of x (n_cells, n_genes)."""
         h = self.encoder(x)
-        return self.mu(h), 2.0 * self.log_sigma(h)
+        return self.mu(h), self.logvar_scale * self.sigma(h)
 
     def loss(self, x: Cells, generator: Generator) -> Loss:
         """The terms at one posterior sample per cell of x (n_cells, n_genes)."""
@@ -151,7 +154,7 @@ class VSC(_Variational):
     def posterior(self, x: Cells) -> tuple[Tensor, Tensor, Tensor]:
         """Mu, log sigma^2 and log gamma, each (n_cells, n_latent), of x (n_cells, n_genes)."""
         h = self.encoder(x)
-        return self.mu(h), 2.0 * self.log_sigma(h), -torch.relu(-self.gate(h))
+        return self.mu(h), self.logvar_scale * self.sigma(h), -torch.relu(-self.gate(h))
 
     def sample(
         self, mu: Tensor, logvar: Tensor, log_gamma: Tensor, generator: Generator

@@ -20,7 +20,7 @@ from scvae_cli.dataset import Dataset
 from scvae_cli.embed import embed
 from scvae_cli.errors import InputError
 from scvae_cli.models import PCA, build
-from scvae_cli.run_dir import RunDir
+from scvae_cli.run_dir import RunDir, read_training
 from scvae_cli.score import Scores, score
 from scvae_cli.train import solve, train
 from scvae_cli.tsne import tsne
@@ -62,12 +62,15 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
         dataset = load(**config.data.model_dump(), on_download=shown.download)
         n_clusters = config.cluster.n_clusters or len(dataset.cell_types)
         _check(config, dataset, n_clusters)
+        fingerprint = dataset.fingerprint()
+        if config.trained is not None:
+            ready = read_training(Path(config.trained), config.model_dump(), fingerprint)
         console.line(f"{config.title}, seed {config.seed}, {device.type}, threads {threads}")
         shown.say(
             f"{dataset.n_cells:,} cells x {dataset.n_genes:,} genes, "
             f"{len(dataset.cell_types)} cell types"
         )
-    run_dir.note(device=str(device), threads=threads, data=_summary(dataset))
+    run_dir.note(device=str(device), threads=threads, data=_summary(dataset, fingerprint))
     run_dir.make_latest(Path(config.output_dir))
 
     with stage("train") as shown:
@@ -77,7 +80,16 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
         model = build(
             n_genes=dataset.n_genes, n_latent=config.latent_dim, seed=weight_seed, **options
         ).to(device)
-        if isinstance(model, PCA):
+        if config.trained is not None:
+            weights, history = ready
+            try:
+                model.load_state_dict(weights)
+            except RuntimeError as error:
+                raise InputError(
+                    f"trained={config.trained}: its weights are not those of "
+                    f"model={config.model.name}; train it again"
+                ) from error
+        elif isinstance(model, PCA):
             history = solve(
                 model, dataset.x, batch_size=config.batch_size, seed=weight_seed, device=device
             )
@@ -121,7 +133,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
     cells = {"cell": dataset.cells, "cell_type": types}
     maps: dict[int, np.ndarray] = {}
     places: dict[str, np.ndarray] = {}
-    for n_dims, prefix in ((2, "tsne"), (3, "tsne3d")):
+    for n_dims, prefix in {2: "tsne", **({3: "tsne3d"} if config.map_3d else {})}.items():
         with stage(f"tsne_{n_dims}d") as shown:
             maps[n_dims] = tsne(latent, n_dims, threads=threads, **config.tsne.model_dump())
             shown.say(f"perplexity {config.tsne.perplexity:g}")
@@ -152,8 +164,9 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
         result = f"NMI {scores['tsne'].nmi:.3f}, ARI {scores['tsne'].ari:.3f}"
         drawn = {
             "map_2d": figures.map_2d(maps[2], *known, clusters, centroids, config.title, result),
-            "map_3d": figures.map_3d(maps[3], *known, config.title),
         }
+        if config.map_3d:
+            drawn["map_3d"] = figures.map_3d(maps[3], *known, config.title)
         if len(history) > 1:
             drawn["loss"] = figures.loss_terms(history, config.beta)
         for name, png in drawn.items():
@@ -165,11 +178,11 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
     return scores
 
 
-def _summary(dataset: Dataset) -> dict[str, Any]:
+def _summary(dataset: Dataset, fingerprint: str) -> dict[str, Any]:
     sizes = np.bincount(dataset.labels).tolist()
     return {
         "name": dataset.name,
-        "fingerprint": dataset.fingerprint(),
+        "fingerprint": fingerprint,
         "n_cells": dataset.n_cells,
         "n_genes": dataset.n_genes,
         "cell_types": dict(zip(dataset.cell_types, sizes, strict=True)),

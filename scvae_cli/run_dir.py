@@ -19,11 +19,13 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from scvae_cli.errors import InputError
 
@@ -68,6 +70,87 @@ def discard(created: list[Path]) -> None:
     for path in reversed(created[:-1]):
         with suppress(OSError):  # it holds something by now, and stays
             path.rmdir()
+
+
+# Settings that a model's weights depend on.
+TRAINING = ["model", "data", "beta", "latent_dim", "epochs", "batch_size", "lr", "seed"]
+
+
+def read_training(
+    path: Path, config: Mapping[str, Any], fingerprint: str
+) -> tuple[dict[str, Any], Any]:
+    """What another run has trained.
+
+    Args:
+        path: its folder.
+        config: of this run, which has to ask for the same training.
+        fingerprint: of this run's data.
+
+    Returns:
+        The weights by name, and history.csv as a DataFrame.
+
+    Raises:
+        InputError: there is no trained model, it is damaged, or it was trained otherwise.
+    """
+    import pandas as pd
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        theirs = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
+        data = json.loads((path / "run.json").read_text())["data"]
+        weights = load_file(path / "model.safetensors")
+        history = pd.read_csv(path / "history.csv")
+    except OSError as error:
+        raise InputError(
+            f"trained={path}: no trained model there ({Path(error.filename or path).name} is "
+            "missing); give the folder of a run"
+        ) from error
+    except (SafetensorError, ValueError, KeyError, YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"trained={path}: damaged ({reason}); train it again") from error
+    assert isinstance(theirs, dict)
+    for key in TRAINING:
+        if theirs.get(key) != config[key]:
+            difference = _difference(key, theirs.get(key), config[key])
+            raise InputError(f"trained={path}: was trained with {difference}")
+    if data["fingerprint"] != fingerprint:
+        raise InputError(f"trained={path}: was trained on other cells, genes or labels")
+    return weights, history
+
+
+# Settings that say where and how to compute, and not what.
+CIRCUMSTANCES = {"output_dir", "threads", "device", "trained"}
+
+
+def read_record(
+    root: Path, name: str, config: Mapping[str, Any], *, failed_too: bool
+) -> tuple[Path, dict[str, Any]] | None:
+    """A run of these settings, by this version, that ended.
+
+    Args:
+        root: where run folders are.
+        name: of the folder, or of the first if there are several (`claim` adds a number).
+        config: the settings.
+        failed_too: whether one that failed will do; one that was interrupted never does.
+
+    Returns:
+        The folder and its run.json, or None where there is none.
+    """
+    wanted = {k: v for k, v in config.items() if k not in CIRCUMSTANCES}
+    for path in (root / name, *sorted(root.glob(f"{name}-[0-9]*"))):
+        with suppress(OSError, ValueError, KeyError, YAMLError, AttributeError):
+            record = json.loads((path / "run.json").read_text())
+            theirs: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
+            settings = {k: v for k, v in theirs.items() if k not in CIRCUMSTANCES}
+            failed = record["status"] == "failed" and record["reason"] != "interrupted"
+            if (
+                (record["status"] == "done" or (failed and failed_too))
+                and settings == wanted
+                and record["versions"]["scvae-cli"] == version("scvae-cli")
+            ):
+                return path, record
+    return None
 
 
 class RunDir:
@@ -149,6 +232,14 @@ class RunDir:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _difference(key: str, theirs: Any, ours: Any) -> str:
+    """The first setting below `key` that is not the same."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        inner = next(k for k in {**theirs, **ours} if theirs.get(k) != ours.get(k))
+        return _difference(f"{key}.{inner}", theirs.get(inner), ours.get(inner))
+    return f"{key}={theirs}, and not {ours}"
 
 
 def _umask() -> int:

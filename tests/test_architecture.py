@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
 LEAVES = {"errors", "batches", "dataset"}
 ALLOWED = {
-    "cli": {"launch"},
+    "cli": {"launch", "paper"},
+    "paper": {"console", "launch", "run_dir"},
     "launch": {"pipeline", "config", "console", "run_dir", "provenance"},
     "pipeline": {
         "cluster", "config", "console", "data", "embed", "figures", "models", "run_dir", "score",

@@ -14,6 +14,7 @@ from scvae_cli.models import MODELS, build
 HEADS = {
     "encoder": [128, 32],
     "branch": 16,
+    "sigma": "log_sigma",
     "decoder": [16, 32, 128],
     "first_activation": "linear",
     "beta": 2.0,
@@ -73,7 +74,7 @@ def test_variational_models_are_the_reports(name):
     model = make(name, n_genes=13714)
     assert linears(model.encoder) == [(13714, 128), (128, 32)]
     assert kinds(model.encoder) == ["Linear", "Linear", "ReLU"]
-    heads = [model.mu, model.log_sigma] + ([model.gate] if name == "vsc" else [])
+    heads = [model.mu, model.sigma] + ([model.gate] if name == "vsc" else [])
     assert len({id(head) for head in heads}) == len(heads)
     for head in heads:
         assert kinds(head) == ["Linear", "ReLU", "Linear"]
@@ -95,6 +96,16 @@ def test_what_the_authors_code_did_differently_can_be_had():
 
 def test_autoencoders_latents_are_not_negative():
     assert (make("ae").embed(cells(), "mean", noise()) >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["vae", "vsc"])
+def test_sigma_is_read_from_its_head_as_asked(name):
+    """One head, two readings: log sigma^2 = 2 log sigma."""
+    x = cells()
+    text, code = (make(name, sigma=kind) for kind in ("log_sigma", "log_variance"))
+    head = text.sigma(text.encoder(x))
+    assert torch.allclose(text.posterior(x)[1], torch.log(head.exp() ** 2), atol=1e-6)
+    assert torch.equal(code.posterior(x)[1], head)
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -257,17 +257,23 @@ def test_names_follow_markers_and_never_numbers(seed):
 
 
 # The differences between the report's text and its authors' code; see the presets.
-DEEP = {"encoder": [800, 400], "branch": None, "decoder": [80, 400, 800]}
+DEEP = {
+    "encoder": [800, 400],
+    "branch": None,
+    "sigma": "log_variance",
+    "decoder": [80, 400, 800],
+}
+TEXT = {"encoder": [128, 32], "branch": 16, "sigma": "log_sigma"}
 PRESETS = {
     "report/ae": {"beta": None, "latent_activation": "relu", "encoder": [128, 32, 16]},
-    "report/vae": {"beta": 2.0, "embedding": "sample", "encoder": [128, 32], "branch": 16},
-    "report/vsc": {"beta": 2.0, "embedding": "sample", "encoder": [128, 32], "branch": 16},
+    "report/vae": {"beta": 2.0, "embedding": "sample", **TEXT},
+    "report/vsc": {"beta": 2.0, "embedding": "sample", **TEXT},
     "corrected/pca": {"beta": None},
     "corrected/ae": {"beta": None, "latent_activation": "relu"},
     "corrected/vae": {"beta": 2.0, "embedding": "mean"},
     "corrected/vsc": {"beta": 2.0, "embedding": "mean"},
     "code/ae": {"beta": None, "latent_activation": "linear", "encoder": [128, 32, 16]},
-    "code/vae": {"beta": 1.0, "embedding": "sample", "first_activation": "linear", **DEEP},
+    "code/vae": {"beta": 2.0, "embedding": "sample", "first_activation": "linear", **DEEP},
     "code/vsc": {"beta": 1.0, "embedding": "mu", "first_activation": "relu", **DEEP},
 }
 
@@ -286,7 +292,7 @@ def test_presets_are_what_they_say(preset):
     kind, model = preset.split("/")
     assert (config.model.name, config.data.name) == (model, "pbmc3k")
     assert (config.latent_dim, config.cluster.n_init, config.tsne.perplexity) == (6, 100, 40.0)
-    as_code = (240, 10.0, "random", 200.0)
+    as_code = (240, None, "random", 200.0)
     as_text = (256, None, "pca", "auto")
     found = (config.batch_size, config.data.scale, config.tsne.init, config.tsne.learning_rate)
     assert found == (as_code if kind == "code" else as_text)

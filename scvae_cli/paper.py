@@ -1,0 +1,201 @@
+"""`scvae paper`: every run behind the reproduction of the report.
+
+Runs go to folders of fixed names; one that is there, with the settings it should have, is not
+done again.
+"""
+
+import argparse
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import NoReturn
+
+from scvae_cli.console import Console, minutes
+from scvae_cli.errors import InputError
+from scvae_cli.launch import DONE, FAILED, INTERRUPTED, REFUSED, compose, start
+from scvae_cli.run_dir import claim, discard, read_record
+
+BETAS = [0.5, 1.0, 4.0, 8.0]  # and 2, which the report's own runs have
+MAPS = range(1, 5)  # seeds of further maps of one training
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the reproduction.
+
+    Attributes:
+        name: of its folder.
+        overrides: what to say after `scvae train`.
+        trained: name of the run whose training it uses, if any.
+        cost: its time, roughly, in trainings of the report's size.
+        may_fail: whether that it fails would be a result.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    trained: str | None = None
+    cost: float = 1.2
+    may_fail: bool = False
+
+
+def plan(seeds: range, *, quick: bool) -> list[Run]:
+    """The runs, those first on which most depends."""
+    runs = []
+    for seed in seeds:
+        once = (f"seed={seed}", f"map_3d={str(seed == 0).lower()}")
+        for model in ("ae", "vae", "vsc"):
+            runs.append(Run(f"report-{model}-{seed}", (f"experiment=report/{model}", *once)))
+        for model in ("vae", "vsc"):
+            runs.append(
+                Run(
+                    f"corrected-{model}-{seed}",
+                    (f"experiment=corrected/{model}", *once),
+                    trained=f"report-{model}-{seed}",
+                    cost=0.25,
+                )
+            )
+        runs.append(Run(f"corrected-pca-{seed}", ("experiment=corrected/pca", *once), cost=0.25))
+    code = ("seed=0", "map_3d=false")
+    runs.append(Run("code-ae-0", ("experiment=code/ae", *code)))
+    if quick:
+        return runs
+    for model in ("vae", "vsc"):
+        runs.append(Run(f"code-{model}-0", (f"experiment=code/{model}", *code), cost=10))
+    for seed in MAPS:
+        for model in ("ae", "vae", "vsc"):
+            runs.append(
+                Run(
+                    f"map-{model}-{seed}",
+                    (f"experiment=report/{model}", "seed=0", f"tsne.seed={seed}", "map_3d=false"),
+                    trained=f"report-{model}-0",
+                    cost=0.25,
+                )
+            )
+    for seed in seeds:
+        for beta in BETAS:
+            for model in ("vae", "vsc"):
+                overrides = (f"experiment=corrected/{model}", f"seed={seed}", f"beta={beta:g}")
+                runs.append(Run(f"beta-{model}-{beta:g}-{seed}", (*overrides, "map_3d=false")))
+    for model, cost in (("ae", 3), ("vae", 11), ("vsc", 11)):
+        scaled = (f"experiment=code/{model}", "data.scale=10", *code)
+        runs.append(Run(f"scaled-{model}-0", scaled, cost=cost, may_fail=True))
+    return runs
+
+
+def paper(arguments: list[str]) -> None:
+    """`scvae paper` with these arguments.
+
+    Raises:
+        InputError: they, or settings among them, are not allowed.
+        SystemExit: a run failed.
+    """
+    asked = _parse(arguments)
+    root = Path(asked.runs or ("outputs/paper-quick" if asked.quick else "outputs/paper"))
+    seeds = range(1 if asked.quick else asked.seeds)
+    runs = plan(seeds, quick=asked.quick)
+    console = Console()
+    done = _perform(runs, root, asked.overrides, console)
+    console.folder(root)
+    if missing := [run.name for run in runs if run.name not in done and not run.may_fail]:
+        console.error(f"failed: {', '.join(missing)}; their logs are in {root}")
+        raise SystemExit(FAILED)
+
+
+def _perform(
+    runs: list[Run], root: Path, overrides: list[str], console: Console
+) -> dict[str, Path]:
+    """Does what is not done yet. Returns the folders of the runs that ended well, by name."""
+    done: dict[str, Path] = {}
+    failed: set[str] = set()
+    total = sum(run.cost for run in runs)
+    began = perf_counter()
+    spent = 0.0
+    for number, run in enumerate(runs, start=1):
+        arguments = [*run.overrides, *overrides]
+        if run.trained in failed:
+            failed.add(run.name)
+            continue
+        if run.trained:
+            arguments.append(f"trained='{done[run.trained]}'")
+        config = compose(arguments)
+        found = read_record(root, run.name, config.model_dump(), failed_too=run.may_fail)
+        total -= run.cost
+        if found is not None:
+            path, record = found
+            state = "done before" if record["status"] == "done" else "failed before"
+            code = DONE if record["status"] == "done" else FAILED
+        else:
+            path, created = claim(root / run.name, exact=False)
+            before = perf_counter()
+            with _log_in(path), _interruptible(console, root):
+                code, _ = start(config, path, arguments, arguments, Console(quiet=True))
+            if code == REFUSED:  # as would be all others
+                discard(created)
+                raise SystemExit(REFUSED)
+            spent += run.cost
+            left = (perf_counter() - began) / spent * max(total, 0.0)
+            state = f"{minutes(perf_counter() - before)}, {minutes(left)} left"
+        if code == DONE:
+            done[run.name] = path
+        else:
+            failed.add(run.name)
+            state += ", failed"
+        console.line(f"  [{number:>{len(str(len(runs)))}}/{len(runs)}] {run.name:<20} {state}")
+    return done
+
+
+@contextmanager
+def _log_in(path: Path) -> Iterator[None]:
+    """A run's log goes to its folder."""
+    root = logging.getLogger()
+    handler = logging.FileHandler(path / "scvae.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _interruptible(console: Console, root: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.error(f"interrupted; the same command goes on from what is in {root}")
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "scvae paper",
+        description="Reproduce the report from raw counts: trainings, tables, figures, verdicts.",
+        epilog="Interrupted, the same command goes on where it was.",
+    )
+    parser.add_argument("--quick", action="store_true", help="one seed, no sweep over beta")
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="trainings of each model (%(default)s)"
+    )
+    parser.add_argument("--runs", metavar="FOLDER", help="where runs go (outputs/paper)")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings for every run")
+
+    def fail(message: str) -> NoReturn:
+        raise InputError(f"{message}; `scvae paper --help` lists the flags")
+
+    parser.error = fail  # type: ignore[method-assign]
+    asked = parser.parse_intermixed_args(arguments)
+    if asked.seeds < 2:
+        fail(f"--seeds {asked.seeds}: must be at least 2, or --quick for one")
+    for override in asked.overrides:
+        if not re.match(r"[\w.+~]+=", override):
+            fail(f"{override}: no setting; give KEY=VALUE")
+    return asked
