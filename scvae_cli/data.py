@@ -109,7 +109,7 @@ def pbmc3k(
     if labels is None:
         return dataset
     assert isinstance(dataset.x, csr_array)
-    types = _labels(labels, dataset.cells)
+    types = read_labels(labels, dataset.cells)
     return labelled(dataset.name, dataset.x, types, dataset.cells, dataset.genes)
 
 
@@ -176,30 +176,7 @@ def synthetic(
     )
 
 
-SOURCES: dict[str, Callable[..., Dataset]] = {
-    "pbmc68k": pbmc68k,
-    "pbmc3k": pbmc3k,
-    "synthetic": synthetic,
-}
-
-
-def _prepare_pbmc3k(
-    source: Path, target_sum: float, qc: Mapping[str, Any], clusters: Mapping[str, Any]
-) -> Dataset:
-    counts = quality_control(tenx.read(source), **qc)
-    if min(counts.shape) <= max(clusters["n_neighbors"], clusters["n_components"]):
-        raise InputError(
-            f"data.qc: leaves {counts.n_obs} cells x {counts.n_vars} genes, too few for types; "
-            "widen its limits"
-        )
-    x = log_normalize(csr_array(counts.X), target_sum=target_sum)
-    genes = counts.var_names.to_numpy(dtype=str)
-    found = find_clusters(counts, x, **clusters)
-    types = np.array(name_clusters(x, genes, found))[found]
-    return labelled("pbmc3k", x, types, counts.obs_names.to_numpy(), genes)
-
-
-def _labels(path: str, cells: np.ndarray) -> np.ndarray:
+def read_labels(path: str, cells: np.ndarray) -> np.ndarray:
     """The type (n_cells,) of each cell by its barcode; the first two columns of a csv file."""
     try:
         table = pd.read_csv(path, dtype=str)
@@ -221,6 +198,29 @@ def _labels(path: str, cells: np.ndarray) -> np.ndarray:
         )
     types: np.ndarray = found.to_numpy(dtype=str)
     return types
+
+
+SOURCES: dict[str, Callable[..., Dataset]] = {
+    "pbmc68k": pbmc68k,
+    "pbmc3k": pbmc3k,
+    "synthetic": synthetic,
+}
+
+
+def _prepare_pbmc3k(
+    source: Path, target_sum: float, qc: Mapping[str, Any], clusters: Mapping[str, Any]
+) -> Dataset:
+    counts = quality_control(tenx.read(source), **qc)
+    if min(counts.shape) <= max(clusters["n_neighbors"], clusters["n_components"]):
+        raise InputError(
+            f"data.qc: leaves {counts.n_obs} cells x {counts.n_vars} genes, too few for types; "
+            "widen its limits"
+        )
+    x = log_normalize(csr_array(counts.X), target_sum=target_sum)
+    genes = counts.var_names.to_numpy(dtype=str)
+    found = find_clusters(counts, x, **clusters)
+    types = np.array(name_clusters(x, genes, found))[found]
+    return labelled("pbmc3k", x, types, counts.obs_names.to_numpy(), genes)
 
 
 def _draw(

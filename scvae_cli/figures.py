@@ -6,7 +6,7 @@ colour vision; markers and shades change where types or clusters share a colour.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 COLOURS = [
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
@@ -116,15 +117,162 @@ def map_3d(places: np.ndarray, labels: np.ndarray, cell_types: Sequence[str], ti
         figure.subplots(1, 2, subplot_kw={"projection": "3d"}), VIEWS, strict=True
     ):
         _scatter(axes, places, labels, types)
-        axes.view_init(*view)
-        axes.set_box_aspect(None, zoom=0.95)
-        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-            axis.set_ticklabels([])
-            axis.set_pane_color((0.97, 0.97, 0.97))
-            axis.labelpad = -8
-        axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2", zlabel="t-SNE 3")
+        _bare_3d(axes, view)
     _legend(figure, [types[i] for i in _by_size(labels)], "cell type (cells)")
     return _png(figure)
+
+
+def map_grid(
+    maps: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    labels: np.ndarray,
+    cell_types: Sequence[str],
+) -> bytes:
+    """2-D maps side by side, by cell type above and by cluster below.
+
+    Args:
+        maps: title to places (n_cells, 2) and clusters (n_cells,).
+        labels: (n_cells,) types.
+        cell_types: their names.
+    """
+    n_rows = -(-len(cell_types) // 5)
+    figure = Figure(figsize=(3.7 * len(maps), 7.2 + 0.22 * n_rows), layout="constrained")
+    axes = figure.subplots(2, len(maps), squeeze=False)
+    types = _types(labels, cell_types)
+    halo = [withStroke(linewidth=3, foreground="white")]
+    for (above, below), (title, (places, clusters)) in zip(axes.T, maps.items(), strict=True):
+        _scatter(above, places, labels, types)
+        _scatter(below, places, clusters, _clusters(labels, cell_types, clusters))
+        above.set_title(title, fontsize=11)
+        for i in range(clusters.max() + 1):
+            below.annotate(
+                str(i), places[clusters == i].mean(0), ha="center", va="center", weight="bold",
+                fontsize=10, path_effects=halo, zorder=4,
+            )  # fmt: skip
+        for panel in (above, below):
+            panel.set(xticks=[], yticks=[], box_aspect=1)
+            panel.set_aspect("equal", adjustable="datalim")
+    axes[0, 0].set_ylabel("by cell type")
+    axes[1, 0].set_ylabel("by k-means cluster")
+    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=5, outside=True)
+    return _png(figure, dpi=110)
+
+
+def map_grid_3d(
+    maps: Mapping[str, np.ndarray], labels: np.ndarray, cell_types: Sequence[str]
+) -> bytes:
+    """3-D maps side by side, by cell type.
+
+    Args:
+        maps: title to places (n_cells, 3).
+        labels: (n_cells,) types.
+        cell_types: their names.
+    """
+    n_rows = -(-len(cell_types) // 5)
+    height = 3.7 + 0.22 * n_rows
+    figure = Figure(figsize=(3.9 * len(maps), height))
+    bottom = (0.22 * n_rows - 0.25) / height
+    figure.subplots_adjust(left=0.01, right=0.96, bottom=bottom, top=1.0, wspace=0.06)
+    types = _types(labels, cell_types)
+    panels = figure.subplots(1, len(maps), subplot_kw={"projection": "3d"}, squeeze=False)[0]
+    for axes, (title, places) in zip(panels, maps.items(), strict=True):
+        _scatter(axes, places, labels, types)
+        _bare_3d(axes, VIEWS[0])
+        axes.set_title(title, fontsize=11, y=0.93)
+    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=5)
+    return _png(figure, dpi=110)
+
+
+def score_heat(tables: Mapping[str, pd.DataFrame]) -> bytes:
+    """Heat maps of scores, models by measures, on one scale of colour.
+
+    Args:
+        tables: title to scores between 0 and 1, a row a model and a column a measure.
+    """
+    models = list(dict.fromkeys(model for table in tables.values() for model in table.index))
+    tables = {title: table.reindex(models) for title, table in tables.items()}
+    n_rows = len(models)
+    figure = Figure(figsize=(3.3 * len(tables), 0.55 * n_rows + 1.0), layout="constrained")
+    panels = figure.subplots(1, len(tables), squeeze=False)[0]
+    for axes, (title, table) in zip(panels, tables.items(), strict=True):
+        axes.imshow(table, cmap="viridis", vmin=0.3, vmax=0.9, aspect="auto")
+        axes.set_xticks(range(table.shape[1]), table.columns)
+        axes.set_yticks(range(len(table)), table.index)
+        axes.tick_params(length=0)
+        axes.set_title(title, fontsize=11)
+        axes.spines[:].set_visible(False)
+        for (row, column), value in np.ndenumerate(table.to_numpy(dtype=float)):
+            if np.isnan(value):
+                continue
+            colour = "white" if value < 0.65 else "black"
+            axes.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour)
+    return _png(figure, dpi=130)
+
+
+def score_lines(
+    lines: Mapping[str, Mapping[str, pd.DataFrame]], label: str, reference: Mapping[str, float]
+) -> bytes:
+    """Scores against a setting, with intervals, on a logarithmic axis.
+
+    Args:
+        lines: title of a panel to name of a line to its mean, low and high; indexed by setting.
+        label: what the setting is.
+        reference: title of a panel to a value to compare with, drawn dashed and called PCA.
+    """
+    figure = Figure(figsize=(4.2 * len(lines), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(lines), squeeze=False)[0]
+    for axes, (title, panel) in zip(panels, lines.items(), strict=True):
+        for i, (name, line) in enumerate(panel.items()):
+            at = line.index.to_numpy(dtype=float) * (1 + 0.03 * (i - (len(panel) - 1) / 2))
+            errors = [line["mean"] - line["low"], line["high"] - line["mean"]]
+            axes.errorbar(
+                at, line["mean"], errors, color=COLOURS[i], marker=MARKERS[i], markersize=5,
+                linewidth=1.4, capsize=3, label=name,
+            )  # fmt: skip
+        if title in reference:
+            axes.axhline(reference[title], color="#555555", linestyle="--", linewidth=1,
+                         label="PCA")  # fmt: skip
+        settings = sorted({float(v) for line in panel.values() for v in line.index})
+        axes.set_xscale("log")
+        axes.set_xticks(settings, [f"{v:g}" for v in settings])
+        axes.minorticks_off()
+        axes.set_title(title, fontsize=11)
+        axes.set_xlabel(label)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#e5e5e5", linewidth=0.6)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    return _png(figure, dpi=130)
+
+
+def loss_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> bytes:
+    """Reconstruction error and KL over epochs, a line a seed.
+
+    Args:
+        histories: name of a model to one history for each seed; see `train.COLUMNS`.
+    """
+    with_kl = {name: runs for name, runs in histories.items() if runs[0]["kl"].any()}
+    panels = {"reconstruction": histories, **({"kl": with_kl} if with_kl else {})}
+    figure = Figure(figsize=(4.6 * len(panels), 3.3), layout="constrained")
+    for axes, (term, models) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for name, runs in models.items():
+            colour = COLOURS[list(histories).index(name)]
+            for i, history in enumerate(runs):
+                axes.plot(
+                    history["epoch"], history[term], color=colour, linewidth=0.9, alpha=0.8,
+                    label=name if i == 0 else None,
+                )  # fmt: skip
+        axes.set_title("squared error" if term == "reconstruction" else "KL", fontsize=11)
+        axes.set_xlabel("epoch")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#e5e5e5", linewidth=0.6, which="both")
+        axes.legend(frameon=False)
+    figure.supylabel("mean over cells", fontsize=10)
+    return _png(figure, dpi=130)
 
 
 class Style(NamedTuple):
@@ -183,7 +331,25 @@ def _scatter(axes: Any, places: np.ndarray, groups: np.ndarray, styles: Sequence
         )
 
 
-def _legend(owner: Axes | Figure, styles: Sequence[Style], title: str) -> None:
+def _bare_3d(axes: Any, view: tuple[int, int]) -> None:
+    """Pale walls without numbers, which mean nothing on a t-SNE map, seen from `view`."""
+    axes.view_init(*view)
+    axes.set_box_aspect(None, zoom=0.95)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_ticklabels([])
+        axis.set_pane_color((0.97, 0.97, 0.97))
+        axis.labelpad = -8
+    axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2", zlabel="t-SNE 3")
+
+
+def _legend(
+    owner: Axes | Figure,
+    styles: Sequence[Style],
+    title: str,
+    *,
+    ncols: int = 4,
+    outside: bool = False,
+) -> None:
     """Below the axes, or below the whole figure: never on the points."""
     handles = [
         Line2D([], [], linestyle="", marker=style.marker, color=style.colour, label=style.name)
@@ -196,13 +362,14 @@ def _legend(owner: Axes | Figure, styles: Sequence[Style], title: str) -> None:
         "fontsize": 8.5,
     }
     if isinstance(owner, Figure):
-        owner.legend(loc="lower center", ncols=4, **options)
+        options["loc"] = "outside lower center" if outside else "lower center"
+        owner.legend(ncols=ncols, **options)
     else:
         owner.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=2, **options)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, dpi: int = 160) -> bytes:
     FigureCanvasAgg(figure)
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight")
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""`scvae paper`: every run behind the reproduction of the report.
+"""`scvae paper`: every run behind the reproduction of the report, then the page about them.
 
 Runs go to folders of fixed names; one that is there, with the settings it should have, is not
 done again.
@@ -99,7 +99,11 @@ def paper(arguments: list[str]) -> None:
     runs = plan(seeds, quick=asked.quick)
     console = Console()
     done = _perform(runs, root, asked.overrides, console)
-    console.folder(root)
+    from scvae_cli.reproduction import write
+
+    console.line("writing the page")
+    command = " ".join(["scvae", "paper", *arguments])
+    console.folder(write(done, Path(asked.to or root), asked.labels, command))
     if missing := [run.name for run in runs if run.name not in done and not run.may_fail]:
         console.error(f"failed: {', '.join(missing)}; their logs are in {root}")
         raise SystemExit(FAILED)
@@ -185,6 +189,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=int, default=5, help="trainings of each model (%(default)s)"
     )
+    parser.add_argument("--to", metavar="FOLDER", help="where the page goes (with the runs)")
+    parser.add_argument("--labels", metavar="FILE", help="csv of other labels to score against")
     parser.add_argument("--runs", metavar="FOLDER", help="where runs go (outputs/paper)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings for every run")
 
@@ -195,6 +201,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     asked = parser.parse_intermixed_args(arguments)
     if asked.seeds < 2:
         fail(f"--seeds {asked.seeds}: must be at least 2, or --quick for one")
+    if asked.labels and not Path(asked.labels).is_file():
+        fail(f"--labels {asked.labels}: no such file")
     for override in asked.overrides:
         if not re.match(r"[\w.+~]+=", override):
             fail(f"{override}: no setting; give KEY=VALUE")

@@ -153,6 +153,40 @@ def read_record(
     return None
 
 
+def read_table(path: Path, name: str) -> Any:
+    """NAME.csv of a run's folder, as a DataFrame."""
+    import pandas as pd
+
+    return pd.read_csv(path / f"{name}.csv")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """config.yaml of a run's folder."""
+    settings: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
+    return {str(key): value for key, value in settings.items()}
+
+
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """NAME.json of a run's folder."""
+    contents: dict[str, Any] = json.loads((path / f"{name}.json").read_text())
+    return contents
+
+
+def write_file(path: Path, contents: bytes) -> None:
+    """Writes a file, whole or not at all: a temporary one, forced to disk, takes its name."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
 class RunDir:
     """Writes the files of one run.
 
@@ -219,19 +253,7 @@ class RunDir:
         self._write(name, (json.dumps(value, indent=2) + "\n").encode())
 
     def _write(self, name: str, contents: bytes) -> None:
-        """The whole file or none: a temporary one, forced to disk, takes the name."""
-        target = self.path / name
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(contents)
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o666 & ~_umask())
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_file(self.path / name, contents)
 
 
 def _difference(key: str, theirs: Any, ours: Any) -> str:

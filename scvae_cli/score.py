@@ -7,6 +7,7 @@ from sklearn.metrics import (
     adjusted_rand_score,
     homogeneity_completeness_v_measure,
     normalized_mutual_info_score,
+    silhouette_score,
 )
 
 
@@ -40,3 +41,28 @@ def score(labels: np.ndarray, clusters: np.ndarray, *, nmi_average: str) -> Scor
     nmi = normalized_mutual_info_score(labels, clusters, average_method=nmi_average)
     ari = adjusted_rand_score(labels, clusters)
     return Scores(float(nmi), float(ari), float(hom), float(com))
+
+
+def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
+    """Mean silhouette of types: near 1 where each lies tight and apart, below 0 where they mix.
+
+    Rousseeuw, Journal of Computational and Applied Mathematics 20, 53 (1987), by scikit-learn.
+
+    Args:
+        points: (n_cells, n_dims).
+        labels: (n_cells,) types.
+    """
+    return float(silhouette_score(points, labels))
+
+
+def types_found(labels: np.ndarray, clusters: np.ndarray) -> int:
+    """How many types have a cluster of their own: most of it, and most of the type's cells.
+
+    Args:
+        labels: (n_cells,) types.
+        clusters: (n_cells,) clusters.
+    """
+    shared = np.zeros((labels.max() + 1, clusters.max() + 1))
+    np.add.at(shared, (labels, clusters), 1)
+    mine = (shared > shared.sum(0) / 2) & (shared > shared.sum(1, keepdims=True) / 2)
+    return int(mine.any(1).sum())

@@ -9,7 +9,10 @@ PACKAGE = Path(__file__).parents[1] / "scvae_cli"
 LEAVES = {"errors", "batches", "dataset"}
 ALLOWED = {
     "cli": {"launch", "paper"},
-    "paper": {"console", "launch", "run_dir"},
+    "paper": {"console", "launch", "reproduction", "run_dir"},
+    "reproduction": {
+        "audit", "cluster", "data", "figures", "run_dir", "score", "stats",
+    },
     "launch": {"pipeline", "config", "console", "run_dir", "provenance"},
     "pipeline": {
         "cluster", "config", "console", "data", "embed", "figures", "models", "run_dir", "score",

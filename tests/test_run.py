@@ -1,6 +1,7 @@
 """Whole runs of `scvae train`: what is in the folder, and that it is the same every time."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -279,3 +280,48 @@ def test_runs_of_one_second_do_not_share_a_folder(tmp_path):
         process.stdin.flush()
     claimed = [line for p in processes for line in p.communicate()[0].split()]
     assert len(claimed) == len(set(claimed)) == 40
+
+
+def test_one_training_serves_several_embeddings(scvae, tmp_path):
+    assert scvae("train", "model=vae", *FAST, "embedding=sample", "hydra.run.dir=a").code == 0
+    common = ["train", "model=vae", *FAST, "trained=a"]
+    result = scvae(*common, "map_3d=false", "hydra.run.dir=b")
+    assert result.code == 0, result.err
+    # The mean that a fresh training with the same settings would embed.
+    assert scvae("train", "model=vae", *FAST, "hydra.run.dir=c").code == 0
+    latents = {name: (tmp_path / name / "latent.csv").read_bytes() for name in "abc"}
+    assert latents["b"] == latents["c"] != latents["a"]
+    for name in ("history.csv", "model.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert "tsne3d_1" not in (tmp_path / "b" / "cells.csv").read_text()
+    assert not (tmp_path / "b" / "figures" / "map_3d.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["trained=nowhere"], "trained=nowhere: no trained model there (config.yaml is missing)"),
+        (["trained=a", "beta=4"], "trained=a: was trained with beta=2.0, and not 4.0"),
+        (["trained=a", "model.branch=9"], "trained with model.branch=16, and not 9"),
+        (["trained=a", "data.fold=7"], "trained with data.fold=6.0, and not 7.0"),
+        (["trained=cut"], "trained=cut: damaged"),
+        (["trained=other"], "trained=other: was trained on other cells, genes or labels"),
+        (["trained=foreign"], "trained=foreign: its weights are not those of model=vae"),
+    ],
+)
+def test_a_training_that_does_not_fit_is_refused(scvae, tmp_path, settings, said):
+    base = ["train", "model=vae", *FAST, "map_3d=false"]
+    assert scvae(*base, "hydra.run.dir=a").code == 0
+    for name in ("cut", "other", "foreign"):
+        shutil.copytree(tmp_path / "a", tmp_path / name)
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    record = tmp_path / "other" / "run.json"
+    record.write_text(record.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    assert scvae("train", "model=pca", *FAST, "hydra.run.dir=pca").code == 0
+    weights = tmp_path / "pca" / "model.safetensors"
+    shutil.copy(weights, tmp_path / "foreign" / "model.safetensors")
+    result = scvae(*base, *settings, "hydra.run.dir=new")
+    assert (result.code, len(result.err.strip().splitlines())) == (2, 1), result.err
+    assert said in result.err
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,219 @@
+"""The reproduction: its statistics against scipy's, its plan, its runs, its page."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import FAST
+from scipy import stats as scipy_stats
+
+from scvae_cli.audit import AUDIT
+from scvae_cli.launch import compose
+from scvae_cli.paper import plan
+from scvae_cli.score import types_found
+from scvae_cli.stats import difference, estimate, paired
+
+ROOT = Path(__file__).parents[1]
+# The report's runs on small cells, in seconds.
+SHORT = [*FAST, "tsne.max_iter=250", "cluster.n_init=2"]
+A = np.array([0.71, 0.74, 0.69, 0.73, 0.75])
+B = np.array([0.60, 0.66, 0.58, 0.59, 0.67])
+
+
+def test_intervals_are_scipys():
+    one = estimate(A)
+    theirs = scipy_stats.ttest_1samp(A, 0).confidence_interval(0.95)
+    assert (one.low, one.high) == pytest.approx((theirs.low, theirs.high))
+    two = difference(A, B[:4])
+    theirs = scipy_stats.ttest_ind(A, B[:4], equal_var=False).confidence_interval(0.95)
+    assert (two.low, two.high) == pytest.approx((theirs.low, theirs.high))
+    both = paired(A, B)
+    theirs = scipy_stats.ttest_rel(A, B).confidence_interval(0.95)
+    assert (both.low, both.high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_one_value_says_nothing_of_its_uncertainty():
+    for e in (estimate(A[:1]), difference(A[:1], B), paired(A[:1], B[:1])):
+        assert np.isinf(e.half)
+    assert difference(np.ones(3), np.zeros(3)).half == 0
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0.3, 1, (2000, 2, 5)) * [[1], [2]]
+    hits = [(e := difference(a, b)).low < -0.3 < e.high for a, b in draws]
+    assert 0.93 < np.mean(hits) < 0.98
+
+
+def test_a_type_is_found_by_a_cluster_that_is_mostly_it_and_has_most_of_it():
+    labels = np.array([0] * 10 + [1] * 10 + [2] * 2)
+    assert types_found(labels, labels) == 3
+    assert types_found(labels, np.zeros(22, int)) == 0
+    split = np.array([0] * 6 + [1] * 4 + [2] * 5 + [3] * 5 + [3] * 2)
+    assert types_found(labels, split) == 1  # type 1 has half of its cells in each of two
+
+
+def test_the_plan_covers_the_report():
+    runs = plan(range(5), quick=False)
+    names = [run.name for run in runs]
+    assert len(set(names)) == len(names)
+    for seed in range(5):
+        for name in ("report-ae", "report-vae", "report-vsc"):
+            assert f"{name}-{seed}" in names
+        for name in ("corrected-vae", "corrected-vsc", "corrected-pca"):
+            assert f"{name}-{seed}" in names
+    assert {"code-ae-0", "code-vae-0", "code-vsc-0"} <= set(names)
+    for run in runs:  # what a run takes from another has been done before, in the same way
+        config = compose(list(run.overrides))
+        kind, model, *_ = run.name.split("-")
+        assert config.model.name == model
+        assert config.seed == int(run.name.rsplit("-", 1)[1]) or kind == "map"
+        if run.trained:
+            assert names.index(run.trained) < names.index(run.name)
+            other = compose(list(runs[names.index(run.trained)].overrides))
+            assert (other.model, other.beta, other.seed) == (
+                config.model,
+                config.beta,
+                config.seed,
+            )
+
+
+def test_the_audit_names_tests_that_exist():
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("*.py"))
+    named = re.findall(r"`(test_\w+)`", " ".join(point.shown for point in AUDIT))
+    assert len(named) >= 6
+    for name in named:
+        assert f"def {name}(" in tests, name
+    assert [point.number for point in AUDIT] == [f"O{i}" for i in range(1, 14)]
+
+
+def links(page: str) -> list[str]:
+    return re.findall(r"\]\(([^)]+)\)", page)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The runs of the quick reproduction, which the first test that asks for them makes."""
+    return tmp_path_factory.mktemp("paper") / "runs"
+
+
+@pytest.fixture
+def quick(scvae, runs):
+    def run(*more: str):
+        return scvae("paper", "--quick", "--runs", str(runs), *SHORT, *more)
+
+    return run
+
+
+def test_quick_page(quick, runs, tmp_path):
+    result = quick("--to", "page")
+    assert result.code == 0, result.err
+    assert len(list(runs.glob("*/run.json"))) == 7
+    page = (tmp_path / "page" / "reproduction.md").read_text()
+    assert len(links(page)) == 6
+    for link in links(page):
+        assert (tmp_path / "page" / link).read_bytes().startswith(b"\x89PNG"), link
+    assert "| NMI | VAE | 0.6092 |" in page
+    assert "nan" not in page
+    for line in page.splitlines():  # one seed is no evidence
+        if line.startswith(("| AE beats", "| VSC beats")):
+            assert line.count("cannot be told") == 3
+
+    # A number on the page is that of the run.
+    scores = json.loads((runs / "report-vae-0" / "scores.json").read_text())
+    row = next(line for line in page.splitlines() if line.startswith("| ARI | VAE | 0.4404 |"))
+    assert f"| {scores['tsne']['ari']:.3f} |" in row
+
+
+def test_what_is_done_is_not_done_again_and_never_overwritten(quick, runs):
+    assert quick().code == 0
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("*/run.json")}
+    again = quick()
+    assert (again.code, again.err.count("done before")) == (0, 7)
+    assert before == {path: path.stat().st_mtime_ns for path in runs.glob("*/run.json")}
+    # A run of other settings in a place is no result of these, and stays.
+    settings = runs / "code-ae-0" / "config.yaml"
+    settings.write_text(settings.read_text().replace("\nseed: 0", "\nseed: 9"))
+    once_more = quick()
+    assert (once_more.code, once_more.err.count("done before")) == (0, 6)
+    assert (runs / "code-ae-0-2" / "run.json").exists()
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+
+
+def test_other_labels_are_scored_too(quick, runs, tmp_path):
+    assert quick().code == 0
+    cells = pd.read_csv(runs / "report-ae-0" / "cells.csv")
+    table = pd.DataFrame({"cell": cells["cell"], "label": cells["cluster"]})
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    assert quick("--labels", "mine.csv").code == 0
+    section = (runs / "reproduction.md").read_text().split("2-D map, against the other labels")[1]
+    assert "| ARI | AE | 0.5798 | 1.000 |" in section  # its own clusters
+
+
+def test_interrupted_it_goes_on_where_it_was(tmp_path):
+    command = [sys.executable, "-m", "scvae_cli", "paper", "--quick", *SHORT]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    runs = tmp_path / "outputs" / "paper-quick"
+
+    def done() -> set[str]:
+        records = [(p.parent.name, json.loads(p.read_text())) for p in runs.glob("*/run.json")]
+        return {name for name, record in records if record["status"] == "done"}
+
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as first:
+        while len(done()) < 2 and first.poll() is None:
+            time.sleep(0.05)
+        first.send_signal(signal.SIGINT)
+        assert b"goes on" in first.stderr.read()
+    assert first.returncode == 130
+    before = done()
+    assert 2 <= len(before) < 7
+    second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr
+    assert second.stderr.count("done before") == len(before)
+    assert (runs / "reproduction.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--seeds=1"], "--seeds 1: must be at least 2"),
+        (["--seeds=x"], "invalid int value"),
+        (["--fast"], "unrecognized arguments: --fast"),
+        (["bta=2"], "did you mean beta?"),
+        (["--labels=none.csv"], "none.csv: no such file"),
+        (["quick"], "quick: no setting; give KEY=VALUE"),
+        (["data.dir=nowhere"], "data.dir=nowhere: holds no"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(scvae, tmp_path, arguments, said):
+    result = scvae("paper", *arguments)
+    assert result.code == 2
+    assert said in result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.slow
+def test_the_notebook_saw_log_normalised_values(real_data):
+    """Its first loss, of an untrained network: 989,484.75 for 240 cells."""
+    from omegaconf import OmegaConf
+
+    from scvae_cli.data import load
+
+    options = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "data" / "pbmc3k.yaml"))
+    squares = {}
+    for scale in (None, 10.0):
+        dataset = load(**{**options, "scale": scale})
+        values = dataset.x if scale else dataset.x.data
+        squares[scale] = np.square(values, dtype=np.float64).sum() / dataset.n_cells
+    assert squares[None] == pytest.approx(4033, abs=1)
+    assert squares[10.0] == pytest.approx(10603, abs=1)
+    assert squares[None] == pytest.approx(989_484.75 / 240, rel=0.03)
