@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import NullFormatter
 
 COLOURS = [
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
@@ -266,7 +266,7 @@ def loss_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> bytes:
         axes.set_title("squared error" if term == "reconstruction" else "KL", fontsize=11)
         axes.set_xlabel("epoch")
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#e5e5e5", linewidth=0.6, which="both")

@@ -25,6 +25,11 @@ class Estimate:
     n: int
 
     @property
+    def single(self) -> float:
+        """Half the width of the 95 % prediction interval of one further value."""
+        return self.half * float(np.sqrt(self.n + 1))
+
+    @property
     def low(self) -> float:
         """Lower end of the interval."""
         return self.mean - self.half

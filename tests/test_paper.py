@@ -51,6 +51,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     draws = rng.normal(0.3, 1, (2000, 2, 5)) * [[1], [2]]
     hits = [(e := difference(a, b)).low < -0.3 < e.high for a, b in draws]
     assert 0.93 < np.mean(hits) < 0.98
+    values = rng.normal(0.3, 2, (4000, 6))
+    hits = [abs((e := estimate(five)).mean - one) < e.single for *five, one in values]
+    assert 0.94 < np.mean(hits) < 0.96
 
 
 def test_a_type_is_found_by_a_cluster_that_is_mostly_it_and_has_most_of_it():
@@ -62,10 +65,10 @@ def test_a_type_is_found_by_a_cluster_that_is_mostly_it_and_has_most_of_it():
 
 
 def test_the_plan_covers_the_report():
-    runs = plan(range(5), quick=False)
+    runs = plan(range(10), quick=False)
     names = [run.name for run in runs]
     assert len(set(names)) == len(names)
-    for seed in range(5):
+    for seed in range(10):
         for name in ("report-ae", "report-vae", "report-vsc"):
             assert f"{name}-{seed}" in names
         for name in ("corrected-vae", "corrected-vsc", "corrected-pca"):
