@@ -3,8 +3,9 @@
 import os
 import sys
 from difflib import get_close_matches
+from string import Template
 
-from scvae_cli import __version__
+from scvae_cli import CONF, __version__
 from scvae_cli.errors import InputError
 
 COMMANDS = {
@@ -50,6 +51,8 @@ def _dispatch(arguments: list[str]) -> None:
         print(f"scvae {__version__}")
     elif command in ("-sc", "--shell-completion"):
         _complete(arguments)
+    elif command == "train" and arguments[1:] in (["--help"], ["-h"]):
+        print(_train_help(), end="")
     elif command == "train":
         from scvae_cli.launch import launch
 
@@ -64,6 +67,14 @@ def _dispatch(arguments: list[str]) -> None:
         if "=" in command:
             hint = f"did you mean `scvae train {command}`?"
         raise InputError(f"{command}: no such command; {hint}")
+
+
+def _train_help() -> str:
+    """What Hydra would print, at once."""
+    import yaml
+
+    page = yaml.safe_load((CONF / "hydra" / "help" / "scvae.yaml").read_text())
+    return Template(page["template"]).substitute()
 
 
 def _complete(arguments: list[str]) -> None:

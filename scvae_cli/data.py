@@ -1,24 +1,27 @@
-"""Where cells come from. Every source ends in a `Dataset`."""
+"""Where cells come from. Every source ends in a `Dataset`.
+
+Importing scanpy takes a second, so that only what needs it does.
+"""
 
 import hashlib
 import json
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
 import pandas as pd
-import scanpy as sc
 from scipy.sparse import csr_array, vstack
 
 from scvae_cli import __version__, tenx
-from scvae_cli.celltypes import find_clusters, name_clusters
 from scvae_cli.dataset import Dataset, labelled, restore, save
 from scvae_cli.errors import InputError
-from scvae_cli.preprocess import log_normalize, quality_control, scale
 
 log = logging.getLogger("scvae")
 
@@ -56,7 +59,13 @@ def pbmc68k() -> Dataset:
     Source: Zheng et al., Nature Communications 8, 14049 (2017), as reduced and shipped by scanpy
     (`scanpy.datasets.pbmc68k_reduced`). Its `X` is scaled; the log-normalised values are in `raw`.
     """
-    annotated = sc.datasets.pbmc68k_reduced()
+    scanpy = find_spec("scanpy")
+    assert scanpy is not None
+    assert scanpy.origin is not None
+    file = Path(scanpy.origin).parent / "datasets" / "10x_pbmc68k_reduced.h5ad"
+    with warnings.catch_warnings():  # the file is of an older format
+        warnings.simplefilter("ignore")
+        annotated = anndata.read_h5ad(file)
     types = annotated.obs["bulk_labels"].cat.remove_unused_categories()
     x = csr_array(annotated.raw.X, dtype=np.float32)
     x.sort_indices()
@@ -147,6 +156,8 @@ def synthetic(
     Raises:
         InputError: there are more types than cells.
     """
+    from scvae_cli.preprocess import log_normalize
+
     if n_types > n_cells:
         raise InputError(
             f"data.n_types={n_types}: must be at most data.n_cells, which is {n_cells}"
@@ -210,6 +221,9 @@ SOURCES: dict[str, Callable[..., Dataset]] = {
 def _prepare_pbmc3k(
     source: Path, target_sum: float, qc: Mapping[str, Any], clusters: Mapping[str, Any]
 ) -> Dataset:
+    from scvae_cli.celltypes import find_clusters, name_clusters
+    from scvae_cli.preprocess import log_normalize, quality_control
+
     counts = quality_control(tenx.read(source), **qc)
     if min(counts.shape) <= max(clusters["n_neighbors"], clusters["n_components"]):
         raise InputError(
@@ -245,5 +259,7 @@ def _numbered(what: str, n: int) -> tuple[str, ...]:
 
 
 def _scaled(dataset: Dataset, clip: float) -> Dataset:
+    from scvae_cli.preprocess import scale
+
     assert isinstance(dataset.x, csr_array)
     return replace(dataset, x=scale(dataset.x, clip=clip))

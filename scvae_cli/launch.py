@@ -1,7 +1,7 @@
 """Hydra behind `scvae train`: composes, checks, claims a folder, starts the run.
 
-Nothing here imports torch or scanpy before a run starts, so that help, `--cfg` and tab completion
-answer at once.
+Nothing here imports torch or scanpy before a run starts, nor pydantic or rich before something is
+checked or said, so that help, `--cfg` and tab completion answer at once.
 """
 
 import json
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 import yaml
@@ -34,17 +34,16 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from scvae_cli import config as run_config
-from scvae_cli.console import Console
+from scvae_cli import CONF
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.provenance import git_state, versions
 from scvae_cli.run_dir import RunDir, claim, discard
 
-log = logging.getLogger("scvae")
+if TYPE_CHECKING:
+    from scvae_cli.config import Config
+    from scvae_cli.console import Console
 
-PACKAGE = Path(__file__).parent
-# Inside the wheel conf/ is part of the package; in a checkout it lies beside it.
-CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+log = logging.getLogger("scvae")
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -69,12 +68,15 @@ def launch(arguments: list[str]) -> None:
 
 def job(cfg: DictConfig) -> int:
     """One run, in the folder that Hydra made for it. Returns an exit code."""
+    from scvae_cli.config import parse
+    from scvae_cli.console import Console
+
     settings = HydraConfig.get()
     path = Path(settings.runtime.output_dir)
     console = Console()
     logging.captureWarnings(True)
     try:
-        config = run_config.parse(cfg)
+        config = parse(cfg)
     except InputError as error:
         console.error(str(error))
         return REFUSED
@@ -93,11 +95,11 @@ def job(cfg: DictConfig) -> int:
 
 
 def start(
-    config: run_config.Config,
+    config: "Config",
     path: Path,
     arguments: list[str],
     overrides: list[str],
-    console: Console,
+    console: "Console",
 ) -> tuple[int, dict[str, Any]]:
     """A run in a folder that exists, recorded there from its start to its end.
 
@@ -153,16 +155,18 @@ def start(
     return end(DONE, None), scores
 
 
-def compose(overrides: list[str]) -> run_config.Config:
+def compose(overrides: list[str]) -> "Config":
     """The configuration of `scvae train OVERRIDES`, checked.
 
     Raises:
         InputError: they cannot be composed, or are not allowed.
     """
+    from scvae_cli.config import parse
+
     _register_resolvers()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return run_config.parse(hydra.compose("config", overrides))
+            return parse(hydra.compose("config", overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error, overrides)) from error
 
@@ -200,6 +204,8 @@ class ClaimFolder(Callback):
         folder = self.created[-1]
         states = [json.loads(path.read_text())["status"] for path in folder.glob("*/run.json")]
         failed = len(states) - states.count("done")
+        from scvae_cli.console import Console
+
         console = Console()
         console.line(f"{len(states)} runs, {failed} failed")
         console.folder(Path(_shown(folder)))
@@ -207,10 +213,10 @@ class ClaimFolder(Callback):
             raise SystemExit(FAILED)
 
 
-def _parse(config: DictConfig) -> run_config.Config:
-    return run_config.parse(
-        OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-    )
+def _parse(config: DictConfig) -> "Config":
+    from scvae_cli.config import parse
+
+    return parse(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]))
 
 
 def _jobs(config: DictConfig) -> list[DictConfig]:
@@ -241,6 +247,8 @@ def _leaving_on_errors() -> Iterator[None]:
     try:
         yield
     except (InputError, HydraException, OmegaConfBaseException) as error:
+        from scvae_cli.console import Console
+
         bad_input = isinstance(error, InputError)
         Console().error(str(error) if bad_input else _explain(error, sys.argv[1:]))
         raise SystemExit(REFUSED) from error
@@ -257,7 +265,7 @@ def _close_log() -> None:
         handler.close()
 
 
-def _unused(config: run_config.Config, overrides: list[str]) -> list[str]:
+def _unused(config: "Config", overrides: list[str]) -> list[str]:
     """Keys given on the command line that the model has no use for."""
     given = {override.split("=")[0].lstrip("+") for override in overrides}
     return [key for key in config.model.ignores if key in given]
@@ -309,6 +317,8 @@ def _sorted_arguments(arguments: list[str]) -> list[str]:
 
 def _explain(error: Exception, arguments: list[str]) -> str:
     """One line for what Hydra says in several."""
+    from scvae_cli.config import unknown_choice, unknown_key
+
     first = str(error).strip().splitlines()[0]
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
@@ -316,7 +326,7 @@ def _explain(error: Exception, arguments: list[str]) -> str:
         return f"--config-dir: {first[0].lower()}{first[1:]}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        return run_config.unknown_choice(group or "--config-name", name, error.options or [])
+        return unknown_choice(group or "--config-name", name, error.options or [])
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read as KEY=VALUE; quote special characters"
     if found := re.match(r"Ambiguous value for argument '(.*)'", first):
@@ -324,5 +334,5 @@ def _explain(error: Exception, arguments: list[str]) -> str:
     if found := re.match(r"Could not override '([^']*)'", first):
         key = found[1]
         given = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith(f"{key}=")]
-        return run_config.unknown_key(key, given[0] if given else "")
+        return unknown_key(key, given[0] if given else "")
     return first

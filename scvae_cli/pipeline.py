@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from scvae_cli import figures
 from scvae_cli.cluster import kmeans
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage
@@ -160,6 +159,8 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
     run_dir.write_scores({**rows, **options, "n_clusters": n_clusters, "seconds": seconds})
 
     with stage("figures") as shown:
+        from scvae_cli import figures  # matplotlib, wanted here alone
+
         known = (dataset.labels, dataset.cell_types)
         result = f"NMI {scores['tsne'].nmi:.3f}, ARI {scores['tsne'].ari:.3f}"
         drawn = {

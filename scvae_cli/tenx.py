@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import anndata
 import pooch
 import requests
-import scanpy as sc
 
 from scvae_cli.errors import InputError
 
@@ -61,7 +61,7 @@ def find(folder: str | None, *, on_download: Callable[[int, int], None]) -> Path
         ) from error
 
 
-def read(path: Path) -> sc.AnnData:
+def read(path: Path) -> anndata.AnnData:
     """The counts (2,700 cells x 32,738 genes), once every byte is known to be 10x's.
 
     Args:
@@ -70,6 +70,8 @@ def read(path: Path) -> sc.AnnData:
     Raises:
         InputError: a file is missing, damaged or not the one that 10x published.
     """
+    import scanpy as sc
+
     contents = _from_archive(path) if path.is_file() else _from_folder(path)
     for name, wanted in SHA256.items():
         found = hashlib.sha256(contents.get(name, b"")).hexdigest()
