@@ -141,6 +141,7 @@ class TSNEConfig(Block):
     method: Literal["barnes_hut", "exact"]
     angle: Annotated[float, Field(ge=0, le=1)]
     seed: Seed
+    max_cells: Annotated[int, Field(ge=2)] | None
 
 
 class ClusterConfig(Block):

@@ -289,8 +289,8 @@ def _by_size(groups: np.ndarray) -> np.ndarray:
 
 def _types(labels: np.ndarray, cell_types: Sequence[str]) -> list[Style]:
     """A look for each type, the colours furthest apart for the largest; then the next marker."""
-    sizes = np.bincount(labels)
-    rank = np.argsort(_by_size(labels))
+    sizes = np.bincount(labels, minlength=len(cell_types))
+    rank = np.argsort(np.argsort(-sizes, kind="stable"))
     n = len(COLOURS)
     return [
         Style(COLOURS[r % n], MARKERS[r // n % len(MARKERS)], f"{name} ({size})")

@@ -8,12 +8,13 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
 from scvae_cli.cluster import kmeans
 from scvae_cli.config import Config
-from scvae_cli.console import Console, Stage
+from scvae_cli.console import Console, Stage, minutes
 from scvae_cli.data import load
 from scvae_cli.dataset import Dataset
 from scvae_cli.embed import embed
@@ -22,7 +23,9 @@ from scvae_cli.models import PCA, build
 from scvae_cli.run_dir import RunDir, read_training
 from scvae_cli.score import Scores, score
 from scvae_cli.train import solve, train
-from scvae_cli.tsne import tsne
+from scvae_cli.tsne import choose, expected_seconds, tsne
+
+ANNOUNCED = 60  # seconds of t-SNE that nobody has to be told of beforehand
 
 
 def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
@@ -130,13 +133,19 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
 
     types = np.array(dataset.cell_types)[dataset.labels]
     cells = {"cell": dataset.cells, "cell_type": types}
+    options = config.tsne.model_dump()
+    mapped = choose(dataset.n_cells, options.pop("max_cells"), config.tsne.seed)
+    dims = {2: "tsne", 3: "tsne3d"} if config.map_3d else {2: "tsne"}
+    _announce(console, len(mapped), dataset.n_cells, list(dims), config.tsne.max_iter)
     maps: dict[int, np.ndarray] = {}
     places: dict[str, np.ndarray] = {}
-    for n_dims, prefix in {2: "tsne", **({3: "tsne3d"} if config.map_3d else {})}.items():
+    for n_dims, prefix in dims.items():
         with stage(f"tsne_{n_dims}d") as shown:
-            maps[n_dims] = tsne(latent, n_dims, threads=threads, **config.tsne.model_dump())
-            shown.say(f"perplexity {config.tsne.perplexity:g}")
-        places |= {f"{prefix}_{i}": column for i, column in enumerate(maps[n_dims].T, start=1)}
+            maps[n_dims] = tsne(latent[mapped], n_dims, threads=threads, **options)
+            shown.say(f"perplexity {config.tsne.perplexity:g}, {len(mapped):,} cells")
+        whole = np.full((dataset.n_cells, n_dims), np.nan, np.float32)
+        whole[mapped] = maps[n_dims]
+        places |= {f"{prefix}_{i}": column for i, column in enumerate(whole.T, start=1)}
         run_dir.write_table("cells", {**cells, **places})
 
     with stage("cluster") as shown:
@@ -144,14 +153,16 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
         clusters, centroids = kmeans(maps[2], **options)
         latent_clusters, _ = kmeans(latent, **options)
         shown.say(f"{n_clusters} clusters, best of {config.cluster.n_init}")
+    of_map = pd.Series(clusters, mapped, dtype="Int64").reindex(range(dataset.n_cells))
     run_dir.write_table(
-        "cells", {**cells, "cluster": clusters, **places, "latent_cluster": latent_clusters}
+        "cells",
+        {**cells, "cluster": of_map, **places, "latent_cluster": latent_clusters},
     )
 
     with stage("score") as shown:
         options = config.score.model_dump()
         scores = {
-            "tsne": score(dataset.labels, clusters, **options),
+            "tsne": score(dataset.labels[mapped], clusters, **options),
             "latent": score(dataset.labels, latent_clusters, **options),
         }
         shown.say(f"against {len(dataset.cell_types)} cell types")
@@ -161,7 +172,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
     with stage("figures") as shown:
         from scvae_cli import figures  # matplotlib, wanted here alone
 
-        known = (dataset.labels, dataset.cell_types)
+        known = (dataset.labels[mapped], dataset.cell_types)
         result = f"NMI {scores['tsne'].nmi:.3f}, ARI {scores['tsne'].ari:.3f}"
         drawn = {
             "map_2d": figures.map_2d(maps[2], *known, clusters, centroids, config.title, result),
@@ -177,6 +188,20 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
     run_dir.note(seconds=seconds)
     console.scores({"2-D map": rows["tsne"], "latent space": rows["latent"]})
     return scores
+
+
+def _announce(
+    console: Console, n_mapped: int, n_cells: int, dims: list[int], max_iter: int
+) -> None:
+    """Says before a long map how long it will take, and if it leaves cells out."""
+    seconds = sum(expected_seconds(n_mapped, n_dims, max_iter) for n_dims in dims)
+    if n_mapped < n_cells:
+        console.line(
+            f"  t-SNE maps {n_mapped:,} of {n_cells:,} cells, drawn at random (tsne.max_cells)"
+        )
+    if seconds > ANNOUNCED:
+        hint = ", of which map_3d=false saves most" if 3 in dims else ""
+        console.line(f"  t-SNE will take about {minutes(seconds)} on two cores{hint}")
 
 
 def _summary(dataset: Dataset, fingerprint: str) -> dict[str, Any]:
@@ -203,10 +228,12 @@ def _device(name: str) -> torch.device:
 def _check(config: Config, dataset: Dataset, n_clusters: int) -> None:
     """Refuses what cannot work with this many cells and genes."""
     n_cells, n_genes = dataset.n_cells, dataset.n_genes
+    n_mapped = min(n_cells, config.tsne.max_cells or n_cells)
+    mapped = "mapped cells" if n_mapped < n_cells else "cells"
     limits = [
-        ("tsne.perplexity", config.tsne.perplexity, n_cells, "cells"),
+        ("tsne.perplexity", config.tsne.perplexity, n_mapped, mapped),
         ("latent_dim", config.latent_dim, n_genes, "genes"),
-        ("cluster.n_clusters", n_clusters, n_cells, "cells"),
+        ("cluster.n_clusters", n_clusters, n_mapped, mapped),
     ]
     if config.model.name == "pca":
         limits.append(("latent_dim", config.latent_dim, n_cells, "cells"))

@@ -13,6 +13,7 @@ import yaml
 from conftest import FAST, SMALL
 from safetensors.torch import load_file
 from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score
 
 FILES = {
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "cells.csv", "config.yaml",
@@ -325,3 +326,27 @@ def test_a_training_that_does_not_fit_is_refused(scvae, tmp_path, settings, said
     assert (result.code, len(result.err.strip().splitlines())) == (2, 1), result.err
     assert said in result.err
     assert not (tmp_path / "new").exists()
+
+
+def test_of_many_cells_some_are_mapped(scvae, tmp_path):
+    result = scvae("train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20")
+    assert result.code == 0, result.err
+    assert "t-SNE maps 100 of 300 cells, drawn at random (tsne.max_cells)" in result.err
+    run = tmp_path / "outputs" / "latest"
+    cells = pd.read_csv(run / "cells.csv")
+    mapped = cells["tsne_1"].notna()
+    assert (len(cells), mapped.sum()) == (300, 100)
+    for column in ("cluster", "tsne_2", "tsne3d_1"):
+        assert (cells[column].notna() == mapped).all()
+    assert cells["latent_cluster"].notna().all()
+    assert ",3.0," not in (run / "cells.csv").read_text()  # clusters stay whole numbers
+    shown = cells[mapped]
+    ari = adjusted_rand_score(shown["cell_type"], shown["cluster"])
+    scores = json.loads((run / "scores.json").read_text())
+    assert scores["tsne"]["ari"] == pytest.approx(ari)
+    result = scvae("train", *FAST, "tsne.max_cells=30")
+    assert (result.code, result.err.strip()) == (
+        2,
+        "scvae: tsne.perplexity=40: must be less than the number of mapped cells, which is 30 in "
+        "data=synthetic",
+    )
