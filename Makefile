@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick test lint lock wheel clean
+.PHONY: help demo paper paper-quick bench test lint lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -30,6 +30,9 @@ paper: .venv/ready  ## reproduce the report from raw counts; goes on where it wa
 
 paper-quick: .venv/ready  ## the same with one seed, in minutes
 	$(BIN)/scvae paper --quick $(LABELS)
+
+bench: .venv/ready  ## measure training side by side with plain loops; writes docs/performance.md
+	$(BIN)/python -m benchmarks.training
 
 test: .venv/ready  ## run the tests
 	$(BIN)/python -m pytest

@@ -4,7 +4,7 @@ Progress goes to standard error, results to standard output. Every line also goe
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -133,6 +133,16 @@ class Console:
             log.info("%s: %s", space, " ".join(f"{k} {v:.6f}" for k, v in values.items()))
         if self._quiet:
             return
+        self._err.print()
+        self._out.print(table)
+
+    def table(self, rows: Sequence[Mapping[str, str]]) -> None:
+        """A table of text, its columns named by the keys."""
+        table = Table(box=None, padding=(0, 2), header_style="bold")
+        for i, name in enumerate(rows[0]):
+            table.add_column(name, justify="right" if i else "left")
+        for row in rows:
+            table.add_row(*row.values())
         self._err.print()
         self._out.print(table)
 
