@@ -21,7 +21,7 @@ from scvae_cli.run_dir import claim, discard, read_record
 
 BETAS = [0.5, 1.0, 4.0, 8.0]  # and 2, which the report's own runs have
 BETA_SEEDS = 5
-MAPS = range(1, 5)  # seeds of further maps of one training
+MAPS = range(5)  # seeds of further maps of one training
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ def plan(seeds: range, *, quick: bool) -> list[Run]:
     for seed in seeds:
         once = (f"seed={seed}", f"map_3d={str(seed == 0).lower()}")
         for model in ("ae", "vae", "vsc"):
-            runs.append(Run(f"report-{model}-{seed}", (f"experiment=report/{model}", *once)))
+            # The AE's z may be 0 for all cells at the end, behind its ReLU.
+            given = (f"experiment=report/{model}", *once)
+            runs.append(Run(f"report-{model}-{seed}", given, may_fail=model == "ae"))
         for model in ("vae", "vsc"):
             runs.append(
                 Run(
@@ -71,7 +73,13 @@ def plan(seeds: range, *, quick: bool) -> list[Run]:
             runs.append(
                 Run(
                     f"map-{model}-{seed}",
-                    (f"experiment=report/{model}", "seed=0", f"tsne.seed={seed}", "map_3d=false"),
+                    # From a start of principal components, every seed gives the same map.
+                    (
+                        f"experiment=report/{model}",
+                        f"tsne.seed={seed}",
+                        "tsne.init=random",
+                        *code,
+                    ),
                     trained=f"report-{model}-0",
                     cost=0.25,
                 )
