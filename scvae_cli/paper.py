@@ -130,7 +130,11 @@ def paper(arguments: list[str]) -> None:
 def _perform(
     runs: list[Run], root: Path, overrides: list[str], console: Console
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Does what is not done yet. Returns folders of runs that ended well, and why others failed."""
+    """Does what is not done yet.
+
+    Returns:
+        Folders of the runs that ended well, and why the others failed, by name.
+    """
     done: dict[str, Path] = {}
     failed: dict[str, str] = {}
     total = sum(run.cost for run in runs)

@@ -493,9 +493,9 @@ def _noise(page: Page) -> str:
     return f"""## Where chance comes in
 
 Standard deviation of a score on the 2-D map, as described, when one source of chance alone varies:
-seeds of the training (with map and clusters), of t-SNE on the training of seed 0, of k-means on its
-map. t-SNE is started at random here, as the report's code does; from principal components, the
-default, every seed gives the same map.
+seeds of the training (with map and clusters), of t-SNE on the training of seed 0, of k-means on
+that map. t-SNE is started at random here, as the report's code does; from principal components,
+the default, every seed gives the same map.
 
 {_table(header, rows)}"""
 
