@@ -1,5 +1,8 @@
 """The models against the report's text, the VAE they contain, and scikit-learn."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from torch import nn
 from scvae_cli.batches import GeneLinear
 from scvae_cli.losses import kl_bernoulli
 from scvae_cli.models import MODELS, build
+from scvae_cli.train import Adam
 
 HEADS = {
     "encoder": [128, 32],
@@ -193,3 +197,29 @@ def test_fresh_weights_depend_on_the_seed_alone(name):
     assert torch.equal(before, torch.random.get_rng_state())
     for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_our_adam_is_pytorchs(name):
+    mine, theirs = make(name), make(name)
+    ours, adam = Adam(mine.parameters(), 0.01), torch.optim.Adam(theirs.parameters(), 0.01, fused=True)
+    x = cells()
+    for step in range(5):
+        ours.step(mine.loss(x, noise(step)).total)
+        adam.zero_grad()
+        theirs.loss(x, noise(step)).total.backward()
+        adam.step()
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_training_does_not_import_the_compiler():
+    code = (
+        "import sys, numpy as np, torch; from scvae_cli.models import build; "
+        "from scvae_cli.train import train; model = build('ae', 9, 2, seed=0, encoder=[4], "
+        "decoder=[4], first_activation='relu', latent_activation='linear'); "
+        "train(model, np.ones((8, 9), 'f4'), epochs=1, batch_size=4, lr=.1, batch_seed=0, "
+        "noise_seed=0, device=torch.device('cpu'), on_epoch=print); "
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
