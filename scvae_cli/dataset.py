@@ -58,7 +58,9 @@ class Dataset:
         parts = (x.indptr, x.indices, x.data) if isinstance(x, csr_array) else (x,)
         for part in (*parts, self.labels):
             kind = "<f4" if part.dtype == np.float32 else "<i8"
-            sha.update(np.ascontiguousarray(part, dtype=kind).data)
+            flat = part.ravel()
+            for i in range(0, len(flat), 2**20):  # in pieces: a copy of all would take gigabytes
+                sha.update(np.ascontiguousarray(flat[i : i + 2**20], dtype=kind).data)
         for names in (self.cells, self.genes, self.cell_types):
             sha.update("\n".join(map(str, names)).encode() + b"\0")
         return sha.hexdigest()
