@@ -6,7 +6,9 @@ the machine does weighs on both; seconds are of this machine.
 
 import argparse
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -250,6 +252,39 @@ def growth(sizes: list[int], folder: Path) -> list[list[str]]:
     return rows
 
 
+def wall(arguments: list[str]) -> float:
+    """Seconds of a process."""
+    start = perf_counter()
+    subprocess.run(arguments, capture_output=True, check=True)
+    return perf_counter() - start
+
+
+def stages(overrides: list[str], folder: Path) -> list[str]:
+    """Each stage's share of a whole run, and what lies outside the stages."""
+    run = folder / "run"
+    command = [sys.executable, "-m", "scvae_cli", "train", *overrides, f"hydra.run.dir={run}"]
+    total = wall(command)
+    seconds = json.loads((run / "run.json").read_text())["seconds"]
+    shutil.rmtree(run)
+    parts = [f"{100 * s / total:.0f} %" for s in seconds.values()]
+    outside = total - sum(seconds.values())
+    return [" ".join(overrides) or "(defaults)", f"{total:.1f}", *parts,
+            f"{100 * outside / total:.0f} %"]  # fmt: skip
+
+
+def answers() -> list[list[str]]:
+    """How long help and completion take, against importing torch."""
+    os.environ["COMP_LINE"] = "scvae train model="
+    cli = [sys.executable, "-m", "scvae_cli"]
+    commands = {
+        "`scvae train --help`": [*cli, "train", "--help"],
+        "tab completion": [*cli, "-sc", "query=bash"],
+        "`import torch`": [sys.executable, "-c", "import torch"],
+    }
+    times = in_turns({name: lambda c=command: wall(c) for name, command in commands.items()})
+    return [[name, f"{median(taken):.2f}"] for name, taken in times.items()]
+
+
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Markdown."""
     lines = [header, ["---"] * len(header), *rows]
@@ -280,10 +315,15 @@ def main() -> None:
     theirs = authors(x)
     notes = floor(x, float(times[1][1]))
     with tempfile.TemporaryDirectory() as folder:
+        quick = answers()
+        shares = [
+            stages(overrides, Path(folder)) for overrides in ([], ["model=vae", "data=pbmc3k"])
+        ]
         real = memory(x, Path(folder))
         grown = growth(asked.cells, Path(folder))
     sizes = ["cells", "M non-zeros", "us a cell and epoch", "bare process, MB", "matrix, MB",
              "parameters, gradients, Adam, MB", "training adds, MB", "times the need"]  # fmt: skip
+    named = ["load", "train", "embed", "t-SNE 2-D", "t-SNE 3-D", "k-means", "score", "figures"]
     page = f"""# Performance
 
 Made by `make bench`: {machine()}.
@@ -306,6 +346,17 @@ gradients and Adam's two moments; *training adds* is the peak above a process wi
 alone. The first row is PBMC3k, the others are `data=synthetic` of its shape.
 
 {table(sizes, [real, *grown])}
+
+## Whole runs
+
+Shares of the wall time of `scvae train ...`; outside the stages lies mainly the import of
+libraries.
+
+{table(["", "seconds", *named, "outside"], shares)}
+
+Seconds to answer:
+
+{table(["", "seconds"], quick)}
 """
     asked.to.write_text(page)
     print(page)

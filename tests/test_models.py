@@ -202,7 +202,10 @@ def test_fresh_weights_depend_on_the_seed_alone(name):
 @pytest.mark.parametrize("name", TRAINED)
 def test_our_adam_is_pytorchs(name):
     mine, theirs = make(name), make(name)
-    ours, adam = Adam(mine.parameters(), 0.01), torch.optim.Adam(theirs.parameters(), 0.01, fused=True)
+    ours, adam = (
+        Adam(mine.parameters(), 0.01),
+        torch.optim.Adam(theirs.parameters(), 0.01, fused=True),
+    )
     x = cells()
     for step in range(5):
         ours.step(mine.loss(x, noise(step)).total)
