@@ -117,7 +117,8 @@ def paper(arguments: list[str]) -> None:
     from scvae_cli.reproduction import write
 
     console.line("writing the page")
-    command = " ".join(["scvae", "paper", *arguments])
+    how = ["--quick"] if asked.quick else [f"--seeds={asked.seeds}"]
+    command = " ".join(["scvae paper", *how, *asked.overrides])  # not where files are
     page, gist = write(done, failed, Path(asked.to or root), asked.labels, command)
     console.line("k-means on the 2-D map:")
     console.table(gist)

@@ -33,6 +33,10 @@ def test_every_command_runs_or_fails_as_shown(scvae, tmp_path, command):
         return
     if "experiment=report" in command:
         arguments.append("--cfg=job")  # it needs the report's cells
+    before = COMMANDS[COMMANDS.index(command) - 1]  # the run that this one goes on from
+    if "trained=" in command:
+        assert "hydra.run.dir=first" in before
+        assert scvae(*shlex.split(before)[1:], *FAST).code == 0
     kept = [a for a in FAST if a.split("=")[0] not in {b.split("=")[0] for b in arguments}]
     result = scvae(*arguments[:1], *kept, *arguments[1:])
     assert result.code == 0, result.err
@@ -40,7 +44,7 @@ def test_every_command_runs_or_fails_as_shown(scvae, tmp_path, command):
 
 def test_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"(?:`|^)make (\w+)", README, flags=re.M):
+    for target in re.findall(r"(?:`|^)make ([\w-]+)", README, flags=re.M):
         assert re.search(rf"^{target}:", makefile, flags=re.M), target
 
 
@@ -63,3 +67,13 @@ def test_the_preset_does_what_it_says(scvae, tmp_path):
     config = yaml.safe_load((tmp_path / "outputs" / "latest" / "config.yaml").read_text())
     assert config["model"]["encoder"] == [512, 128]
     assert config["beta"] == 4.0
+
+
+def test_numbers_of_the_reproduction_are_the_pages():
+    """The README repeats rows of the tables that `make paper` wrote."""
+    page = (ROOT / "docs" / "reproduction.md").read_text().splitlines()
+    section = README.split("## The report, reproduced")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "±" in line]
+    assert len(rows) >= 6
+    for row in rows:
+        assert row in page, row
