@@ -107,7 +107,11 @@ def paper(arguments: list[str]) -> None:
     seeds = range(1 if asked.quick else asked.seeds)
     runs = plan(seeds, quick=asked.quick)
     console = Console()
-    done, failed = _perform(runs, root, asked.overrides, console)
+    try:
+        done, failed = _perform(runs, root, asked.overrides, console)
+    except KeyboardInterrupt:
+        console.error(f"interrupted; the same command goes on from what is in {root}")
+        raise SystemExit(INTERRUPTED) from None
     for needed in sorted({run.name.rsplit("-", 1)[0] for run in plan(range(1), quick=True)}):
         if not any(name.startswith(f"{needed}-") for name in done):
             console.error(
@@ -158,7 +162,7 @@ def _perform(
         else:
             path, created = claim(root / run.name, exact=False)
             before = perf_counter()
-            with _log_in(path), _interruptible(console, root):
+            with _log_in(path):
                 code, _ = start(config, path, arguments, arguments, Console(quiet=True))
             if code == REFUSED:  # as would be all others
                 discard(created)
@@ -191,15 +195,6 @@ def _log_in(path: Path) -> Iterator[None]:
         root.setLevel(level)
         root.removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def _interruptible(console: Console, root: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.error(f"interrupted; the same command goes on from what is in {root}")
-        raise SystemExit(INTERRUPTED) from None
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
