@@ -541,14 +541,10 @@ def _beta(page: Page) -> str:
         for space, name in SPACES.items():
             low, high = (page.values(runs[b], "nmi", space) for b in (betas[0], betas[-1]))
             e = difference(high, low)
-            word = {"holds": "raises", "does not hold": "lowers"}.get(_verdict(e))
+            word = {"holds": "higher", "does not hold": "lower"}.get(_verdict(e))
             ends.append(
-                f"- {NAMES[model]}, NMI on the {name}: beta {betas[-1]:g} against {betas[0]:g} "
-                + (
-                    f"{word} it by {_signed(e)}."
-                    if word
-                    else f"cannot be told apart: {_signed(e)}."
-                )
+                f"- {NAMES[model]}, NMI on the {name}: beta {betas[-1]:g} minus {betas[0]:g} is "
+                f"{_signed(e)}, {word or 'which cannot be told from chance'}."
             )
     pca = {
         f"{MEASURES[m]}, {name}": float(page.values(page.of("corrected", "pca"), m, s).mean())
@@ -601,7 +597,8 @@ def _audit(page: Page) -> str:
         for run in scaled:
             last = read_table(run.path, "history").iloc[-1]
             nmi = float(page.values([run], "nmi")[0])
-            ends.append(f"{NAMES[run.model]} NMI {nmi:.3f}, KL at the end {last['kl']:.4g}")
+            kl = f", KL at the end {last['kl']:,.0f}" if last["kl"] else ""
+            ends.append(f"{NAMES[run.model]} NMI {nmi:.3f}{kl}")
         note = (
             "\n\nThe code on Seurat's z-scores (`data.scale=10`, one seed, 2-D map): "
             + "; ".join(ends)
