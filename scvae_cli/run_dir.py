@@ -100,7 +100,7 @@ def read_training(
         theirs = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
         data = json.loads((path / "run.json").read_text())["data"]
         weights = load_file(path / "model.safetensors")
-        history = pd.read_csv(path / "history.csv")
+        history = pd.read_csv(path / "history.csv", float_precision="round_trip")
     except OSError as error:
         raise InputError(
             f"trained={path}: no trained model there ({Path(error.filename or path).name} is "
