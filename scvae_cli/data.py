@@ -247,8 +247,8 @@ def _draw(
     )
     np.minimum(genes, n_genes - 1, out=genes)  # the last edge may round to just under 1
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    shape = (len(labels), n_genes)
-    counts = csr_array((np.ones(len(genes), np.float32), genes, starts), shape=shape)
+    parts = (np.ones(len(genes), np.float32), genes.astype(np.int32), starts.astype(np.int32))
+    counts = csr_array(parts, shape=(len(labels), n_genes))
     counts.sum_duplicates()
     return counts
 
