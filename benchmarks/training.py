@@ -195,8 +195,8 @@ def floor(x: csr_array, seconds: float) -> list[str]:
         f"moves {moved / 1e9:.1f} GB: weights, gradients and Adam's moments, and a row of weights "
         "for each non-zero of each sparse product.",
         f"Measured here: {peak / 1e9:.0f} GFLOP/s (2048 x 2048 matrix product) and "
-        f"{band / 1e9:.0f} GB/s (copy of an array of the weights' size). The Gram products at that "
-        f"speed and everything moved at that bandwidth take {least:.3f} s; the epoch takes "
+        f"{band / 1e9:.0f} GB/s (copy of an array of the weights' size). The Gram products at "
+        f"that speed and everything moved at that bandwidth take {least:.3f} s; the epoch takes "
         f"{seconds:.3f} s, {seconds / least:.1f} times that. The rest is the transposition of "
         "each batch, the small layers and what caches do not hold.",
     ]
@@ -349,7 +349,8 @@ DataLoader).
 
 A process that trains the VAE for two epochs. *Need* is the sparse matrix, the parameters, their
 gradients and Adam's two moments; *training adds* is the peak above the bare process, which has
-trained on 600 cells of 300 genes and no more, so that its libraries are loaded. The first row is PBMC3k, the others are `data=synthetic` of its shape.
+trained on 600 cells of 300 genes and no more, so that its libraries are loaded. The first row is
+PBMC3k, the others are `data=synthetic` of its shape.
 
 {table(sizes, [real, *grown])}
 

@@ -10,6 +10,7 @@ from scvae_cli.errors import InputError
 
 COMMANDS = {
     "train": "load, train, embed, map, cluster and score, in one new folder",
+    "compare": "sum up runs and sweeps: means, intervals, what is best",
     "paper": "reproduce the report: every run, table and figure, and what holds",
 }
 
@@ -22,6 +23,7 @@ Commands:
 {chr(10).join(f"  {name:<8} {what}" for name, what in COMMANDS.items())}
 
   scvae train model=vsc beta=2.0     the report's beta-VSC on 700 real PBMCs
+  scvae train -m beta=1,2,4 'seed=range(0,5)'      a sweep, summed up
   scvae train --help                 every key
 
 Flags:
@@ -56,7 +58,16 @@ def _dispatch(arguments: list[str]) -> None:
     elif command == "train":
         from scvae_cli.launch import launch
 
-        launch(arguments[1:])
+        given = arguments[1:]
+        if any(argument.startswith("resume=") for argument in given):
+            from scvae_cli.sweep import resumed
+
+            given = resumed(given)
+        launch(given)
+    elif command == "compare":
+        from scvae_cli.compare import compare
+
+        compare(arguments[1:])
     elif command == "paper":
         from scvae_cli.paper import paper
 

@@ -183,6 +183,9 @@ class Config(Block):
     trained: str | None
     map_3d: bool
     output_dir: str
+    on_error: Literal["continue", "stop"]
+    resume: str | None
+    force: bool
     tsne: TSNEConfig
     cluster: ClusterConfig
     score: ScoreConfig

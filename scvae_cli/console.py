@@ -12,7 +12,7 @@ from time import perf_counter
 from rich.console import Console as Rich
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 log = logging.getLogger("scvae")
 log.addHandler(logging.NullHandler())  # until there is a folder to log to, the terminal is enough
@@ -52,7 +52,7 @@ class _Bar:
         text = TextColumn("{task.description}")
         self.progress = Progress(
             text, bar, TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True),
-            console=rich, transient=True, disable=not rich.is_terminal,
+            console=rich, transient=True, disable=not rich.is_terminal or rich.quiet,
         )  # fmt: skip
         self._task = self.progress.add_task(f"  {label:<9}", total=None, text="")
 
@@ -74,17 +74,45 @@ class _Bar:
                 _print(self._rich, f"            {text}")
 
 
+class Jobs:
+    """The jobs of a sweep: a line for each that ended, and below them, on a terminal, the rest."""
+
+    def __init__(self, rich: Rich, total: int, done: int) -> None:
+        self._rich = rich
+        self.progress = Progress(
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}", table_column=Column(no_wrap=False)),
+            console=rich, transient=True, disable=not rich.is_terminal,
+        )  # fmt: skip
+        self._task = self.progress.add_task("", total=total, completed=done)
+
+    def ended(self, text: str) -> None:
+        """A job ended, well or not."""
+        _print(self._rich, escape(text))
+
+    def update(
+        self, done: int, running: Sequence[str], failed: int, left: int, seconds: float | None
+    ) -> None:
+        """How many there are of each kind, what runs, and how long the rest will take."""
+        text = f"{done} done, {len(running)} running, {failed} failed, {left} left"
+        if seconds is not None and left + len(running):
+            text += f", {minutes(seconds)} to go"
+        text = "\n".join([text, *(f"  {name}" for name in running)])
+        self.progress.update(self._task, description=escape(text), completed=done + failed)
+
+
 class Console:
     """The terminal, or whatever stands in its place.
 
     Args:
         quiet: whether what a run does and gets is only logged, and shown while it goes on.
+        silent: whether all is only logged.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._err = Rich(stderr=True, highlight=False)
-        self._out = Rich(highlight=False)
+    def __init__(self, *, quiet: bool = False, silent: bool = False) -> None:
+        self._quiet = quiet or silent
+        self._err = Rich(stderr=True, highlight=False, quiet=silent)
+        self._out = Rich(highlight=False, quiet=silent)
 
     def line(self, text: str) -> None:
         """A line about the run as a whole."""
@@ -105,8 +133,16 @@ class Console:
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
         """Shows, on a terminal, that something goes on."""
-        with self._err.status(text) if self._err.is_terminal else nullcontext():
+        shown = self._err.is_terminal and not self._err.quiet
+        with self._err.status(text) if shown else nullcontext():
             yield
+
+    @contextmanager
+    def jobs(self, total: int, done: int) -> Iterator["Jobs"]:
+        """Shows how many jobs of a sweep are done, which run, and when all will be."""
+        jobs = Jobs(self._err, total, done)
+        with jobs.progress:
+            yield jobs
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -138,7 +174,8 @@ class Console:
 
     def table(self, rows: Sequence[Mapping[str, str]]) -> None:
         """A table of text, its columns named by the keys."""
-        table = Table(box=None, padding=(0, 2), header_style="bold")
+        apart = 2 if len(rows[0]) < 6 else 1
+        table = Table(box=None, padding=(0, apart), header_style="bold")
         for i, name in enumerate(rows[0]):
             table.add_column(name, justify="right" if i else "left")
         for row in rows:

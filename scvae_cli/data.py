@@ -25,6 +25,9 @@ from scvae_cli.errors import InputError
 
 log = logging.getLogger("scvae")
 
+KEPT = 2  # data sets in memory
+_LOADED: dict[str, Dataset] = {}
+
 
 def load(
     *,
@@ -33,7 +36,7 @@ def load(
     on_download: Callable[[int, int], None] = lambda done, total: None,
     **options: Any,
 ) -> Dataset:
-    """Loads or simulates cells.
+    """Loads or simulates cells; those asked for last are kept for the next run of a sweep.
 
     Args:
         name: a key of `SOURCES`.
@@ -47,10 +50,15 @@ def load(
     Raises:
         InputError: the source cannot be had, or not like this.
     """
-    if name == "pbmc3k":
-        options["on_download"] = on_download
-    dataset = SOURCES[name](**options)
-    return dataset if scale is None else _scaled(dataset, scale)
+    key = json.dumps([name, scale, options], sort_keys=True)
+    if key not in _LOADED:
+        if name == "pbmc3k":
+            options["on_download"] = on_download
+        dataset = SOURCES[name](**options)
+        while len(_LOADED) >= KEPT:
+            _LOADED.pop(next(iter(_LOADED)))
+        _LOADED[key] = dataset if scale is None else _scaled(dataset, scale)
+    return _LOADED[key]
 
 
 def pbmc68k() -> Dataset:

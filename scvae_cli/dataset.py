@@ -3,6 +3,7 @@
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -53,6 +54,10 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """Sha256 of all values, names and labels: equal for equal data, on any machine."""
+        return self._sha
+
+    @cached_property
+    def _sha(self) -> str:
         sha = hashlib.sha256()
         x = self.x
         parts = (x.indptr, x.indices, x.data) if isinstance(x, csr_array) else (x,)

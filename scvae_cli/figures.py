@@ -8,6 +8,7 @@ colour vision; markers and shades change where types or clusters share a colour.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -189,59 +190,119 @@ def score_heat(tables: Mapping[str, pd.DataFrame]) -> bytes:
         tables: title to scores between 0 and 1, a row a model and a column a measure.
     """
     models = list(dict.fromkeys(model for table in tables.values() for model in table.index))
+    values = np.concatenate([table.to_numpy(dtype=float).ravel() for table in tables.values()])
+    low, high = np.nanmin(values) - 0.02, np.nanmax(values) + 0.02
     tables = {title: table.reindex(models) for title, table in tables.items()}
     n_rows = len(models)
-    figure = Figure(figsize=(3.3 * len(tables), 0.55 * n_rows + 1.0), layout="constrained")
+    named = 0.085 * max(len(name) for name in models)
+    size = (2.7 * len(tables) + named, 0.4 * n_rows + 1.0)
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(tables), squeeze=False)[0]
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
-        axes.imshow(table, cmap="viridis", vmin=0.3, vmax=0.9, aspect="auto")
+        axes.imshow(table, cmap="viridis", vmin=low, vmax=high, aspect="auto")
         axes.set_xticks(range(table.shape[1]), table.columns)
-        axes.set_yticks(range(len(table)), table.index)
+        axes.set_yticks(range(n_rows), models if axes is panels[0] else [""] * n_rows)
         axes.tick_params(length=0)
         axes.set_title(title, fontsize=11)
         axes.spines[:].set_visible(False)
         for (row, column), value in np.ndenumerate(table.to_numpy(dtype=float)):
             if np.isnan(value):
                 continue
-            colour = "white" if value < 0.65 else "black"
+            colour = "white" if value < low + 0.6 * (high - low) else "black"
             axes.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour)
     return _png(figure, dpi=130)
 
 
 def score_lines(
-    lines: Mapping[str, Mapping[str, pd.DataFrame]], label: str, reference: Mapping[str, float]
+    lines: Mapping[str, Mapping[str, pd.DataFrame]],
+    label: str,
+    reference: Mapping[str, Mapping[str, float]],
 ) -> bytes:
-    """Scores against a setting, with intervals, on a logarithmic axis.
+    """Scores against a setting, with intervals; on a logarithmic axis where the setting asks.
 
     Args:
-        lines: title of a panel to name of a line to its mean, low and high; indexed by setting.
+        lines: title of a panel to name of a line to its mean, low and high (NaN where there is
+            no interval); indexed by setting.
         label: what the setting is.
-        reference: title of a panel to a value to compare with, drawn dashed and called PCA.
+        reference: title of a panel to names and values of lines without a setting, drawn dashed.
     """
-    figure = Figure(figsize=(4.2 * len(lines), 3.4), layout="constrained")
-    panels = figure.subplots(1, len(lines), squeeze=False)[0]
-    for axes, (title, panel) in zip(panels, lines.items(), strict=True):
-        for i, (name, line) in enumerate(panel.items()):
-            at = line.index.to_numpy(dtype=float) * (1 + 0.03 * (i - (len(panel) - 1) / 2))
-            errors = [line["mean"] - line["low"], line["high"] - line["mean"]]
+    names = [*dict.fromkeys(name for panel in lines.values() for name in panel)]
+    n_columns = min(len(lines), 2) if len(lines) > 3 else len(lines)
+    n_rows = -(-len(lines) // n_columns)
+    figure = Figure(figsize=(4.2 * n_columns, 3.1 * n_rows + 0.3), layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    settings = sorted(
+        {float(v) for panel in lines.values() for x in panel.values() for v in x.index}
+    )
+    logarithmic = settings[0] > 0 and settings[-1] >= 4 * settings[0]
+    apart = 0.06 if logarithmic else 0.02 * (settings[-1] - settings[0])
+    for axes, (title, panel) in zip(panels, lines.items(), strict=False):
+        for name, line in panel.items():
+            i = names.index(name)
+            shift = apart * (i - (len(names) - 1) / 2)  # so that intervals lie side by side
+            at = line.index.to_numpy(dtype=float)
+            at = at * (1 + shift) if logarithmic else at + shift
+            errors = np.array([line["mean"] - line["low"], line["high"] - line["mean"]])
             axes.errorbar(
-                at, line["mean"], errors, color=COLOURS[i], marker=MARKERS[i], markersize=5,
-                linewidth=1.4, capsize=3, label=name,
+                at, line["mean"], np.nan_to_num(errors), color=COLOURS[i], marker=MARKERS[i],
+                markersize=5, linewidth=1.4, capsize=3, label=name,
             )  # fmt: skip
-        if title in reference:
-            axes.axhline(reference[title], color="#555555", linestyle="--", linewidth=1,
-                         label="PCA")  # fmt: skip
-        settings = sorted({float(v) for line in panel.values() for v in line.index})
-        axes.set_xscale("log")
+        for i, (name, value) in enumerate(reference.get(title, {}).items()):
+            axes.axhline(value, color="#555555", linestyle=["--", ":", "-."][i % 3], linewidth=1,
+                         label=name)  # fmt: skip
+        if logarithmic:
+            axes.set_xscale("log")
         axes.set_xticks(settings, [f"{v:g}" for v in settings])
         axes.minorticks_off()
         axes.set_title(title, fontsize=11)
         axes.set_xlabel(label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#e5e5e5", linewidth=0.6)
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    for axes in panels[len(lines) :]:
+        axes.set_axis_off()
+    handles: dict[str, Any] = {}
+    for axes in panels[: len(lines)]:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    columns = min(len(handles), 2 * n_columns)
+    figure.legend(
+        list(handles.values()),
+        [*handles],
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+    )
     return _png(figure, dpi=130)
+
+
+def map_table(maps: Mapping[str, pd.DataFrame]) -> bytes:
+    """2-D maps by cell type, four in a row.
+
+    Args:
+        maps: title to cells.csv of a run.
+    """
+    types = sorted({name for cells in maps.values() for name in cells["cell_type"].astype(str)})
+    n_columns = min(len(maps), 4)
+    n_rows = -(-len(maps) // n_columns)
+    n_keys = -(-len(types) // n_columns)
+    size = (3.0 * n_columns, 3.2 * n_rows + 0.2 * n_keys + 0.2)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    everything = pd.concat(maps.values())["cell_type"].astype(str)
+    labels = pd.Categorical(everything, types).codes
+    styles = [
+        style._replace(name=name) for style, name in zip(_types(labels, types), types, strict=True)
+    ]
+    for axes, (title, cells) in zip(panels, maps.items(), strict=False):
+        shown = cells.dropna(subset=["tsne_1"])
+        groups = pd.Categorical(shown["cell_type"].astype(str), types).codes
+        _scatter(axes, shown[["tsne_1", "tsne_2"]].to_numpy(), groups, styles)
+        axes.set_title("\n".join(wrap(title, 34)), fontsize=10)
+        axes.set(xticks=[], yticks=[], box_aspect=1)
+        axes.set_aspect("equal", adjustable="datalim")
+    for axes in panels[len(maps) :]:
+        axes.set_axis_off()
+    _legend(figure, styles, "", ncols=n_columns, outside=True)
+    return _png(figure, dpi=110)
 
 
 def loss_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> bytes:

@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,11 +20,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 import yaml
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     HydraException,
     MissingConfigException,
@@ -31,6 +29,7 @@ from hydra.errors import (
     SearchPathException,
 )
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,6 +43,9 @@ if TYPE_CHECKING:
     from scvae_cli.console import Console
 
 log = logging.getLogger("scvae")
+
+# Presets of launchers have the names of the plugins' own, on purpose.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -72,26 +74,48 @@ def job(cfg: DictConfig) -> int:
     from scvae_cli.console import Console
 
     settings = HydraConfig.get()
+    os.chdir(settings.runtime.cwd)  # a launcher's process may be elsewhere
     path = Path(settings.runtime.output_dir)
-    console = Console()
+    of_sweep = settings.mode == RunMode.MULTIRUN  # which then tells how its jobs are
+    console = Console(silent=of_sweep)
     logging.captureWarnings(True)
+    overrides = list(settings.overrides.task)
+    arguments = overrides if of_sweep else sys.argv[1:]
     try:
         config = parse(cfg)
+        if of_sweep and config.on_error == "stop" and _a_failed_one(path.parent):
+            return FAILED
+        for key in _unused(config, overrides):
+            console.warn(f"{key} has no effect on model={config.model.name}")
+        code, _ = start(config, path, arguments, overrides, console)
+        if code == DONE and not of_sweep:
+            _report(path)
+        if code != REFUSED:
+            console.folder(Path(shown(path)))
+        return code
     except InputError as error:
         console.error(str(error))
         return REFUSED
-    for key in _unused(config, settings.overrides.task):
-        console.warn(f"{key} has no effect on model={config.model.name}")
-    try:
-        code, _ = start(config, path, sys.argv[1:], list(settings.overrides.task), console)
-        if code != REFUSED:
-            console.folder(Path(_shown(path)))
-        return code
     except KeyboardInterrupt:
-        console.error(f"interrupted; what was done is in {_shown(path)}")
+        console.error(f"interrupted; what was done is in {shown(path)}")
         raise SystemExit(INTERRUPTED) from None
     finally:
         _close_log()
+
+
+def _a_failed_one(folder: Path) -> bool:
+    """Whether a run in that folder failed."""
+    records = (json.loads(path.read_text()) for path in folder.glob("*/run.json"))
+    return any(record["status"] == "failed" for record in records)
+
+
+def _report(path: Path) -> None:
+    """The page of a run that is done."""
+    from scvae_cli.summary import read_run, write_run
+
+    run = read_run(path)
+    assert run is not None
+    write_run(run)
 
 
 def start(
@@ -121,7 +145,7 @@ def start(
         "reason": None,
         "command": shlex.join(["scvae", "train", *arguments]),
         "overrides": overrides,
-        "started": _now(),
+        "started": now(),
         "seed": config.seed,
         "versions": versions(),
         "git": git_state(),
@@ -133,7 +157,7 @@ def start(
         return REFUSED, {}
 
     def end(code: int, reason: str | None) -> int:
-        run_dir.note(status="failed" if code else "done", reason=reason, ended=_now())
+        run_dir.end(status="failed" if code else "done", reason=reason, ended=now())
         if reason and code != INTERRUPTED:
             console.error(reason)
         return code
@@ -174,15 +198,18 @@ def compose(overrides: list[str]) -> "Config":
 class ClaimFolder(Callback):
     """Checks what Hydra composed before any folder exists, then claims one that is new.
 
-    Hydra calls it at the start and at the end of a run or sweep. An error leaves by SystemExit,
+    Hydra calls it at the start and at the end of a single run. An error leaves by SystemExit,
     as Hydra turns any other exception of a callback into a warning.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Checks the configuration and points hydra.run.dir at a new folder."""
         with _leaving_on_errors():
-            _parse(config)
-            self.created = _claim(config, "run")
+            if (resume := parse_job(config).resume) is not None:
+                raise InputError(
+                    f"resume={resume}: goes on with a sweep; give it on the command line"
+                )
+            _, self.created = claim_folder(config, "run")
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Leaves with the run's exit code; of a run that was refused no folder stays behind."""
@@ -192,53 +219,27 @@ class ClaimFolder(Callback):
         if code != DONE:
             raise SystemExit(code)
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Checks every job's configuration and points hydra.sweep.dir at a new folder."""
-        with _leaving_on_errors():
-            for job_config in _jobs(config):
-                _parse(job_config)
-            self.created = _claim(config, "sweep")
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Says how many runs there are and leaves with 1 if one did not end well."""
-        folder = self.created[-1]
-        states = [json.loads(path.read_text())["status"] for path in folder.glob("*/run.json")]
-        failed = len(states) - states.count("done")
-        from scvae_cli.console import Console
-
-        console = Console()
-        console.line(f"{len(states)} runs, {failed} failed")
-        console.folder(Path(_shown(folder)))
-        if failed:
-            raise SystemExit(FAILED)
-
-
-def _parse(config: DictConfig) -> "Config":
+def parse_job(config: DictConfig) -> "Config":
+    """What Hydra composed for a run, checked."""
     from scvae_cli.config import parse
 
     return parse(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]))
 
 
-def _jobs(config: DictConfig) -> list[DictConfig]:
-    """What each job of a sweep will be; the base configuration alone for sweepers that search."""
-    if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
-        return [config]
-    loader = GlobalHydra.instance().config_loader()
-    overrides = OverridesParser.create(loader).parse_overrides(list(config.hydra.overrides.task))
-    (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    return [loader.load_sweep_config(config, list(each)) for each in batch]
+def claim_folder(config: DictConfig, kind: str) -> tuple[Path, list[Path]]:
+    """Claims the folder of hydra.KIND.dir (run or sweep), and tells Hydra which one it became.
 
-
-def _claim(config: DictConfig, kind: str) -> list[Path]:
-    """Claims the folder of hydra.KIND.dir, and tells Hydra which one it became."""
+    Returns:
+        The folder, and all that had to be created for it.
+    """
     key = f"hydra.{kind}.dir"
     given = any(str(o).startswith(f"{key}=") for o in config.hydra.overrides.hydra)
     path, created = claim(Path(OmegaConf.select(config, key)), exact=given)
-    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
     with read_write(config.hydra):
         OmegaConf.update(config, key, str(path))
-        config.hydra.overrides.hydra.append(f"{key}='{quoted}'")
-    return created
+        config.hydra.overrides.hydra.append(f"{key}={quoted(path)}")
+    return path, created
 
 
 @contextmanager
@@ -272,21 +273,27 @@ def _unused(config: "Config", overrides: list[str]) -> list[str]:
 
 
 def _register_resolvers() -> None:
-    OmegaConf.register_new_resolver("scvae.slug", _slug, replace=True)
-    OmegaConf.register_new_resolver("scvae.job", lambda num: f"{int(num):03d}", replace=True)
+    OmegaConf.register_new_resolver("scvae.slug", slug, replace=True)
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """The path from here where that is shorter."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
 
-def _now() -> str:
+def quoted(path: Path) -> str:
+    """The path as a value that Hydra reads back as it is."""
+    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def now() -> str:
+    """The time, as records have it."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _slug(*parts: str) -> str:
+def slug(*parts: str) -> str:
     """Parts of a folder's name, without what would be awkward in one."""
     return re.sub(r"[^\w.=+-]+", "_", "-".join(str(p) for p in parts if p))[:100]
 
@@ -306,6 +313,9 @@ def _sorted_arguments(arguments: list[str]) -> list[str]:
     parsed = parser.parse_intermixed_args(arguments)
     if parsed.experimental_rerun is not None:
         fail("--experimental-rerun: not supported, as it loads a pickle")
+    what = [flag for flag in ("run", "multirun", "cfg", "info") if getattr(parsed, flag)]
+    if len(what) > 1:
+        fail(f"--{what[0]} and --{what[1]} do not go together")
     overrides: list[str] = parsed.overrides
     for override in overrides:
         if found := re.match(r"[+]*(model|data)\.name=(.*)", override):

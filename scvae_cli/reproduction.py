@@ -547,7 +547,9 @@ def _beta(page: Page) -> str:
                 f"{_signed(e)}, {word or 'which cannot be told from chance'}."
             )
     pca = {
-        f"{MEASURES[m]}, {name}": float(page.values(page.of("corrected", "pca"), m, s).mean())
+        f"{MEASURES[m]}, {name}": {
+            "PCA": float(page.values(page.of("corrected", "pca"), m, s).mean())
+        }
         for s, name in SPACES.items()
         for m in ("nmi", "ari")
     }

@@ -1,7 +1,8 @@
 """The folder of a run: names and formats of its files.
 
     config.yaml         the run's configuration, resolved; .hydra/ has Hydra's own record
-    run.json            command, versions, device, seed, data, status: running | done | failed
+    run.json            command, versions, device, seed, data, status: running | done | failed,
+                        SHA-256 of the other files
     scvae.log           what the terminal showed, and warnings
     history.csv         epoch, total, reconstruction, kl, seconds
     model.safetensors   weights; the metadata key `scvae` holds their architecture as JSON
@@ -9,10 +10,12 @@
     cells.csv           cell, cell_type, cluster, tsne_1, tsne_2, tsne3d_1..3, latent_cluster
     scores.json         tsne and latent: nmi, ari, hom, com; seconds per stage
     figures/*.png
+    report.html         all of it on one page
 
 Every file appears whole or not at all, and no two runs share a folder.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -97,7 +100,7 @@ def read_training(
     from safetensors.torch import load_file
 
     try:
-        theirs = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
+        theirs = read_settings(path)
         data = json.loads((path / "run.json").read_text())["data"]
         weights = load_file(path / "model.safetensors")
         history = pd.read_csv(path / "history.csv", float_precision="round_trip")
@@ -109,18 +112,17 @@ def read_training(
     except (SafetensorError, ValueError, KeyError, YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"trained={path}: damaged ({reason}); train it again") from error
-    assert isinstance(theirs, dict)
     for key in TRAINING:
         if theirs.get(key) != config[key]:
-            difference = _difference(key, theirs.get(key), config[key])
-            raise InputError(f"trained={path}: was trained with {difference}")
+            what = difference(key, theirs.get(key), config[key])
+            raise InputError(f"trained={path}: was trained with {what}")
     if data["fingerprint"] != fingerprint:
         raise InputError(f"trained={path}: was trained on other cells, genes or labels")
     return weights, history
 
 
 # Settings that say where and how to compute, and not what.
-CIRCUMSTANCES = {"output_dir", "threads", "device", "trained"}
+CIRCUMSTANCES = {"output_dir", "threads", "device", "trained", "resume", "force", "on_error"}
 
 
 def read_record(
@@ -141,8 +143,7 @@ def read_record(
     for path in (root / name, *sorted(root.glob(f"{name}-[0-9]*"))):
         with suppress(OSError, ValueError, KeyError, YAMLError, AttributeError):
             record = json.loads((path / "run.json").read_text())
-            theirs: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
-            settings = {k: v for k, v in theirs.items() if k not in CIRCUMSTANCES}
+            settings = {k: v for k, v in read_settings(path).items() if k not in CIRCUMSTANCES}
             failed = record["status"] == "failed" and record["reason"] != "interrupted"
             if (
                 (record["status"] == "done" or (failed and failed_too))
@@ -151,6 +152,18 @@ def read_record(
             ):
                 return path, record
     return None
+
+
+def intact(path: Path) -> bool:
+    """Whether a run ended well and its files are what it wrote."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        record = read_json(path, "run")
+        files = record["files"]
+        return record["status"] == "done" and all(
+            hashlib.sha256((path / name).read_bytes()).hexdigest() == sha
+            for name, sha in files.items()
+        )
+    return False
 
 
 def read_table(path: Path, name: str) -> Any:
@@ -203,12 +216,17 @@ class RunDir:
             raise InputError(f"{path}: holds a run already; give a folder of its own")
         self.path = path
         self._record = dict(record)
+        self._digests: dict[str, str] = {}
         self.note()
 
     def note(self, **fields: Any) -> None:
         """Adds to run.json."""
         self._record |= fields
         self._write_json("run.json", self._record)
+
+    def end(self, **fields: Any) -> None:
+        """Adds to run.json for the last time, with the SHA-256 of each file written."""
+        self.note(**fields, files=self._digests)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """config.yaml."""
@@ -254,13 +272,15 @@ class RunDir:
 
     def _write(self, name: str, contents: bytes) -> None:
         write_file(self.path / name, contents)
+        if name != "run.json":
+            self._digests[name] = hashlib.sha256(contents).hexdigest()
 
 
-def _difference(key: str, theirs: Any, ours: Any) -> str:
+def difference(key: str, theirs: Any, ours: Any) -> str:
     """The first setting below `key` that is not the same."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         inner = next(k for k in {**theirs, **ours} if theirs.get(k) != ours.get(k))
-        return _difference(f"{key}.{inner}", theirs.get(inner), ours.get(inner))
+        return difference(f"{key}.{inner}", theirs.get(inner), ours.get(inner))
     return f"{key}={theirs}, and not {ours}"
 
 

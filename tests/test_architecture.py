@@ -8,12 +8,18 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
 LEAVES = {"errors", "batches", "dataset"}
 ALLOWED = {
-    "cli": {"launch", "paper"},
+    "cli": {"compare", "launch", "paper", "sweep"},
+    "sweep": {
+        "compare", "config", "console", "data", "launch", "provenance", "run_dir", "summary",
+    },
+    "compare": {"config", "console", "run_dir", "summary"},
+    "summary": {"figures", "report", "run_dir"},
+    "report": {"figures"},
     "paper": {"console", "launch", "reproduction", "run_dir"},
     "reproduction": {
         "audit", "cluster", "data", "figures", "run_dir", "score", "stats",
     },
-    "launch": {"pipeline", "config", "console", "run_dir", "provenance"},
+    "launch": {"config", "console", "pipeline", "provenance", "run_dir", "summary"},
     "pipeline": {
         "cluster", "config", "console", "data", "embed", "figures", "models", "run_dir", "score",
         "train", "tsne",
@@ -24,7 +30,7 @@ ALLOWED = {
     "train": {"models"},
     "embed": {"models"},
 }  # fmt: skip
-DOORS = {"matplotlib": {"figures"}, "rich": {"console"}, "hydra": {"launch"}}
+DOORS = {"matplotlib": {"figures"}, "rich": {"console"}, "hydra": {"launch", "sweep"}}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
 
 

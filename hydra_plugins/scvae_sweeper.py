@@ -1,0 +1,41 @@
+"""Hydra takes sweepers from this namespace alone; what ours does is in scvae_cli.sweep."""
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}
+
+
+class Sweeper(BasicSweeper):
+    """Every combination of the values, as Hydra's own sweeper makes them."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Says which extra brings the launcher, if it is not there."""
+        from scvae_cli.errors import InputError
+
+        target = config.hydra.launcher._target_
+        if target not in Plugins.instance().class_name_to_class:
+            extra = next((e for name, e in EXTRAS.items() if name in target), "")
+            raise InputError(
+                f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}: not installed; "
+                f"`pip install 'scvae-cli[{extra}]'` brings it"
+            )
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Runs them in a folder that ends with their table; see `scvae_cli.sweep.sweep`."""
+        from scvae_cli.sweep import sweep
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.launcher is not None
+        loader = self.hydra_context.config_loader
+        parser = OverridesParser.create(config_loader=loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        (jobs,) = self.split_arguments(overrides, max_batch_size=None)
+        sweep(self.config, jobs, loader, self.launcher)

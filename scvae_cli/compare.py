@@ -1,0 +1,147 @@
+"""`scvae compare`: any runs and sweeps in one table, with intervals."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import pandas as pd
+
+from scvae_cli import summary
+from scvae_cli.config import unknown_choice
+from scvae_cli.console import Console
+from scvae_cli.errors import InputError
+from scvae_cli.run_dir import claim
+
+
+def show(
+    runs: Sequence[summary.Run], console: Console, *, by: Sequence[str] | None, score: str,
+    sort: str | None,
+) -> None:  # fmt: skip
+    """The table of means on the terminal, and what it comes to."""
+    table = summary.results(runs)
+    by = list(by or summary.settings_of(table))
+    means = summary.summarise(table, by)
+    if sort is not None:
+        column = f"{sort}_mean" if sort in summary.SCORES else sort
+        if column not in means:
+            raise InputError(unknown_choice("--sort", sort, [*by, "n", *summary.SCORES]))
+        means = means.sort_values(column, ascending=sort not in summary.SCORES)
+    shown = ["tsne_nmi", "tsne_ari", "latent_nmi", "latent_ari"]
+    names = {
+        s: ("map " if s.startswith("tsne") else "latent ") + s.partition("_")[2].upper()
+        for s in [*shown, score]
+    }
+    rows = summary.brief(means, by, list(names))
+    console.table([{names.get(key, key): value for key, value in row.items()} for row in rows])
+    console.line("")
+    for line in summary.verdict(table, by, score):
+        console.line(line)
+
+
+def compare(arguments: list[str]) -> None:
+    """`scvae compare` with these arguments.
+
+    Raises:
+        InputError: they are not allowed, or there are no runs.
+    """
+    asked = _parse(arguments)
+    runs = _runs(asked.paths)
+    console = Console()
+    runs, repeated = _once(runs)
+    table = summary.results(runs)
+    settings = summary.settings_of(table)
+    known = [*settings, "seed"]
+    for key in asked.by or []:
+        if key not in known:
+            raise InputError(unknown_choice("--by", key, known))
+    by = asked.by or settings
+    for key in ("data", "data_sha"):  # never averaged over
+        if key in settings and key not in by:
+            by = [*by, key]
+    order = table.sort_values([*by, "seed"], key=_sortable, kind="stable").index
+    runs = [runs[i] for i in order]
+    notes = []
+    if "data_sha" in table:
+        notes.append(
+            "Data of one name are other cells, genes or labels in some runs; see data_sha."
+        )
+    if repeated:
+        notes.append(f"{repeated} runs repeat others, seed and all, and count once.")
+    if over := [key for key in settings if key not in by]:
+        notes.append(f"Means are over {', '.join(over)} too, and not over seeds alone.")
+    lost = [run for run in runs if run.status != "done"]
+    if lost:
+        notes.append(f"{len(lost)} of {len(runs)} runs have no result.")
+    show(runs, console, by=by, score=asked.score, sort=asked.sort)
+    for note in notes:
+        console.line(note)
+    for run in lost:
+        console.line(f"  {run.path.name}: {run.status}, {run.record.get('reason') or 'killed'}")
+    if asked.to:
+        folder, _ = claim(Path(asked.to), exact=True)
+        title = f"{len(runs)} runs compared"
+        summary.write(folder, runs, title=title, notes=notes, by=by, score=asked.score)
+        console.folder(folder)
+
+
+def _runs(paths: list[str]) -> list[summary.Run]:
+    """The runs in and below these folders."""
+    found: dict[Path, summary.Run] = {}
+    for path in paths:
+        if not Path(path).exists():
+            raise InputError(f"{path}: no such folder")
+        runs = summary.find_runs([Path(path)])
+        if not runs:
+            raise InputError(f"{path}: no run there (a run's folder has a run.json)")
+        found |= {run.path: run for run in runs}
+    runs = [run for run in found.values() if run.settings]
+    if not runs:
+        raise InputError(f"{paths[0]}: its runs ended before they began; see their run.json")
+    return runs
+
+
+def _sortable(column: pd.Series) -> pd.Series:
+    """Numbers as they are, all else as text."""
+    return column if pd.api.types.is_numeric_dtype(column) else column.astype(str)
+
+
+def _once(runs: list[summary.Run]) -> tuple[list[summary.Run], int]:
+    """Runs that have a result, less those that are another again; and how many those were."""
+    known: set[str] = set()
+    kept = []
+    for run in runs:
+        what = {k: v for k, v in run.settings.items() if k not in summary.HIDDEN}
+        sha = run.record.get("data", {}).get("fingerprint")
+        key = f"{sha} {sorted(what.items())} {run.status == 'done' or run.path}"
+        if key not in known:
+            known.add(key)
+            kept.append(run)
+    return kept, len(runs) - len(kept)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "scvae compare",
+        description="Sum up runs and sweeps: means over seeds, 95 % intervals, what is best.",
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="folder of a run, or of many")
+    parser.add_argument(
+        "--by", action="append", metavar="KEY", help="a setting to tell apart (all that vary)"
+    )
+    parser.add_argument(
+        "--score",
+        default="tsne_nmi",
+        help="what to compare by (%(default)s); tsne or latent, then nmi, ari, hom or com",
+    )
+    parser.add_argument("--sort", metavar="COLUMN", help="a score, a setting, or n")
+    parser.add_argument("--to", metavar="FOLDER", help="write tables, figures and report.html")
+
+    def fail(message: str) -> NoReturn:
+        raise InputError(f"{message}; `scvae compare --help` lists the flags")
+
+    parser.error = fail  # type: ignore[method-assign]
+    asked = parser.parse_args(arguments)
+    if asked.score not in summary.SCORES:
+        raise InputError(unknown_choice("--score", asked.score, summary.SCORES))
+    return asked

@@ -1,0 +1,244 @@
+"use strict";
+
+// Sorts a table by a column: numbers as numbers, what is missing last, either way.
+function sort(head) {
+  const descending = head.getAttribute("aria-sort") === "ascending";
+  const table = head.closest("table");
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  const rows = [...table.tBodies[0].rows].map((row) => {
+    const cell = row.cells[head.cellIndex];
+    const text = cell.textContent;
+    const missing = "none" in cell.dataset || !text;
+    return { row, text, missing, value: parseFloat(cell.dataset.value ?? text) };
+  });
+  const numeric = rows.every((r) => r.missing || !Number.isNaN(r.value));
+  const sign = descending ? -1 : 1;
+  rows.sort((a, b) => {
+    if (a.missing || b.missing) return a.missing - b.missing;
+    const difference = numeric ? Math.sign(a.value - b.value) : 0;
+    return sign * (difference || a.text.localeCompare(b.text, "en", { numeric: true }));
+  });
+  table.tBodies[0].append(...rows.map((r) => r.row));
+}
+
+for (const button of document.querySelectorAll("th button")) {
+  button.addEventListener("click", () => sort(button.parentElement));
+}
+
+// Markers that both kinds of plot have, and what they look like in the legend.
+const SYMBOLS = {
+  circle: "\u25cf", square: "\u25a0", diamond: "\u25c6", cross: "\u271a", x: "\u2716",
+  "circle-open": "\u25cb", "square-open": "\u25a1", "diamond-open": "\u25c7",
+};
+const MAX_HOVER = 60;
+const camera = () => ({ eye: { x: 1.6, y: 1.6, z: 1.2 } });
+
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// Plotly takes some HTML in texts.
+const plain = (text) =>
+  (text.length > MAX_HOVER ? `${text.slice(0, MAX_HOVER)}\u2026` : text)
+    .replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+
+function maps(section) {
+  const look = read("look");
+  const form = section.querySelector("form");
+  const [flat, deep, lost, legend] = ["flat", "deep", "lost", "legend"].map((id) =>
+    document.getElementById(id));
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const coarse = matchMedia("(pointer: coarse)");
+  const webgl = document.createElement("canvas").getContext("webgl");
+  const fast = ["ANGLE_instanced_arrays", "OES_element_index_uint"] // what scattergl needs
+    .every((name) => webgl?.getExtension(name));
+
+  // A paler shade on dark paper, a darker one on light paper.
+  function shade(colour, share) {
+    const towards = dark.matches ? 255 : 0;
+    const part = (at) => parseInt(colour.slice(at, at + 2), 16);
+    return `rgb(${[1, 3, 5].map((at) => Math.round(towards + share * (part(at) - towards)))})`;
+  }
+
+  const colour = (type) => look.colours[look.ranks[type] % look.colours.length];
+  const symbol = (nth) => Object.keys(SYMBOLS)[nth % Object.keys(SYMBOLS).length];
+
+  // The mapped cells in groups: what to call each, how it looks, and its cells by number.
+  function byType(run, { types }) {
+    const groups = gather(run, types, (a, b) => look.ranks[a] - look.ranks[b]);
+    return groups.map(([type, cells]) => ({
+      name: `${look.types[type]} (${cells.length})`,
+      colour: colour(type),
+      symbol: symbol(Math.floor(look.ranks[type] / look.colours.length)),
+      cells,
+    }));
+  }
+
+  function byCluster(run, { types }) {
+    const taken = {};
+    return gather(run, run.clusters, (a, b) => a - b).map(([cluster, cells]) => {
+      if (cluster < 0) return { name: "no cluster", colour: css("--muted"), symbol: "x", cells };
+      const sizes = {};
+      for (const cell of cells) sizes[types[cell]] = (sizes[types[cell]] ?? 0) + 1;
+      const [main, size] = Object.entries(sizes).reduce((a, b) => (b[1] > a[1] ? b : a));
+      const own = colour(main);
+      const nth = (taken[own] = (taken[own] ?? -1) + 1);
+      const share = `${Math.round((100 * size) / cells.length)} % of ${cells.length}`;
+      return {
+        name: `${run.names[cluster]}: ${look.types[main]} (${share})`,
+        colour: shade(own, look.shades[nth % look.shades.length]),
+        symbol: symbol(nth),
+        cells,
+      };
+    });
+  }
+
+  function gather(run, codes, order) {
+    const groups = new Map();
+    codes.forEach((code, cell) => {
+      if (run.flat[0][cell] === null) return;
+      if (!groups.has(code)) groups.set(code, []);
+      groups.get(code).push(cell);
+    });
+    return [...groups].sort(([a], [b]) => order(a, b));
+  }
+
+  function traces(groups, places, texts, type, size) {
+    return groups.map((group) => {
+      const cells = group.cells.filter((cell) => places[0][cell] !== null);
+      const trace = {
+        type,
+        mode: "markers",
+        name: plain(group.name),
+        hoverinfo: "text",
+        hovertext: cells.map((cell) => texts[cell]),
+        marker: { color: group.colour, symbol: group.symbol, size, line: { width: 0 } },
+      };
+      places.forEach((axis, i) => { trace["xyz"[i]] = cells.map((cell) => axis[cell]); });
+      return trace;
+    });
+  }
+
+  function layout(extra) {
+    return {
+      autosize: true,
+      showlegend: false,
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: css("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 },
+      hoverlabel: { bgcolor: css("--paper"), bordercolor: css("--muted"), align: "left",
+                    font: { color: css("--ink") } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--muted"), activecolor: css("--ink") },
+      uirevision: form.run.value, // a change of colours keeps the view
+      ...extra,
+    };
+  }
+
+  const axis = (n, extra) => ({
+    title: { text: `t-SNE ${n}` }, showticklabels: false, ticks: "", showgrid: false,
+    zeroline: false, showline: true, mirror: true, linecolor: css("--line"), ...extra,
+  });
+  const config = (...buttons) => ({
+    responsive: true,
+    displaylogo: false,
+    displayModeBar: true,
+    scrollZoom: false, // which would hold on to a page being scrolled
+    modeBarButtons: [[...buttons, "toImage"]],
+    toImageButtonOptions: { filename: "map", scale: 2 },
+  });
+
+  let drawn; // the run
+  function draw() {
+    const run = read(`run-${form.run.value}`);
+    const cells = read(`cells-${run.cells}`);
+    const groups = (form.by.value === "type" ? byType : byCluster)(run, cells);
+    const texts = cells.names.map((name, cell) => [
+      `<b>${plain(name)}</b>`,
+      plain(look.types[cells.types[cell]]),
+      run.clusters[cell] < 0 ? "no cluster" : `cluster ${plain(run.names[run.clusters[cell]])}`,
+    ].join("<br>"));
+    const size = Math.min(8, Math.max(3, 220 / Math.sqrt(cells.names.length)));
+    const title = form.run.selectedOptions[0].textContent;
+    const label = `${title}, by ${form.by.value === "type" ? "cell type" : "cluster"}`;
+
+    // uirevision does not keep a camera that started elsewhere than Plotly's.
+    const turned = drawn === form.run.value ? deep.layout?.scene?.camera : undefined;
+    drawn = form.run.value;
+    const there = run.deep.length === 3;
+    deep.hidden = !(there && webgl);
+    lost.hidden = !there || Boolean(webgl);
+
+    const gl = fast && cells.names.length > look.many;
+    Plotly.react(
+      flat,
+      traces(groups, run.flat, texts, gl ? "scattergl" : "scatter", size),
+      layout({
+        margin: { l: 28, r: 4, t: 32, b: 28 },
+        dragmode: coarse.matches ? false : "zoom", // a finger has to scroll past
+        hovermode: "closest",
+        xaxis: axis(1, { title: { text: "t-SNE 1", standoff: 6 } }),
+        yaxis: axis(2, { title: { text: "t-SNE 2", standoff: 6 }, scaleanchor: "x" }),
+      }),
+      config("zoom2d", "pan2d", "resetScale2d"),
+    );
+    flat.setAttribute("aria-label", `2-D map of ${label}`);
+
+    if (deep.hidden) Plotly.purge(deep);
+    else {
+      const side = (n) => axis(n, {
+        showbackground: false, showgrid: true, gridcolor: css("--line"), showspikes: false,
+      });
+      Plotly.react(
+        deep,
+        traces(groups, run.deep, texts, "scatter3d", Math.max(2, size * 0.6)),
+        layout({
+          margin: { l: 0, r: 0, t: 32, b: 0 },
+          scene: { xaxis: side(1), yaxis: side(2), zaxis: side(3), aspectmode: "data",
+                   dragmode: "orbit", camera: turned ?? camera() },
+        }),
+        config("orbitRotation", "zoom3d", "pan3d", {
+          name: "reset",
+          title: "Reset view",
+          icon: Plotly.Icons.home,
+          click: () => Plotly.relayout(deep, { "scene.camera": camera() }),
+        }),
+      );
+      deep.setAttribute("aria-label", `3-D map of ${label}`);
+    }
+    legend.replaceChildren(...groups.map(entry));
+  }
+
+  // One legend for both maps.
+  function entry(group) {
+    const mark = document.createElement("i");
+    mark.textContent = SYMBOLS[group.symbol];
+    mark.style.color = group.colour;
+    const button = document.createElement("button");
+    button.append(mark, group.name);
+    button.setAttribute("aria-pressed", "true");
+    button.addEventListener("click", () => show((other, on) => (other === button ? !on : on)));
+    button.addEventListener("dblclick", () => {
+      const alone = [...legend.querySelectorAll("[aria-pressed=true]")].every((b) => b === button);
+      show((other) => alone || other === button);
+    });
+    const item = document.createElement("li");
+    item.append(button);
+    return item;
+  }
+
+  function show(wanted) {
+    const visible = [...legend.querySelectorAll("button")].map((button) => {
+      const on = wanted(button, button.getAttribute("aria-pressed") === "true");
+      button.setAttribute("aria-pressed", on);
+      return on;
+    });
+    for (const plot of [flat, deep]) if (!plot.hidden) Plotly.restyle(plot, { visible });
+  }
+
+  form.addEventListener("change", draw);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  dark.addEventListener("change", draw);
+  draw();
+}
+
+const section = document.getElementById("maps");
+if (section) maps(section);

@@ -1,0 +1,517 @@
+"""What many runs say together: a row a run, means over seeds, differences, figures, one page.
+
+Everything here is computed from run folders, so that any set of them can be summed up again.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from scvae_cli.run_dir import CIRCUMSTANCES, read_json, read_settings, read_table, write_file
+
+SPACES = {"tsne": "2-D map", "latent": "latent space"}
+MEASURES = ["nmi", "ari", "hom", "com"]
+SCORES = [f"{space}_{measure}" for space in SPACES for measure in MEASURES]
+# Settings that no score depends on, or that the data's fingerprint stands for.
+HIDDEN = {*CIRCUMSTANCES, "map_3d", "data.dir"}
+MOST_MAPS = 12
+MOST_LINES = 6
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as its folder tells it.
+
+    Attributes:
+        path: the folder.
+        record: run.json.
+        settings: config.yaml, flat (`tsne.perplexity`); `model` and `data` are their names.
+        scores: by names such as `tsne_nmi`; empty where there are none.
+        losses: the last epoch's reconstruction error and KL, if there was one.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    scores: Mapping[str, float]
+    losses: Mapping[str, float]
+
+    @property
+    def status(self) -> str:
+        """`done`, `failed`, or `unfinished` where it was killed or still runs."""
+        status = str(self.record["status"])
+        return status if status in ("done", "failed") else "unfinished"
+
+
+def read_run(path: Path) -> Run | None:
+    """The run in that folder; None where there is none that can be read."""
+    with suppress(OSError, ValueError, KeyError):
+        record = read_json(path, "run")
+        settings, scores, losses = {}, {}, {}
+        if (path / "config.yaml").exists():
+            settings = _flat(read_settings(path))
+        if (path / "scores.json").exists():
+            found = read_json(path, "scores")
+            scores = {f"{s}_{m}": found[s][m] for s in SPACES if s in found for m in found[s]}
+        if (path / "history.csv").exists():
+            last = read_table(path, "history").iloc[-1]
+            losses = {name: float(last[name]) for name in ("reconstruction", "kl")}
+        return Run(path, record, settings, scores, losses)
+    return None
+
+
+def find_runs(paths: Iterable[Path]) -> list[Run]:
+    """The runs in these folders and below, each once, in order of their paths."""
+    folders: dict[Path, None] = {}
+    for path in paths:
+        for record in sorted(path.rglob("run.json")):
+            if "attempts" not in record.relative_to(path).parts:
+                folders[record.parent.resolve()] = None
+    return [run for folder in folders if (run := read_run(folder)) is not None]
+
+
+def results(runs: Sequence[Run]) -> pd.DataFrame:
+    """A row a run: its folder, the settings that vary, status, scores, losses, seconds.
+
+    `data_sha` is a column where data of one name are not the same cells, genes and labels.
+    """
+    settings = pd.DataFrame([dict(run.settings) for run in runs])
+    table = pd.DataFrame({"run": [run.path.name for run in runs]})
+    for key in varied(settings):
+        table[key] = settings[key]
+    data = pd.DataFrame(
+        {
+            "name": settings.get("data"),
+            "sha": [run.record.get("data", {}).get("fingerprint") for run in runs],
+        }
+    )
+    if data.dropna().groupby("name")["sha"].nunique().gt(1).any():
+        table["data_sha"] = data["sha"].str[:8]
+    table["status"] = [run.status for run in runs]
+    table["reason"] = [run.record.get("reason") for run in runs]
+    for name in SCORES:
+        table[name] = [run.scores.get(name, np.nan) for run in runs]
+    for name in ("reconstruction", "kl"):
+        table[name] = [run.losses.get(name, np.nan) for run in runs]
+    table["seconds"] = [
+        round(sum(run.record["seconds"].values()), 2) if "seconds" in run.record else np.nan
+        for run in runs
+    ]
+    table["overrides"] = [" ".join(run.record.get("overrides", [])) for run in runs]
+    return table
+
+
+def varied(settings: pd.DataFrame) -> list[str]:
+    """Keys that make a setting: `model` and `seed`, and those that differ for one model and data.
+
+    A seed that only follows the run's is not one of them, nor is a width that differs because
+    the models do.
+    """
+    if not {"model", "seed"} <= set(settings):
+        return [key for key in ("model", "seed") if key in settings]
+    known = settings.dropna(subset=["model"]).map(lambda v: json.dumps(v, default=str))
+    keys = ["model"] + (["data"] if known["data"].nunique() > 1 else [])
+    for key in known.columns:
+        follows = key.endswith(".seed") and (known[key] == known["seed"]).all()
+        if key in (*keys, "seed", "data") or key in HIDDEN or follows:
+            continue
+        if known.groupby(["model", "data"])[key].nunique().gt(1).any():
+            keys.append(key)
+    return [*keys, "seed"]
+
+
+def settings_of(table: pd.DataFrame) -> list[str]:
+    """The columns of `results` that make a setting, seeds aside."""
+    columns = list(table.columns)
+    return [c for c in columns[1 : columns.index("status")] if c != "seed"]
+
+
+def summarise(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """A row a setting: n, failed, and mean, sd and 95 % interval of each score.
+
+    Args:
+        table: from `results`.
+        by: the columns that make a setting.
+
+    Returns:
+        Columns `by`, n, failed, SCORE_mean, SCORE_sd, SCORE_low, SCORE_high. With one run alone
+        there is no sd and no interval.
+    """
+    rows = []
+    for values, group in table.groupby(list(by), dropna=False, sort=False):
+        good = group[group["status"] == "done"]
+        row = dict(zip(by, values, strict=True))
+        row |= {"n": len(good), "failed": int((group["status"] != "done").sum())}
+        for score in SCORES:
+            mean, sd, half = _interval(good[score].to_numpy()[:, None])
+            row |= {
+                f"{score}_mean": mean[0],
+                f"{score}_sd": sd[0],
+                f"{score}_low": mean[0] - half[0],
+                f"{score}_high": mean[0] + half[0],
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def differences(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Every setting against every other, paired by seed.
+
+    Args:
+        table: from `results`.
+        by: the columns that make a setting.
+
+    Returns:
+        A row for two settings and a score: a, b, score, n (seeds in common, two at least), the
+        mean of a - b, and its 95 % interval. Settings on other data are not compared.
+    """
+    good = table[table["status"] == "done"].copy()
+    good["setting"] = [label(row, by) for _, row in good.iterrows()]
+    columns = ["a", "b", "score", "n", "mean", "low", "high"]
+    parts = []
+    on = [c for c in ("data", "data_sha") if c in good]
+    for _, same in good.groupby(on, dropna=False, sort=False) if on else [(None, good)]:
+        names = list(dict.fromkeys(same["setting"]))
+        first, second = np.triu_indices(len(names), 1)
+        for score in SCORES:
+            wide = same.pivot_table(score, "seed", "setting", sort=False, dropna=False)
+            values = wide.reindex(columns=names).to_numpy(float)
+            gaps = values[:, first] - values[:, second]
+            n = np.isfinite(gaps).sum(0)
+            mean, _, half = _interval(gaps)
+            part = pd.DataFrame(
+                {
+                    "a": np.array(names)[first], "b": np.array(names)[second], "score": score,
+                    "n": n, "mean": mean, "low": mean - half, "high": mean + half,
+                }
+            )  # fmt: skip
+            parts.append(part[n > 1])
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def label(row: Mapping[str, Any] | pd.Series, by: Sequence[str]) -> str:
+    """A setting in words: `vae, beta 2`."""
+    words = []
+    for key in by:
+        value = row[key]
+        if key in ("model", "data", "data_sha"):
+            words.append(str(value))
+        elif not pd.isna(value):
+            words.append(f"{key} {_shown(value)}")
+    return ", ".join(words)
+
+
+def verdict(table: pd.DataFrame, by: Sequence[str], score: str) -> list[str]:
+    """Which setting has the highest mean, and which cannot be told from it; a line a data set."""
+    lines = []
+    on = [c for c in ("data", "data_sha") if c in table]
+    for values, same in table.groupby(on, dropna=False, sort=False) if on else [((), table)]:
+        summary = summarise(same, by).dropna(subset=[f"{score}_mean"])
+        if len(summary) < 2:
+            continue
+        summary["setting"] = [label(row, by) for _, row in summary.iterrows()]
+        top = summary.loc[summary[f"{score}_mean"].idxmax()]
+        pairs = differences(same, by)
+        pairs = pairs[
+            (pairs["score"] == score) & ((pairs[["a", "b"]] == top["setting"]).any(axis=1))
+        ]
+        beaten = pairs[(pairs["low"] > 0) | (pairs["high"] < 0)]
+        compared = {*pairs["a"], *pairs["b"]} - {top["setting"]}
+        level = compared - {*beaten["a"], *beaten["b"]}
+        others = [s for s in summary["setting"] if s in level]
+        where = f" on {', '.join(map(str, values))}" if values else ""
+        line = f"Highest {words(score)}{where}: {top['setting']} ({top[f'{score}_mean']:.3f})"
+        if not compared:
+            line += "; with one seed nobody can say by chance or not (seed=range(0,5) gives five)"
+        elif others:
+            some = "; ".join(others[:MOST_LINES])
+            more = f" and {len(others) - MOST_LINES} more" if len(others) > MOST_LINES else ""
+            line += f"; cannot be told from it (95 %): {some}{more}"
+        else:
+            line += "; above each other setting by more than chance (95 %)"
+        lines.append(line)
+    return lines
+
+
+def words(score: str) -> str:
+    """`tsne_nmi` as a person says it."""
+    space, _, measure = score.partition("_")
+    return f"{measure.upper()} on the {SPACES[space]}"
+
+
+def brief(summary: pd.DataFrame, by: Sequence[str], scores: Sequence[str]) -> list[dict[str, str]]:
+    """The summary as it is read: a column a setting, n, mean and half of the interval."""
+    rows = []
+    for _, values in summary.iterrows():
+        row = {key: _shown(values[key]) for key in by}
+        row["n"] = str(values["n"]) + (f" (-{values['failed']})" if values["failed"] else "")
+        for score in scores:
+            mean, high = values[f"{score}_mean"], values[f"{score}_high"]
+            text = "-" if np.isnan(mean) else f"{mean:.3f}"
+            row[score] = text if np.isnan(high) else f"{text} ±{high - mean:.3f}"
+        rows.append(row)
+    return rows
+
+
+def write(
+    folder: Path,
+    runs: Sequence[Run],
+    *,
+    title: str,
+    notes: Sequence[str],
+    by: Sequence[str] | None,
+    score: str,
+) -> None:
+    """Writes results.csv, summary.csv, summary.md, differences.csv, figures/ and report.html.
+
+    Args:
+        folder: where.
+        runs: what to sum up.
+        title: what they are.
+        notes: what else to know.
+        by: the columns that make a setting; None for all that vary.
+        score: what settings are ordered and compared by.
+    """
+    table = results(runs)
+    by = list(by or settings_of(table))
+    summary, pairs = summarise(table, by), differences(table, by)
+    write_csv(folder / "results.csv", table)
+    write_csv(folder / "summary.csv", summary)
+    write_csv(folder / "differences.csv", pairs)
+    found = verdict(table, by, score)
+    drawn = figures(runs, table, summary, by)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, (_, png) in drawn.items():
+        write_file(folder / "figures" / f"{name}.png", png)
+    wrong = table[table["status"] != "done"][["run", "status", "reason"]]
+    keys = [key for key in [*by, "seed"] if table[key].nunique(dropna=False) > 1]
+    what = [f"Varied: {', '.join(keys)}."] if keys else []
+    lead = [*found, *what, *notes]
+    page = _markdown(title, lead, summary, by, pairs, wrong, drawn)
+    write_file(folder / "summary.md", page.encode())
+    from scvae_cli.report import html
+
+    tables = {"Means over seeds, with 95 % intervals": pd.DataFrame(brief(summary, by, SCORES))}
+    if len(wrong):
+        tables["Runs without a result"] = wrong
+    tables["All runs"] = table.drop(columns=["reason", "overrides"])
+    if len(pairs):
+        tables["Differences between settings, paired by seed"] = pairs
+    maps = {
+        run.path.name: read_table(run.path, "cells") for run in _examples(runs, table, by).values()
+    }
+    report = html(
+        title=title, lead=lead, tables=tables,
+        figures=dict(drawn.values()), maps=maps,
+        provenance=_provenance(runs),
+    )  # fmt: skip
+    write_file(folder / "report.html", report.encode())
+
+
+def write_run(run: Run) -> None:
+    """Writes report.html of one run into its folder."""
+    from scvae_cli.report import html
+
+    scores = read_json(run.path, "scores")
+    rows = [{"k-means on": name, **scores[space]} for space, name in SPACES.items()]
+    seconds = pd.DataFrame([{"stage": k, "seconds": v} for k, v in run.record["seconds"].items()])
+    settings = pd.DataFrame(
+        [{"key": key, "value": _shown(value)} for key, value in run.settings.items()]
+    )
+    captions = {"map_2d": "2-D map", "map_3d": "3-D map", "loss": "Loss while training"}
+    data = run.record["data"]
+    page = html(
+        title=f"{run.settings['model']} on {run.settings['data']}, seed {run.settings['seed']}",
+        lead=[
+            f"{data['n_cells']:,} cells, {data['n_genes']:,} genes, {len(data['cell_types'])} "
+            f"cell types, {run.settings['latent_dim']} latent features."
+        ],
+        tables={
+            "Agreement with the cell types": pd.DataFrame(rows),
+            "Time": seconds,
+            "Settings": settings,
+        },
+        figures={
+            caption: (run.path / "figures" / f"{name}.png").read_bytes()
+            for name, caption in captions.items()
+            if (run.path / "figures" / f"{name}.png").exists()
+        },
+        maps={run.path.name: read_table(run.path, "cells")},
+        provenance=_provenance([run]),
+    )
+    write_file(run.path / "report.html", page.encode())
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """A table, whole or not at all, its numbers to the last digit."""
+    write_file(path, table.to_csv(index=False).encode())
+
+
+def figures(
+    runs: Sequence[Run], table: pd.DataFrame, summary: pd.DataFrame, by: Sequence[str]
+) -> dict[str, tuple[str, bytes]]:
+    """The figures that fit these runs: name to caption and PNG."""
+    from scvae_cli import figures as draw
+
+    drawn = {}
+    shown = summary.dropna(subset=["tsne_nmi_mean"])
+    for key in [k for k in by if _is_axis(summary[k])][:3]:
+        panels, reference = _lines(shown, by, key)
+        if panels:
+            drawn[f"scores_by_{key}"] = (
+                f"Scores against {key}, mean over seeds and 95 % interval",
+                draw.score_lines(panels, key, reference),
+            )
+    if 1 < len(shown) <= 40:
+        index = [label(row, by) for _, row in shown.iterrows()]
+        heat = {
+            title: pd.DataFrame(
+                {m.upper(): shown[f"{space}_{m}_mean"].to_numpy() for m in MEASURES}, index
+            )
+            for space, title in SPACES.items()
+        }
+        drawn["scores"] = ("Scores of each setting, mean over seeds", draw.score_heat(heat))
+    examples = dict(list(_examples(runs, table, by).items())[:MOST_MAPS])
+    if examples:
+        maps = {name: read_table(run.path, "cells") for name, run in examples.items()}
+        drawn["maps"] = (
+            "2-D maps by cell type, the first run of each setting",
+            draw.map_table(maps),
+        )
+    return drawn
+
+
+def _examples(runs: Sequence[Run], table: pd.DataFrame, by: Sequence[str]) -> dict[str, Run]:
+    """The first good run of each setting."""
+    found: dict[str, Run] = {}
+    for run, (_, row) in zip(runs, table.iterrows(), strict=True):
+        if run.status == "done":
+            found.setdefault(label(row, by), run)
+    return found
+
+
+def _lines(
+    summary: pd.DataFrame, by: Sequence[str], key: str
+) -> tuple[dict[str, dict[str, pd.DataFrame]], dict[str, dict[str, float]]]:
+    """Lines of scores against a key: those that have no value of it are for reference."""
+    rest = [k for k in by if k != key]
+    names = pd.Series([label(row, rest) for _, row in summary.iterrows()], summary.index)
+    panels: dict[str, dict[str, pd.DataFrame]] = {}
+    reference: dict[str, dict[str, float]] = {}
+    for space, where in SPACES.items():
+        for measure in ("nmi", "ari"):
+            score, title = f"{space}_{measure}", f"{measure.upper()}, {where}"
+            for name, group in summary.groupby(names, sort=False):
+                line = group.dropna(subset=[key])
+                if len(line) < len(group):
+                    alone = group[group[key].isna()].iloc[0]
+                    reference.setdefault(title, {})[str(name)] = float(alone[f"{score}_mean"])
+                if len(line) and len(panels.get(title, {})) < MOST_LINES:
+                    values = line.set_index(key)[[f"{score}_{s}" for s in ("mean", "low", "high")]]
+                    values.columns = pd.Index(["mean", "low", "high"])
+                    panels.setdefault(title, {})[str(name)] = values.sort_index()
+    return panels, reference
+
+
+def _is_axis(values: pd.Series) -> bool:
+    """Whether values are numbers, and several."""
+    return bool(pd.api.types.is_numeric_dtype(values)) and values.dropna().nunique() > 1
+
+
+def _interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, sd and half of Student's 95 % interval of each column (n, m); NaN are left out."""
+    n = np.isfinite(values).sum(0)
+    mean = np.full(values.shape[1], np.nan)
+    sd = mean.copy()
+    mean[n > 0] = np.nanmean(values[:, n > 0], axis=0)
+    sd[n > 1] = np.nanstd(values[:, n > 1], axis=0, ddof=1)
+    half = stats.t.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(np.maximum(n, 1))
+    return mean, sd, half
+
+
+def _provenance(runs: Sequence[Run]) -> dict[str, str]:
+    """Versions, commits and data, each value once."""
+    facts: dict[str, dict[str, None]] = {}
+
+    def add(key: str, value: object) -> None:
+        if value is not None:
+            facts.setdefault(key, {})[str(value)] = None
+
+    for run in runs:
+        git = run.record.get("git") or {}
+        changed = ", with uncommitted changes" if git.get("dirty") else ""
+        add("commit", f"{git['commit'][:10]}{changed}" if git else None)
+        for name, version in run.record.get("versions", {}).items():
+            add(name, version)
+        data = run.record.get("data", {})
+        add("data", f"{data['name']}, sha256 {data['fingerprint'][:16]}" if data else None)
+        add("device", run.record.get("device"))
+        add("threads", run.record.get("threads"))
+        add("first run started", run.record.get("started") if run is runs[0] else None)
+        add("command", run.record.get("command") if len(runs) == 1 else None)
+    return {key: "; ".join(values) for key, values in facts.items()}
+
+
+def _markdown(
+    title: str, lead: Sequence[str], summary: pd.DataFrame, by: Sequence[str],
+    pairs: pd.DataFrame, wrong: pd.DataFrame, drawn: Mapping[str, tuple[str, bytes]],
+) -> str:  # fmt: skip
+    parts = [f"# {title}", *lead]
+    rows = brief(summary, by, SCORES)
+    parts.append(_table(rows))
+    parts.append(
+        "Mean over n runs ± half of the 95 % confidence interval (Student's t); after n, those "
+        "without a result."
+    )
+    parts += [f"![{caption}](figures/{name}.png)" for name, (caption, _) in drawn.items()]
+    main = pairs[pairs["score"].isin(["tsne_nmi", "latent_nmi"])]
+    if 0 < len(main) <= 60:
+        parts.append("## Differences in NMI, paired by seed")
+        rows = [
+            {
+                "a": str(row["a"]), "b": str(row["b"]), "on the": SPACES[row["score"][:-4]],
+                "n": str(row["n"]), "a - b": f"{row['mean']:+.3f}",
+                "95 %": f"{row['low']:+.3f} to {row['high']:+.3f}",
+            }
+            for _, row in main.iterrows()
+        ]  # fmt: skip
+        parts.append(_table(rows))
+    if len(pairs):
+        parts.append("All differences are in differences.csv.")
+    if len(wrong):
+        parts.append("## Without a result")
+        parts += [
+            f"- {r['run']}: {r['status']}, {r['reason'] or 'killed'}" for _, r in wrong.iterrows()
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in x) + " |" for x in lines
+    )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted keys; a block's `name` by the block's own."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix.rstrip(".") if key == "name" and prefix else f"{prefix}{key}"] = value
+    return flat
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if np.isnan(value) else f"{value:g}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,438 @@
+"""Many runs: planned, checked, launched by any of Hydra's launchers, gone on with, summed up.
+
+results.csv         a row a job, kept up to date while jobs end
+summary.md, .csv    mean, sd and 95 % interval over seeds, a row a setting
+differences.csv     settings against each other, paired by seed
+figures/*.png, report.html
+sweep.json          what was asked for, by what version, on which data
+NNN-MODEL-DATA-.../ a run's folder for each job
+attempts/           folders of jobs that were killed or failed, and were done again
+"""
+
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from time import perf_counter
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from joblib import cpu_count
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from scvae_cli import launch, summary
+from scvae_cli.compare import show
+from scvae_cli.config import Config
+from scvae_cli.console import Console, Jobs, minutes
+from scvae_cli.errors import InputError
+from scvae_cli.provenance import git_state, versions
+from scvae_cli.run_dir import (
+    CIRCUMSTANCES,
+    claim,
+    difference,
+    discard,
+    intact,
+    read_settings,
+    write_file,
+)
+
+log = logging.getLogger("scvae")
+
+LOOK = 0.5  # seconds between looks at how jobs are
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: its folder's name, what to say after `scvae train`, and what it is."""
+
+    name: str
+    overrides: list[str]
+    config: Config
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its results depend on."""
+        return {k: v for k, v in self.config.model_dump().items() if k not in CIRCUMSTANCES}
+
+
+def sweep(
+    config: DictConfig, jobs: Sequence[list[str]], loader: ConfigLoader, launcher: Launcher
+) -> None:
+    """Runs those jobs that have no result yet, and sums up all.
+
+    Args:
+        config: what Hydra composed, `hydra` and all.
+        jobs: the overrides of each.
+        loader: Hydra's, to compose jobs with.
+        launcher: what starts them.
+
+    Raises:
+        InputError: something asked for is not allowed; nothing was started.
+        SystemExit: a job failed, or the sweep was interrupted.
+    """
+    console = Console()
+    jobs = [[override for override in job if not _steers(override)] for job in jobs]
+    resume, force = config.resume, config.force
+    plan, repeated = _plan(config, jobs, loader)
+    words = [word for word in sys.argv[1:] if not _steers(word)]
+    record: dict[str, Any] = {
+        "command": shlex.join(["scvae", "train", *words]),
+        "overrides": [str(o) for o in config.hydra.overrides.task if not _steers(str(o))],
+        "versions": versions(),
+        "git": git_state(),
+    }
+    if resume is None:
+        folder, created = launch.claim_folder(config, "sweep")
+    else:
+        folder, created = Path(resume), []
+    folder = folder.absolute()  # processes elsewhere may be in another folder
+    with read_write(config.hydra):  # launchers put files of their own there
+        OmegaConf.update(config, "hydra.sweep.dir", str(folder))
+    lock = FileLock(folder / ".lock", blocking=False)
+    try:
+        before = _read(folder) if resume is not None else {}
+        _hold(lock, folder)
+        if before and not force:
+            _compare(folder, before, record, plan)
+        with console.busy("loading cells"):
+            record["data"] = _load(plan)
+        if before and not force:
+            _compare_data(folder, before, record)
+        plan, done = _place(folder, plan, fresh=not before)
+    except BaseException:
+        lock.release()
+        if created:
+            discard(created)
+        raise
+    record["jobs"] = [{"folder": job.name, "overrides": job.overrides} for job in plan]
+    record["started"] = [*before.get("started", []), launch.now()]
+    write_file(folder / "sweep.json", (json.dumps(record, indent=2) + "\n").encode())
+    left = [job for job in plan if job not in done]
+    shown = launch.shown(folder)
+    if repeated:
+        console.line(f"{repeated} of {len(jobs)} jobs would repeat others; each is run once")
+    console.line(
+        f"{len(plan)} runs in {shown}" + (f", {len(done)} of them done before" if done else "")
+    )
+    share = _threads(config, len(plan))
+    place = f"hydra.sweep.dir={launch.quoted(folder)}"
+    batch = [[*job.overrides, *share, place, f"hydra.sweep.subdir='{job.name}'"] for job in left]
+    launcher = Plugins.instance().instantiate_launcher(  # for the folder that it is now
+        hydra_context=launcher.hydra_context,  # type: ignore[attr-defined]
+        task_function=launcher.task_function,  # type: ignore[attr-defined]
+        config=config,
+    )
+    code = launch.DONE
+    try:
+        with console.jobs(len(plan), len(done)) as view, _Watch(folder, plan, done, view):
+            if batch:
+                for returned in launcher.launch(batch, initial_job_idx=0):
+                    _ = returned.return_value  # raises what a job did, if it was not a run's
+    except (KeyboardInterrupt, SystemExit):
+        code = launch.INTERRUPTED
+    except Exception as error:  # of the launcher: a job's own are in its record
+        log.exception("the launcher failed")
+        console.error(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        code = launch.FAILED
+    states = _finish(folder, plan, record, console, repeated)
+    lock.release()
+    if code == launch.DONE and states.count("done") < len(plan):
+        code = launch.FAILED
+    if code != launch.DONE:
+        without = len(plan) - states.count("done")
+        what = "interrupted; " if code == launch.INTERRUPTED else ""
+        console.error(
+            f"{what}{without} of {len(plan)} runs have no result; "
+            f"`scvae train resume={shown}` does them again"
+        )
+        raise SystemExit(code)
+
+
+def resumed(arguments: list[str]) -> list[str]:
+    """The arguments with those of the sweep that `resume=FOLDER` names, where there is one.
+
+    `scvae train resume=FOLDER` is the whole command; settings may be given again beside it.
+
+    Raises:
+        InputError: there is no sweep.
+    """
+    given = [a for a in arguments if a.startswith("resume=") and a != "resume=null"]
+    if not given:
+        return arguments
+    record = _read(Path(given[-1].removeprefix("resume=").strip("'\"")))
+    flags = [] if {"-m", "--multirun"} & set(arguments) else ["-m"]
+    if any("=" in a and not a.startswith(("hydra", "resume=", "force=")) for a in arguments):
+        return [*flags, *arguments]
+    words = shlex.split(str(record["command"]))[2:]
+    again = [w for w in words if w not in ("-m", "--multirun") and "hydra.sweep.dir=" not in w]
+    if any(a.startswith("hydra") for a in arguments):  # another launcher, say
+        again = [w for w in again if not w.startswith("hydra")]
+    return [*flags, *arguments, *again]
+
+
+def _steers(override: str) -> bool:
+    """Whether a word says how to go on, and not what to run."""
+    return override.startswith(("resume=", "force="))
+
+
+def _plan(
+    config: DictConfig, jobs: Sequence[list[str]], loader: ConfigLoader
+) -> tuple[list[Job], int]:
+    """Every job that is not another again, composed and checked; how many were."""
+    common = set.intersection(*(set(job) for job in jobs))
+    plan: list[Job] = []
+    known: set[str] = set()
+    for overrides in jobs:
+        job_config = launch.parse_job(loader.load_sweep_config(config, list(overrides)))
+        job = Job(_name(len(plan), job_config, overrides, common), list(overrides), job_config)
+        what = json.dumps(job.settings, sort_keys=True)
+        if what not in known:
+            known.add(what)
+            plan.append(job)
+    return plan, len(jobs) - len(plan)
+
+
+def _name(number: int, config: Config, overrides: list[str], common: set[str]) -> str:
+    """A job's folder: its number in the plan and what makes it differ from others."""
+    differs = [o for o in overrides if o not in common]
+    keys = ("model=", "data=", *(f"{key}=" for key in config.model.ignores))
+    named = [o.replace("=", "", 1) for o in differs if not o.startswith(keys)]
+    return f"{number:03d}-{launch.slug(config.model.name, config.data.name, *named)}"
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """sweep.json of a folder.
+
+    Raises:
+        InputError: there is none, or none that can be read.
+    """
+    try:
+        record: dict[str, Any] = json.loads((folder / "sweep.json").read_text())
+        _ = record["overrides"], record["versions"], record["jobs"], record["command"]
+    except OSError as error:
+        run = (folder / "run.json").exists()
+        what = "a run, and not a sweep" if run else "no sweep there (sweep.json is missing)"
+        raise InputError(f"resume={folder}: {what}; give the folder of a sweep") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"resume={folder}: sweep.json is damaged; start the sweep anew"
+        ) from error
+    return record
+
+
+def _hold(lock: FileLock, folder: Path) -> None:
+    """Keeps other processes from going on with the same sweep."""
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"resume={folder}: another process is at it; wait for it, or stop it"
+        ) from error
+    except OSError as error:
+        log.warning("%s cannot be locked: %s", folder, error.strerror)
+
+
+def _compare(
+    folder: Path, before: dict[str, Any], record: dict[str, Any], plan: list[Job]
+) -> None:
+    """Refuses to go on with what is not the same sweep, or not the same code."""
+    way_out = "start it anew, or go on all the same with force=true"
+
+    def refuse(what: str) -> None:
+        raise InputError(f"resume={folder}: {what}; {way_out}")
+
+    theirs = [job["folder"] for job in before["jobs"]]
+    ours = [job.name for job in plan]
+    for name in ours:
+        if name not in theirs:
+            refuse(f"the sweep there has no job {name}")
+    for name in theirs:
+        if name not in ours:
+            refuse(f"the sweep there also has {name}")
+    asked = {job["folder"]: set(job["overrides"]) for job in before["jobs"]}
+    for job in plan:
+        if new := sorted(set(job.overrides) ^ asked[job.name]):
+            refuse(f"{job.name} differs in {' '.join(new)}")
+    for name in ("scvae-cli", "torch", "numpy", "scikit-learn"):
+        old, new = before["versions"].get(name), record["versions"][name]
+        if old != new:
+            refuse(f"was begun with {name} {old}, and not {new}")
+    then, today = (str((x.get("git") or {}).get("commit"))[:10] for x in (before, record))
+    if then != today:
+        refuse(f"was begun at commit {then}, and not {today}")
+    for job in plan:
+        run = summary.read_run(folder / job.name)
+        if run is not None and run.settings:
+            settings = read_settings(folder / job.name)
+            for key, value in job.settings.items():
+                if settings.get(key) != value:
+                    refuse(f"{job.name} has {difference(key, settings.get(key), value)}")
+
+
+def _compare_data(folder: Path, before: dict[str, Any], record: dict[str, Any]) -> None:
+    for name, fingerprint in record["data"].items():
+        if before.get("data", {}).get(name, fingerprint) != fingerprint:
+            raise InputError(
+                f"resume={folder}: data={name} are other cells, genes or labels than then; "
+                "start it anew, or go on all the same with force=true"
+            )
+
+
+def _load(plan: list[Job]) -> dict[str, str]:
+    """Prepares each data set once, before jobs need it; the fingerprint of each by its name."""
+    from scvae_cli.data import load
+
+    found: dict[str, str] = {}
+    asked: dict[str, Any] = {}
+    for job in plan:
+        options = job.config.data.model_dump()
+        asked.setdefault(json.dumps(options, sort_keys=True), options)
+    for options in asked.values():
+        dataset = load(**options)
+        name = dataset.name if dataset.name not in found else f"{dataset.name} {len(found)}"
+        found[name] = dataset.fingerprint()
+    return found
+
+
+def _place(folder: Path, plan: list[Job], *, fresh: bool) -> tuple[list[Job], list[Job]]:
+    """Finds the results that are there; what was begun without one makes room.
+
+    Returns:
+        The plan, its jobs by the names of the folders where they are or will be; those that have
+        a whole result.
+    """
+    if fresh:
+        return plan, []
+    there = {path.parent.name: path.parent for path in sorted(folder.glob("*/run.json"))}
+    settings = {name: _settings(path) for name, path in there.items()}
+    placed: list[Job] = []
+    done: list[Job] = []
+    kept: set[str] = set()
+    for job in plan:
+        names = [job.name, *(n for n in there if n != job.name)]
+        same = [n for n in names if settings.get(n) == job.settings and n not in kept]
+        name = next((n for n in same if intact(there[n])), None)
+        placed.append(job if name is None else Job(name, job.overrides, job.config))
+        if name is not None:
+            kept.add(name)
+            done.append(placed[-1])
+    for job in placed:
+        if job not in done and (folder / job.name).exists():
+            attempt, _ = claim(folder / "attempts" / job.name, exact=False)
+            (folder / job.name).replace(attempt)
+    return placed, done
+
+
+def _settings(path: Path) -> dict[str, Any] | None:
+    run = summary.read_run(path)
+    if run is None or not run.settings:
+        return None
+    return {k: v for k, v in read_settings(path).items() if k not in CIRCUMSTANCES}
+
+
+def _threads(config: DictConfig, n_jobs: int) -> list[str]:
+    """`threads=` for each of several jobs at once, so that together they use what there is."""
+    launcher = config.hydra.launcher
+    if config.threads is not None:
+        return []
+    if "n_jobs" in launcher:  # joblib
+        at_once = launcher.n_jobs if launcher.n_jobs > 0 else cpu_count() + 1 + launcher.n_jobs
+        return [f"threads={max(1, cpu_count() // max(1, min(at_once, n_jobs)))}"]
+    if "cpus_per_task" in launcher:  # submitit
+        return [f"threads={launcher.cpus_per_task or 1}"]
+    if "ray" in launcher:
+        return [f"threads={max(1, int(OmegaConf.select(launcher, 'ray.remote.num_cpus') or 1))}"]
+    return []
+
+
+class _Watch:
+    """While jobs run, wherever they do: keeps results.csv and the terminal up to date.
+
+    Jobs may be in other processes or on other machines. Their folders tell how they are.
+    """
+
+    def __init__(self, folder: Path, plan: list[Job], done: list[Job], view: Jobs) -> None:
+        self._folder, self._plan, self._view = folder, plan, view
+        self._runs: dict[str, summary.Run] = {}
+        for job in done:
+            run = summary.read_run(folder / job.name)
+            assert run is not None
+            self._runs[job.name] = run
+        self._before = len(done)
+        self._start = perf_counter()
+        self._over = Event()
+        self._thread = Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._look()
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK):
+            self._look()
+
+    def _look(self) -> None:
+        running, new = [], False
+        for job in self._plan:
+            if job.name in self._runs:
+                continue
+            run = summary.read_run(self._folder / job.name)
+            if run is None:
+                continue
+            if run.status == "unfinished":
+                running.append(f"{job.name}: {run.record.get('stage', 'start')}")
+                continue
+            self._runs[job.name] = run
+            new = True
+            self._view.ended(self._told(job, run))
+        ended = len(self._runs) - self._before
+        left = len(self._plan) - len(self._runs)
+        seconds = (perf_counter() - self._start) / ended * left if ended else None
+        failed = sum(run.status == "failed" for run in self._runs.values())
+        self._view.update(len(self._runs) - failed, running, failed, left - len(running), seconds)
+        if new:
+            runs = [self._runs[job.name] for job in self._plan if job.name in self._runs]
+            summary.write_csv(self._folder / "results.csv", summary.results(runs))
+
+    def _told(self, job: Job, run: summary.Run) -> str:
+        number = f"[{len(self._runs):>{len(str(len(self._plan)))}}/{len(self._plan)}]"
+        if run.status == "failed":
+            return f"{number} {job.name}  failed: {run.record['reason']}"
+        taken = minutes(sum(run.record["seconds"].values()))
+        return (
+            f"{number} {job.name}  NMI {run.scores['tsne_nmi']:.3f} "
+            f"ARI {run.scores['tsne_ari']:.3f}  {taken}"
+        )
+
+
+def _finish(
+    folder: Path, plan: list[Job], record: dict[str, Any], console: Console, repeated: int
+) -> list[str]:
+    """Sums up what there is; the status of each job."""
+    runs = [run for job in plan if (run := summary.read_run(folder / job.name)) is not None]
+    states = [run.status for run in runs]
+    if not any(run.settings for run in runs):
+        return states
+    notes = [
+        f"{len(plan)} runs, {states.count('done')} with a result. Command: {record['command']}"
+    ]
+    if repeated:
+        notes.append(f"{repeated} further jobs would have repeated these and were not run.")
+    score = "tsne_nmi"
+    title = f"Sweep {folder.name}"
+    summary.write(folder, runs, title=title, notes=notes, by=None, score=score)
+    show(runs, console, by=None, score=score, sort=None)
+    console.folder(Path(launch.shown(folder)))
+    return states

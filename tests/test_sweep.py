@@ -1,0 +1,420 @@
+"""Sweeps: their table against pandas and scipy, faults, going on, other launchers."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import FAST, SMALL, Result
+from filelock import FileLock
+from scipy import stats
+
+SCORES = [f"{space}_{m}" for space in ("tsne", "latent") for m in ("nmi", "ari", "hom", "com")]
+QUICK = [*FAST, "map_3d=false", "tsne.max_iter=250", "cluster.n_init=2"]
+
+
+def the_sweep(tmp_path: Path) -> Path:
+    (folder,) = (tmp_path / "outputs").glob("*/*-sweep")
+    return folder
+
+
+def table(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "results.csv", float_precision="round_trip")
+
+
+def results(folder: Path) -> pd.DataFrame:
+    """What a sweep found, without how long it took."""
+    return table(folder).drop(columns=["seconds", "overrides"])
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    """`scvae ARGUMENTS` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scvae_cli", *arguments], cwd=folder, capture_output=True, text=True
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Two models, two betas that one of them ignores, three seeds, and a beta that fails."""
+    folder = tmp_path_factory.mktemp("swept")
+    grid = ["model=vae,pca", "beta=0.5,2,1e38", "seed=range(0,3)", "lr=0.01"]
+    result = run(folder, "train", "-m", *QUICK, *grid)
+    return result, the_sweep(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A sweep over two seeds that is done."""
+    folder = tmp_path_factory.mktemp("finished") / "s"
+    command = ["train", "-m", *QUICK, "model=vae", "seed=0,1", f"hydra.sweep.dir={folder}"]
+    assert run(folder.parent, *command).code == 0
+    return folder
+
+
+def test_a_sweep_ends_in_a_table(swept):
+    result, folder = swept
+    assert result.code == 1  # three jobs failed, and cost only themselves
+    rows = table(folder)
+    assert rows["status"].value_counts().to_dict() == {"done": 9, "failed": 3}
+    assert (rows.loc[rows["status"] == "failed", "beta"] == 1e38).all()
+    assert rows.loc[rows["status"] == "failed", "reason"].str.startswith("the loss is").all()
+    # beta means nothing to PCA: three runs and not nine, or its interval would be too narrow.
+    assert "6 of 18 jobs would repeat others" in result.err
+    assert (rows["model"] == "pca").sum() == 3
+    assert rows.loc[rows["model"] == "pca", "beta"].isna().all()
+    assert rows["run"].iloc[0] == "000-vae-synthetic-beta0.5-seed0"
+    assert rows["run"].iloc[-1] == "011-pca-synthetic-seed2"
+    for run in rows.loc[rows["status"] == "done", "run"]:
+        scores = json.loads((folder / run / "scores.json").read_text())
+        row = rows[rows["run"] == run].iloc[0]
+        for score in SCORES:
+            space, measure = score.split("_")
+            assert row[score] == scores[space][measure]
+    assert "3 of 12 runs have no result" in result.err
+    for name in ("scores", "scores_by_beta", "maps"):
+        assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "summary.md").read_text()
+    assert "- 006-vae-synthetic-beta1e_38-seed0: failed, the loss is" in page.replace("+", "_")
+    assert (folder / "report.html").stat().st_size > 1e6
+    assert "Traceback" not in result.err
+
+
+def test_the_summary_is_that_of_pandas_and_scipy(swept):
+    _, folder = swept
+    rows = table(folder)
+    summary = pd.read_csv(folder / "summary.csv").set_index(["model", "beta"])
+    good = rows[rows["status"] == "done"].groupby(["model", "beta"], dropna=False)
+    assert len(summary) == 4
+    for setting, group in good:
+        row = summary.loc[[setting]].iloc[0]
+        assert (row["n"], row["failed"]) == (3, 0)
+        for score in SCORES:
+            mean, error = group[score].mean(), group[score].sem()
+            assert row[f"{score}_mean"] == pytest.approx(mean, rel=1e-12)
+            assert row[f"{score}_sd"] == pytest.approx(group[score].std(), rel=1e-9, abs=1e-15)
+            if error > 0:
+                low, high = stats.t.interval(0.95, 2, mean, error)
+                assert row[f"{score}_low"] == pytest.approx(low, rel=1e-9)
+                assert row[f"{score}_high"] == pytest.approx(high, rel=1e-9)
+    assert summary.loc[("vae", 1e38), ["n", "failed"]].tolist() == [0, 3]
+    pairs = pd.read_csv(folder / "differences.csv")
+    assert len(pairs) == 3 * len(SCORES)  # the setting without a result is compared with none
+    a, b = (rows[(rows["model"] == "vae") & (rows["beta"] == beta)] for beta in (0.5, 2))
+    test = stats.ttest_rel(a["latent_nmi"], b["latent_nmi"]).confidence_interval(0.95)
+    pair = pairs.set_index(["a", "b", "score"]).loc[("vae, beta 0.5", "vae, beta 2", "latent_nmi")]
+    assert (pair["low"], pair["high"]) == pytest.approx((test.low, test.high), rel=1e-9)
+    assert pair["n"] == 3
+
+
+def test_one_setting_over_seeds(scvae, tmp_path):
+    result = scvae("train", "-m", *QUICK, "model=pca", "seed=range(0,4)")
+    assert result.code == 0, result.err
+    summary = pd.read_csv(the_sweep(tmp_path) / "summary.csv")
+    assert summary["n"].tolist() == [4]
+    assert result.out.split()[:3] == ["model", "n", "map"]
+
+
+def test_on_error_stop(scvae, tmp_path):
+    sweep = ["train", "-m", *QUICK, "model=vae", "beta=1e38,2", "on_error=stop"]
+    result = scvae(*sweep)
+    assert result.code == 1
+    rows = table(the_sweep(tmp_path))
+    assert rows["status"].tolist() == ["failed"]
+    assert "2 of 2 runs have no result" in result.err
+
+
+def test_bad_jobs_are_refused_before_any_starts(scvae, tmp_path):
+    for bad, said in [
+        ("beta=1,x", "beta=x: must be a number"),
+        ("model=vae,vea", "model=vea: no such choice"),
+        ("data.n_types=2,999", "data.n_types=999: must be at most data.n_cells"),
+    ]:
+        result = scvae("train", "-m", *QUICK, bad)
+        assert result.code == 2
+        assert said in result.err
+        assert "Traceback" not in result.err
+        assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("launched", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
+def test_killed_at_any_moment_and_resumed(scvae, tmp_path, launched):
+    """Every job once in the table, with the numbers of a sweep that nobody disturbed."""
+    if launched:
+        pytest.importorskip(
+            "hydra_plugins.hydra_joblib_launcher", reason="needs scvae-cli[joblib]"
+        )
+    grid = [*QUICK, "threads=1", "model=vae", "beta=0.5,2,1e38", "seed=range(0,3)"]
+    assert scvae("train", "-m", *grid, "hydra.sweep.dir=calm").code == 1
+    command = [sys.executable, "-m", "scvae_cli", "train", "-m", *grid, *launched]
+    process = subprocess.Popen(
+        [*command, "hydra.sweep.dir=killed"], cwd=tmp_path, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wanted = random.Random(len(launched)).uniform(1, 7)
+    killed = tmp_path / "killed"
+    while process.poll() is None and len(list(killed.glob("*/scores.json"))) < int(wanted):
+        time.sleep(0.01)
+    time.sleep(wanted % 1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {p: p.read_bytes() for p in killed.glob("*/scores.json")}
+    ended = [
+        json.loads((path.parent / "run.json").read_text())["status"] != "running"
+        for path in before
+    ]
+    if (killed / "results.csv").exists():
+        assert set(table(killed)["status"]) <= {"done", "failed"}
+    result = scvae("train", "resume=killed")
+    assert result.code == 1
+    assert "3 of 9 runs have no result" in result.err
+    pd.testing.assert_frame_equal(results(tmp_path / "killed"), results(tmp_path / "calm"))
+    for (path, contents), whole in zip(before.items(), ended, strict=True):
+        if whole:  # what was there is what is there
+            assert path.read_bytes() == contents
+    for name in ("summary.csv", "differences.csv"):
+        assert (killed / name).read_bytes() == (tmp_path / "calm" / name).read_bytes()
+
+
+def test_resume_redoes_what_is_damaged_and_keeps_the_rest(scvae, tmp_path, finished):
+    shutil.copytree(finished, tmp_path / "s")
+    whole = results(tmp_path / "s")
+    cut, kept = sorted((tmp_path / "s").glob("0*"))
+    (cut / "latent.csv").write_bytes((cut / "latent.csv").read_bytes()[:-9])
+    stamp = (kept / "latent.csv").stat().st_mtime_ns
+    result = scvae("train", "resume=s")
+    assert result.code == 0, result.err
+    assert "1 of them done before" in result.err
+    pd.testing.assert_frame_equal(results(tmp_path / "s"), whole)
+    assert (kept / "latent.csv").stat().st_mtime_ns == stamp
+    assert [p.name for p in (tmp_path / "s" / "attempts").iterdir()] == [cut.name]
+    (kept / "cells.csv").unlink()
+    assert "1 of them done before" in scvae("train", "resume=s").err
+    again = scvae("train", "resume=s")
+    assert (again.code, "2 of them done before" in again.err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["epochs=3"], "000-vae-synthetic-seed0 differs in epochs=2 epochs=3"),
+        (["seed=range(0,3)"], "the sweep there has no job 002-vae-synthetic-seed2"),
+        (["seed=0"], "the sweep there has no job 000-vae-synthetic"),
+        ("version", "was begun with torch 1.0, and not "),
+        ("commit", "was begun at commit abc, and not "),
+        ("data", "data=synthetic are other cells, genes or labels than then"),
+        ("config", "000-vae-synthetic-seed0 has lr=0.5, and not 0.002"),
+        ("damaged", "sweep.json is damaged"),
+        ("run", "a run, and not a sweep"),
+        ("nothing", "no sweep there"),
+    ],
+)
+def test_resume_refuses_what_differs(scvae, tmp_path, finished, change, said):
+    base = ["train", "-m", *QUICK, "model=vae"]
+    shutil.copytree(finished, tmp_path / "s")
+    record = tmp_path / "s" / "sweep.json"
+    contents = json.loads(record.read_text())
+    command = [*base, "seed=0,1"]
+    where = "s"
+    if isinstance(change, list):
+        command += change
+    elif change == "version":
+        contents["versions"]["torch"] = "1.0"
+    elif change == "commit":
+        if contents["git"] is None:
+            pytest.skip("not a git checkout")
+        contents["git"]["commit"] = "abc"
+    elif change == "data":
+        contents["data"]["synthetic"] = "0"
+    elif change == "config":
+        config = tmp_path / "s" / "000-vae-synthetic-seed0" / "config.yaml"
+        config.write_text(config.read_text().replace("lr: 0.002", "lr: 0.5"))
+    elif change == "run":
+        where = "s/000-vae-synthetic-seed0"
+    elif change == "nothing":
+        where = "nowhere"
+    record.write_text("{" if change == "damaged" else json.dumps(contents))
+    before = {p: p.read_bytes() for p in (tmp_path / "s").rglob("*") if p.is_file()}
+    result = scvae(*command, f"resume={where}")
+    assert result.code == 2
+    (line,) = result.err.strip().splitlines()
+    assert said in line
+    assert before == {p: p.read_bytes() for p in (tmp_path / "s").rglob("*") if p.is_file()}
+    if change in ("version", "commit", "data"):
+        result = scvae(*command, f"resume={where}", "force=true")
+        assert result.code == 0, result.err
+        assert "2 of them done before" in result.err
+    if change == ["seed=range(0,3)"]:
+        assert scvae(*command, f"resume={where}", "force=true").code == 0
+        assert table(tmp_path / "s")["seed"].tolist() == [0, 1, 2]
+
+
+def test_sweeps_of_one_second_do_not_share_a_folder(tmp_path):
+    command = [sys.executable, "-m", "scvae_cli", "train", "-m", *QUICK, "model=pca", "seed=0,1"]
+    fixed = ["hydra.sweep.dir=${output_dir}/at-once"]
+    command = [a for a in command if a not in fixed]
+    processes = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) for _ in "ab"]
+    assert [p.wait() for p in processes] == [0, 0]
+    sweeps = list((tmp_path / "outputs").glob("*/*-sweep*"))
+    assert len(sweeps) == 2
+    assert all(len(table(sweep)) == 2 for sweep in sweeps)
+
+
+def test_two_processes_do_not_go_on_with_one_sweep(scvae, tmp_path, finished):
+    shutil.copytree(finished, tmp_path / "s")
+    with FileLock(tmp_path / "s" / ".lock"):
+        result = scvae("train", "resume=s")
+    assert (result.code, "another process is at it" in result.err) == (2, True)
+    assert scvae("train", "resume=s").code == 0
+
+
+def test_the_data_are_prepared_once(scvae, monkeypatch):
+    from scvae_cli import data
+
+    calls = []
+    source = data.SOURCES["synthetic"]
+    monkeypatch.setitem(
+        data.SOURCES, "synthetic", lambda **options: calls.append(options) or source(**options)
+    )
+    monkeypatch.setattr(data, "_LOADED", {})
+    assert scvae("train", "-m", *QUICK, "model=pca,ae", "seed=0,1", "data.seed=3").code == 0
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("plugin", "launcher"),
+    [
+        ("hydra_joblib_launcher", ["joblib", "hydra.launcher.n_jobs=2"]),
+        pytest.param("hydra_submitit_launcher", ["submitit_local"], marks=pytest.mark.slow),
+        pytest.param("hydra_ray_launcher", ["ray"], marks=pytest.mark.slow),
+    ],
+)
+def test_other_launchers_find_the_same(scvae, tmp_path, plugin, launcher):
+    pytest.importorskip(f"hydra_plugins.{plugin}", reason=f"{plugin} is not installed")
+    grid = ["train", "-m", *QUICK, "model=vae,pca", "beta=1,1e38", "seed=0,1", "threads=1"]
+    here = scvae(*grid, "hydra.sweep.dir=here")
+    name, *options = launcher
+    there = scvae(*grid, f"hydra/launcher={name}", *options, "hydra.sweep.dir=there")
+    assert (here.code, there.code) == (1, 1), there.err
+    assert "2 of 6 runs have no result" in there.err
+    pd.testing.assert_frame_equal(results(tmp_path / "here"), results(tmp_path / "there"))
+
+
+def test_a_launcher_that_is_not_installed(scvae, tmp_path, monkeypatch):
+    from hydra.core.plugins import Plugins
+
+    known = Plugins.instance().class_name_to_class
+    for name in list(known):
+        if "joblib" in name:
+            monkeypatch.delitem(known, name)
+    result = scvae("train", "-m", *QUICK, "seed=0,1", "hydra/launcher=joblib")
+    assert (result.code, list(tmp_path.iterdir())) == (2, [])
+    assert result.err.startswith("scvae: hydra/launcher=joblib: not installed; `pip install")
+    assert len(result.err.splitlines()) == 1
+
+
+def test_flags_that_exclude_each_other(scvae):
+    result = scvae("train", "-m", "seed=0,1", "--cfg", "job")
+    assert result.code == 2
+    assert "--multirun and --cfg do not go together" in result.err
+
+
+def test_compare_sums_up_any_runs(swept, scvae, tmp_path):
+    _, folder = swept
+    assert scvae("train", *QUICK, "model=ae", "output_dir=one").code == 0
+    result = scvae("compare", str(folder), "one", "--sort", "tsne_nmi", "--to", "both")
+    assert result.code == 0, result.err
+    rows = table(tmp_path / "both")
+    assert len(rows) == 13
+    assert "3 of 13 runs have no result" in result.err
+    means = [float(line.split()[3]) for line in result.out.splitlines() if "±" in line]
+    assert means == sorted(means, reverse=True)
+    assert (tmp_path / "both" / "report.html").exists()
+    again = scvae("compare", str(folder), "--to", "both")
+    assert (again.code, "both: exists already" in again.err) == (2, True)
+    by = scvae("compare", str(folder), "--by", "model")
+    assert "Means are over beta too" in by.err
+    assert len([line for line in by.out.splitlines() if line.strip()]) == 3
+
+
+def test_compare_does_not_average_over_other_cells(scvae, tmp_path):
+    for seed in (0, 1):
+        other = [f"data.seed={seed}", f"seed={seed}", f"hydra.run.dir=r/{seed}"]
+        assert scvae("train", *QUICK, "model=pca", *other).code == 0
+    # Labels that differ are other data too, whatever the settings say.
+    shutil.copytree(tmp_path / "r" / "0", tmp_path / "r" / "2")
+    record = tmp_path / "r" / "2" / "run.json"
+    sha = json.loads(record.read_text())["data"]["fingerprint"]
+    record.write_text(record.read_text().replace(sha, "f" * 64))
+    result = scvae("compare", "r", "--by", "model")
+    assert result.code == 0, result.err
+    assert "see data_sha" in result.err
+    assert len([line for line in result.out.splitlines() if line.strip()]) == 4
+
+
+def test_compare_counts_a_run_once(scvae, tmp_path):
+    for name in ("a", "b"):
+        assert scvae("train", *QUICK, "model=pca", f"hydra.run.dir=r/{name}").code == 0
+    result = scvae("compare", "r", "r/a")
+    assert "1 runs repeat others" in result.err
+    assert [line.split()[1] for line in result.out.splitlines() if "pca" in line] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere: no such folder"),
+        (["."], ".: no run there"),
+        ([".", "--score", "tsne_nim"], "--score=tsne_nim: no such choice"),
+        (["r", "--by", "betta"], "--by=betta: no such choice"),
+        (["r", "--sort", "x"], "--sort=x: no such choice"),
+        ([], "the following arguments are required: PATH"),
+    ],
+)
+def test_compare_refuses_in_one_line(scvae, tmp_path, arguments, said):
+    if "r" in arguments:
+        assert scvae("train", *QUICK, "model=pca", "hydra.run.dir=r").code == 0
+    result = scvae("compare", *arguments)
+    assert result.code == 2
+    (line,) = result.err.strip().splitlines()
+    assert said in line
+
+
+def test_verdicts_know_chance(tmp_path):
+    """Settings that differ in truth are told apart, and settings that do not are not."""
+    from scvae_cli import summary
+
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "run": f"{model}{seed}", "model": model, "seed": seed, "status": "done",
+            **dict.fromkeys(SCORES, 0.5 + shift + 0.02 * noise),
+        }
+        for seed, shared in enumerate(rng.normal(size=8))
+        for model, shift, noise in (
+            ("a", 0.0, shared), ("b", -0.001, shared + 0.5 * (-1) ** seed),
+            ("c", -0.1, shared + 0.5 * (-1) ** seed),
+        )
+    ]  # fmt: skip
+    (line,) = summary.verdict(pd.DataFrame(rows), ["model"], "tsne_nmi")
+    assert line.startswith("Highest NMI on the 2-D map: a (")
+    assert line.endswith("cannot be told from it (95 %): b")
+
+
+def test_sweeps_need_no_more_than_defaults_say(scvae, tmp_path):
+    """A sweep of the same settings as single runs gives the same bytes."""
+    assert scvae("train", "-m", *SMALL, "epochs=2", "model=vae", "seed=0,1").code == 0
+    assert scvae("train", *SMALL, "epochs=2", "model=vae", "seed=1", "output_dir=one").code == 0
+    (one,) = (tmp_path / "one").glob("*/*-vae-*")
+    twin = next(the_sweep(tmp_path).glob("001-*"))
+    for name in ("latent.csv", "cells.csv", "model.safetensors"):
+        assert (one / name).read_bytes() == (twin / name).read_bytes()
