@@ -13,24 +13,30 @@ from scvae_cli.console import Console
 from scvae_cli.errors import InputError
 from scvae_cli.run_dir import claim
 
+SHOWN = ["tsne_nmi", "tsne_ari", "latent_nmi", "latent_ari", *summary.SILHOUETTES]
+SHORT = {"nmi": "NMI", "ari": "ARI", "hom": "HOM", "com": "COM", "silhouette": "silh."}
+
 
 def show(
-    runs: Sequence[summary.Run], console: Console, *, by: Sequence[str] | None, score: str,
+    runs: Sequence[summary.Run], console: Console, *, by: Sequence[str] | None,
+    score: str | None,
     sort: str | None,
 ) -> None:  # fmt: skip
     """The table of means on the terminal, and what it comes to."""
     table = summary.results(runs)
     by = list(by or summary.settings_of(table))
     means = summary.summarise(table, by)
+    score = summary.main_score(table, score)
+    there = summary.scores_of(table)
     if sort is not None:
-        column = f"{sort}_mean" if sort in summary.SCORES else sort
+        column = f"{sort}_mean" if sort in there else sort
         if column not in means:
-            raise InputError(unknown_choice("--sort", sort, [*by, "n", *summary.SCORES]))
-        means = means.sort_values(column, ascending=sort not in summary.SCORES)
-    shown = ["tsne_nmi", "tsne_ari", "latent_nmi", "latent_ari"]
+            raise InputError(unknown_choice("--sort", sort, [*by, "n", *there]))
+        means = means.sort_values(column, ascending=sort not in there)
+    wanted = [*(s for s in SHOWN if s in there), score]
     names = {
-        s: ("map " if s.startswith("tsne") else "latent ") + s.partition("_")[2].upper()
-        for s in [*shown, score]
+        s: ("map " if s.startswith("tsne") else "latent ") + SHORT.get(s.partition("_")[2], "")
+        for s in wanted
     }
     rows = summary.brief(means, by, list(names))
     console.table([{names.get(key, key): value for key, value in row.items()} for row in rows])
@@ -50,6 +56,7 @@ def compare(arguments: list[str]) -> None:
     console = Console()
     runs, repeated = _once(runs)
     table = summary.results(runs)
+    score = summary.main_score(table, asked.score)
     settings = summary.settings_of(table)
     known = [*settings, "seed"]
     for key in asked.by or []:
@@ -73,7 +80,7 @@ def compare(arguments: list[str]) -> None:
     lost = [run for run in runs if run.status != "done"]
     if lost:
         notes.append(f"{len(lost)} of {len(runs)} runs have no result.")
-    show(runs, console, by=by, score=asked.score, sort=asked.sort)
+    show(runs, console, by=by, score=score, sort=asked.sort)
     for note in notes:
         console.line(note)
     for run in lost:
@@ -81,7 +88,7 @@ def compare(arguments: list[str]) -> None:
     if asked.to:
         folder, _ = claim(Path(asked.to), exact=True)
         title = f"{len(runs)} runs compared"
-        summary.write(folder, runs, title=title, notes=notes, by=by, score=asked.score)
+        summary.write(folder, runs, title=title, notes=notes, by=by, score=score)
         console.folder(folder)
 
 
@@ -131,8 +138,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--score",
-        default="tsne_nmi",
-        help="what to compare by (%(default)s); tsne or latent, then nmi, ari, hom or com",
+        help="what to compare by (tsne_nmi); tsne or latent, then nmi, ari, hom or com",
     )
     parser.add_argument("--sort", metavar="COLUMN", help="a score, a setting, or n")
     parser.add_argument("--to", metavar="FOLDER", help="write tables, figures and report.html")
@@ -142,6 +148,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
     parser.error = fail  # type: ignore[method-assign]
     asked = parser.parse_args(arguments)
-    if asked.score not in summary.SCORES:
+    if asked.score not in (None, *summary.SCORES):
         raise InputError(unknown_choice("--score", asked.score, summary.SCORES))
     return asked

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scvae_cli.errors import InputError
@@ -127,6 +128,25 @@ class SyntheticConfig(Block):
     scale: Positive | None
 
 
+class FileConfig(Block):
+    """Cells of one's own."""
+
+    name: Literal["file"]
+    path: str
+    label_key: str | None
+    labels: str | None
+    layer: str | None
+    raw: bool
+    gene_names: str | None
+    transpose: bool | None
+    values: Literal["auto", "counts", "normalized", "logged"]
+    min_genes: Annotated[int, Field(ge=0)]
+    min_cells: Annotated[int, Field(ge=0)]
+    genes: Annotated[int, Field(ge=2)] | None
+    target_sum: Positive
+    scale: Positive | None
+
+
 class TSNEConfig(Block):
     """Arguments of scikit-learn's TSNE."""
 
@@ -163,7 +183,7 @@ class ScoreConfig(Block):
 
 
 ModelConfig = AEConfig | VAEConfig | VSCConfig | PCAConfig
-DataConfig = PBMC68kConfig | PBMC3kConfig | SyntheticConfig
+DataConfig = PBMC68kConfig | PBMC3kConfig | SyntheticConfig | FileConfig
 
 
 class Config(Block):
@@ -194,7 +214,8 @@ class Config(Block):
     def title(self) -> str:
         """What the run is, in a few words."""
         beta = "" if self.beta is None else f", beta {self.beta:g}"
-        return f"{self.model.name} on {self.data.name}{beta}, {self.latent_dim} latent features"
+        data = Path(self.data.path).name if isinstance(self.data, FileConfig) else self.data.name
+        return f"{self.model.name} on {data}{beta}, {self.latent_dim} latent features"
 
 
 def parse(cfg: DictConfig) -> Config:
@@ -211,6 +232,8 @@ def parse(cfg: DictConfig) -> Config:
     """
     try:
         values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key}: no value; give {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(values, dict)

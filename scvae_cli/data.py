@@ -20,7 +20,7 @@ import pandas as pd
 from scipy.sparse import csr_array, vstack
 
 from scvae_cli import __version__, tenx
-from scvae_cli.dataset import Dataset, labelled, restore, save
+from scvae_cli.dataset import UNLABELLED, Dataset, labelled, restore, save
 from scvae_cli.errors import InputError
 
 log = logging.getLogger("scvae")
@@ -34,6 +34,7 @@ def load(
     name: str,
     scale: float | None,
     on_download: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> Dataset:
     """Loads or simulates cells; those asked for last are kept for the next run of a sweep.
@@ -42,6 +43,7 @@ def load(
         name: a key of `SOURCES`.
         scale: clip of the z-scores, or None to leave the log-normalised values alone.
         on_download: called with bytes done and bytes in all, by sources that download.
+        say: told what was found out about a file and not given.
         options: arguments of the source.
 
     Returns:
@@ -50,10 +52,15 @@ def load(
     Raises:
         InputError: the source cannot be had, or not like this.
     """
-    key = json.dumps([name, scale, options], sort_keys=True)
+    state = (
+        Path(options["path"]).stat() if name == "file" and Path(options["path"]).exists() else None
+    )
+    key = json.dumps([name, scale, options, state and state[6:9]], sort_keys=True)
     if key not in _LOADED:
         if name == "pbmc3k":
             options["on_download"] = on_download
+        if name == "file":
+            options["say"] = say
         dataset = SOURCES[name](**options)
         while len(_LOADED) >= KEPT:
             _LOADED.pop(next(iter(_LOADED)))
@@ -195,6 +202,97 @@ def synthetic(
     )
 
 
+def file(
+    *,
+    path: str,
+    label_key: str | None,
+    labels: str | None,
+    layer: str | None,
+    raw: bool,
+    gene_names: str | None,
+    transpose: bool | None,
+    values: str,
+    min_genes: int,
+    min_cells: int,
+    genes: int | None,
+    target_sum: float,
+    say: Callable[[str], None],
+) -> Dataset:
+    """Cells of one's own, log-normalised if they are not yet.
+
+    Args:
+        path: a file or folder; see `files.read`.
+        label_key: the column of obs with the types, if any.
+        labels: a csv file with a type for each cell, if any.
+        layer: see `files.read`.
+        raw: see `files.read`.
+        gene_names: see `files.read`.
+        transpose: see `files.read`.
+        values: what values are: `counts`, `normalized`, `logged`, or `auto` to look.
+        min_genes: a cell is kept that has so many genes.
+        min_cells: then a gene is kept that so many cells have.
+        genes: how many genes to keep, the most variable ones (Seurat v3), or None for all.
+        target_sum: see `preprocess.log_normalize`.
+        say: told what was found out and not given.
+
+    Raises:
+        InputError: the file cannot be read, or is not what it should be.
+    """
+    from scvae_cli import files
+    from scvae_cli.preprocess import filter_counts, log_normalize, logarithm, variable_genes
+
+    source = Path(path)
+    cells = files.read(
+        source, layer=layer, raw=raw, gene_names=gene_names, transpose=transpose, say=say
+    )
+    files.check(cells, source)
+    cells = filter_counts(cells, min_genes=min_genes, min_cells=min_cells)
+    if 0 in cells.shape:
+        raise InputError(
+            f"data.min_genes={min_genes}, data.min_cells={min_cells}: leave {cells.n_obs} cells x "
+            f"{cells.n_vars} genes of {path}"
+        )
+    if empty := int((cells.X.getnnz(axis=1) == 0).sum()):
+        raise InputError(
+            f"data.path={path}: {empty} cells have no counts; leave them out with data.min_genes=1"
+        )
+    found = files.kind_of(cells.X.data)
+    if values == "auto":
+        done = {"counts": "normalized and logged here", "normalized": "logged here"}
+        say(f"{source.name}: values are {found}, {done.get(found, 'left as they are')}")
+        values = found
+    elif values == "counts" and found != "counts":
+        raise InputError(f"data.values=counts: {path} has values that are not whole numbers")
+    if genes is not None and values != "counts":
+        raise InputError(
+            f"data.genes={genes}: variable genes are found in counts; {path} has {values} values"
+        )
+    if genes is not None and genes >= cells.n_vars:
+        raise InputError(f"data.genes={genes}: there are {cells.n_vars} genes in {path}")
+    x = csr_array(cells.X)
+    if values == "counts":
+        x = log_normalize(x, target_sum=target_sum)
+    elif values == "normalized":
+        x = logarithm(x)
+    names = cells.var_names.to_numpy(dtype=str)
+    if genes is not None:
+        kept = variable_genes(cells, genes)
+        x, names = csr_array(x[:, kept]), names[kept]
+    if label_key is not None and labels is not None:
+        raise InputError(f"data.labels={labels}: give it or data.label_key={label_key}, not both")
+    if label_key is not None:
+        types = files.labels_of(cells, label_key, source)
+    elif labels is not None:
+        types = read_labels(labels, cells.obs_names.to_numpy(dtype=str))
+    else:
+        types = np.full(cells.n_obs, UNLABELLED)
+    dataset = labelled(source.name, x, types, cells.obs_names.to_numpy(), names)
+    if not dataset.is_labelled and (label_key or labels):
+        key = f"data.label_key={label_key}" if label_key else f"data.labels={labels}"
+        raise InputError(f"{key}: all cells have one label, {dataset.cell_types[0]}")
+    return dataset
+
+
 def read_labels(path: str, cells: np.ndarray) -> np.ndarray:
     """The type (n_cells,) of each cell by its barcode; the first two columns of a csv file."""
     try:
@@ -223,6 +321,7 @@ SOURCES: dict[str, Callable[..., Dataset]] = {
     "pbmc68k": pbmc68k,
     "pbmc3k": pbmc3k,
     "synthetic": synthetic,
+    "file": file,
 }
 
 

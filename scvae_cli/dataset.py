@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array, csr_matrix
 
+UNLABELLED = "unlabelled"  # the one type of cells whose types are not known
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -21,7 +23,7 @@ class Dataset:
         name: what to call it.
         x: (n_cells, n_genes) float32 values; sparse unless they were scaled.
         labels: (n_cells,) index of each cell's type in `cell_types`.
-        cell_types: names of the types.
+        cell_types: names of the types; `UNLABELLED` alone where they are not known.
         cells: (n_cells,) names (barcodes), no two alike.
         genes: (n_genes,) names.
     """
@@ -51,6 +53,11 @@ class Dataset:
     def n_genes(self) -> int:
         """Number of genes."""
         return int(self.x.shape[1])
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether there are types to compare clusters with."""
+        return len(self.cell_types) > 1
 
     def fingerprint(self) -> str:
         """Sha256 of all values, names and labels: equal for equal data, on any machine."""

@@ -21,14 +21,15 @@ from scvae_cli.embed import embed
 from scvae_cli.errors import InputError
 from scvae_cli.models import PCA, build
 from scvae_cli.run_dir import RunDir, read_training
-from scvae_cli.score import Scores, score
+from scvae_cli.score import score, silhouette
 from scvae_cli.train import solve, train
 from scvae_cli.tsne import choose, expected_seconds, tsne
 
+MEASURES = {"nmi": "NMI", "ari": "ARI"}
 ANNOUNCED = 60  # seconds of t-SNE that nobody has to be told of beforehand
 
 
-def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
+def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str, float]]:
     """Runs an experiment; every product is in the folder before the next stage starts.
 
     Args:
@@ -61,17 +62,17 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
     run_dir.write_config(config.model_dump())
 
     with stage("load") as shown:
-        dataset = load(**config.data.model_dump(), on_download=shown.download)
-        n_clusters = config.cluster.n_clusters or len(dataset.cell_types)
+        found: list[str] = []  # said once it is known that all will do
+        dataset = load(**config.data.model_dump(), on_download=shown.download, say=found.append)
+        n_clusters = _n_clusters(config, dataset)
         _check(config, dataset, n_clusters)
         fingerprint = dataset.fingerprint()
         if config.trained is not None:
             ready = read_training(Path(config.trained), config.model_dump(), fingerprint)
+        for line in found:
+            console.line(line)
         console.line(f"{config.title}, seed {config.seed}, {device.type}, threads {threads}")
-        shown.say(
-            f"{dataset.n_cells:,} cells x {dataset.n_genes:,} genes, "
-            f"{len(dataset.cell_types)} cell types"
-        )
+        shown.say(f"{dataset.n_cells:,} cells x {dataset.n_genes:,} genes, {_types(dataset)}")
     run_dir.note(device=str(device), threads=threads, data=_summary(dataset, fingerprint))
     run_dir.make_latest(Path(config.output_dir))
 
@@ -161,19 +162,26 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
 
     with stage("score") as shown:
         options = config.score.model_dump()
-        scores = {
-            "tsne": score(dataset.labels[mapped], clusters, **options),
-            "latent": score(dataset.labels, latent_clusters, **options),
-        }
-        shown.say(f"against {len(dataset.cell_types)} cell types")
-    rows = {space: asdict(values) for space, values in scores.items()}
-    run_dir.write_scores({**rows, **options, "n_clusters": n_clusters, "seconds": seconds})
+        if dataset.is_labelled:
+            labels = dataset.labels
+            scores = {
+                "tsne": asdict(score(labels[mapped], clusters, **options)),
+                "latent": asdict(score(labels, latent_clusters, **options)),
+            }
+        else:
+            scores = {
+                "tsne": {"silhouette": silhouette(maps[2], clusters)},
+                "latent": {"silhouette": silhouette(latent, latent_clusters)},
+            }
+        shown.say(f"against {_types(dataset)}" if dataset.is_labelled else "of the clusters alone")
+    run_dir.write_scores({**scores, **options, "n_clusters": n_clusters, "seconds": seconds})
 
     with stage("figures") as shown:
         from scvae_cli import figures  # matplotlib, wanted here alone
 
         known = (dataset.labels[mapped], dataset.cell_types)
-        result = f"NMI {scores['tsne'].nmi:.3f}, ARI {scores['tsne'].ari:.3f}"
+        first = list(scores["tsne"].items())[:2]
+        result = ", ".join(f"{MEASURES.get(name, name)} {value:.3f}" for name, value in first)
         drawn = {
             "map_2d": figures.map_2d(maps[2], *known, clusters, centroids, config.title, result),
         }
@@ -186,7 +194,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, Scores]:
         shown.say(", ".join(f"{name}.png" for name in drawn))
 
     run_dir.note(seconds=seconds)
-    console.scores({"2-D map": rows["tsne"], "latent space": rows["latent"]})
+    console.scores({"2-D map": scores["tsne"], "latent space": scores["latent"]})
     return scores
 
 
@@ -202,6 +210,22 @@ def _announce(
     if seconds > ANNOUNCED:
         hint = ", of which map_3d=false saves most" if 3 in dims else ""
         console.line(f"  t-SNE will take about {minutes(seconds)} on two cores{hint}")
+
+
+def _types(dataset: Dataset) -> str:
+    return f"{len(dataset.cell_types)} cell types" if dataset.is_labelled else "no known types"
+
+
+def _n_clusters(config: Config, dataset: Dataset) -> int:
+    """k, as given or as many as there are types."""
+    if config.cluster.n_clusters is not None:
+        return config.cluster.n_clusters
+    if dataset.is_labelled:
+        return len(dataset.cell_types)
+    raise InputError(
+        "cluster.n_clusters=null: these cells have no labels, whose number it would be; give "
+        "data.label_key=COLUMN, or cluster.n_clusters=K"
+    )
 
 
 def _summary(dataset: Dataset, fingerprint: str) -> dict[str, Any]:

@@ -21,6 +21,30 @@ def log_normalize(counts: csr_array, *, target_sum: float) -> csr_array:
     return csr_array(values.X)
 
 
+def logarithm(values: csr_array) -> csr_array:
+    """log(1 + x) of normalised values (n_cells, n_genes)."""
+    logged = values.copy()
+    np.log1p(logged.data, out=logged.data)
+    return logged
+
+
+def filter_counts(cells: sc.AnnData, *, min_genes: int, min_cells: int) -> sc.AnnData:
+    """Cells with `min_genes` genes or more, then genes in `min_cells` of them or more; a copy."""
+    kept = cells[cells.X.getnnz(axis=1) >= min_genes].copy()
+    return kept[:, kept.X.getnnz(axis=0) >= min_cells].copy()
+
+
+def variable_genes(counts: sc.AnnData, n_genes: int) -> np.ndarray:
+    """Indices (n_genes,), rising, of the genes that vary most: Seurat v3's, by scanpy.
+
+    Stuart et al., Cell 177, 1888 (2019).
+    """
+    found = sc.pp.highly_variable_genes(
+        counts, flavor="seurat_v3", n_top_genes=n_genes, inplace=False
+    )
+    return np.flatnonzero(found["highly_variable"].to_numpy())
+
+
 def scale(x: csr_array, *, clip: float) -> np.ndarray:
     """Z-scores each gene and cuts off what is above `clip`, as Seurat's ScaleData (10) does.
 

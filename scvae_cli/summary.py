@@ -14,11 +14,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from scvae_cli.config import unknown_choice
+from scvae_cli.errors import InputError
 from scvae_cli.run_dir import CIRCUMSTANCES, read_json, read_settings, read_table, write_file
 
 SPACES = {"tsne": "2-D map", "latent": "latent space"}
 MEASURES = ["nmi", "ari", "hom", "com"]
-SCORES = [f"{space}_{measure}" for space in SPACES for measure in MEASURES]
+SILHOUETTES = [f"{space}_silhouette" for space in SPACES]
+SCORES = [f"{space}_{measure}" for space in SPACES for measure in [*MEASURES, "silhouette"]]
 # Settings that no score depends on, or that the data's fingerprint stands for.
 HIDDEN = {*CIRCUMSTANCES, "map_3d", "data.dir"}
 MOST_MAPS = 12
@@ -96,7 +99,8 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
         table["data_sha"] = data["sha"].str[:8]
     table["status"] = [run.status for run in runs]
     table["reason"] = [run.record.get("reason") for run in runs]
-    for name in SCORES:
+    there = {name for run in runs for name in run.scores} or {*SCORES} - {*SILHOUETTES}
+    for name in [name for name in SCORES if name in there]:
         table[name] = [run.scores.get(name, np.nan) for run in runs]
     for name in ("reconstruction", "kl"):
         table[name] = [run.losses.get(name, np.nan) for run in runs]
@@ -127,6 +131,23 @@ def varied(settings: pd.DataFrame) -> list[str]:
     return [*keys, "seed"]
 
 
+def scores_of(table: pd.DataFrame) -> list[str]:
+    """The scores that some run has: silhouettes where cells have no types."""
+    return [name for name in SCORES if name in table]
+
+
+def main_score(table: pd.DataFrame, asked: str | None) -> str:
+    """What settings are compared by: what was asked for, or the NMI on the map if there is one.
+
+    Raises:
+        InputError: no run has that score.
+    """
+    there = scores_of(table)
+    if asked is not None and asked not in there:
+        raise InputError(unknown_choice("--score", asked, there))
+    return asked or there[0]
+
+
 def settings_of(table: pd.DataFrame) -> list[str]:
     """The columns of `results` that make a setting, seeds aside."""
     columns = list(table.columns)
@@ -149,7 +170,7 @@ def summarise(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         good = group[group["status"] == "done"]
         row = dict(zip(by, values, strict=True))
         row |= {"n": len(good), "failed": int((group["status"] != "done").sum())}
-        for score in SCORES:
+        for score in scores_of(table):
             mean, sd, half = _interval(good[score].to_numpy()[:, None])
             row |= {
                 f"{score}_mean": mean[0],
@@ -180,7 +201,7 @@ def differences(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for _, same in good.groupby(on, dropna=False, sort=False) if on else [(None, good)]:
         names = list(dict.fromkeys(same["setting"]))
         first, second = np.triu_indices(len(names), 1)
-        for score in SCORES:
+        for score in scores_of(table):
             wide = same.pivot_table(score, "seed", "setting", sort=False, dropna=False)
             values = wide.reindex(columns=names).to_numpy(float)
             gaps = values[:, first] - values[:, second]
@@ -235,7 +256,7 @@ def verdict(table: pd.DataFrame, by: Sequence[str], score: str) -> list[str]:
             more = f" and {len(others) - MOST_LINES} more" if len(others) > MOST_LINES else ""
             line += f"; cannot be told from it (95 %): {some}{more}"
         else:
-            line += "; above each other setting by more than chance (95 %)"
+            line += "; above every other setting by more than chance (95 %)"
         lines.append(line)
     return lines
 
@@ -243,7 +264,7 @@ def verdict(table: pd.DataFrame, by: Sequence[str], score: str) -> list[str]:
 def words(score: str) -> str:
     """`tsne_nmi` as a person says it."""
     space, _, measure = score.partition("_")
-    return f"{measure.upper()} on the {SPACES[space]}"
+    return f"{measure if measure == 'silhouette' else measure.upper()} on the {SPACES[space]}"
 
 
 def brief(summary: pd.DataFrame, by: Sequence[str], scores: Sequence[str]) -> list[dict[str, str]]:
@@ -267,7 +288,7 @@ def write(
     title: str,
     notes: Sequence[str],
     by: Sequence[str] | None,
-    score: str,
+    score: str | None,
 ) -> None:
     """Writes results.csv, summary.csv, summary.md, differences.csv, figures/ and report.html.
 
@@ -277,9 +298,10 @@ def write(
         title: what they are.
         notes: what else to know.
         by: the columns that make a setting; None for all that vary.
-        score: what settings are ordered and compared by.
+        score: what settings are compared by; None for the NMI on the map, if there is one.
     """
     table = results(runs)
+    score = main_score(table, score)
     by = list(by or settings_of(table))
     summary, pairs = summarise(table, by), differences(table, by)
     write_csv(folder / "results.csv", table)
@@ -298,7 +320,9 @@ def write(
     write_file(folder / "summary.md", page.encode())
     from scvae_cli.report import html
 
-    tables = {"Means over seeds, with 95 % intervals": pd.DataFrame(brief(summary, by, SCORES))}
+    tables = {
+        "Means over seeds, with 95 % intervals": pd.DataFrame(brief(summary, by, scores_of(table)))
+    }
     if len(wrong):
         tables["Runs without a result"] = wrong
     tables["All runs"] = table.drop(columns=["reason", "overrides"])
@@ -334,7 +358,7 @@ def write_run(run: Run) -> None:
             f"cell types, {run.settings['latent_dim']} latent features."
         ],
         tables={
-            "Agreement with the cell types": pd.DataFrame(rows),
+            "Scores": pd.DataFrame(rows),
             "Time": seconds,
             "Settings": settings,
         },
@@ -361,7 +385,8 @@ def figures(
     from scvae_cli import figures as draw
 
     drawn = {}
-    shown = summary.dropna(subset=["tsne_nmi_mean"])
+    labelled = "tsne_nmi" in table
+    shown = summary.dropna(subset=[f"{scores_of(table)[0]}_mean"])
     for key in [k for k in by if _is_axis(summary[k])][:3]:
         panels, reference = _lines(shown, by, key)
         if panels:
@@ -369,7 +394,7 @@ def figures(
                 f"Scores against {key}, mean over seeds and 95 % interval",
                 draw.score_lines(panels, key, reference),
             )
-    if 1 < len(shown) <= 40:
+    if labelled and 1 < len(shown) <= 40:
         index = [label(row, by) for _, row in shown.iterrows()]
         heat = {
             title: pd.DataFrame(
@@ -406,8 +431,11 @@ def _lines(
     panels: dict[str, dict[str, pd.DataFrame]] = {}
     reference: dict[str, dict[str, float]] = {}
     for space, where in SPACES.items():
-        for measure in ("nmi", "ari"):
-            score, title = f"{space}_{measure}", f"{measure.upper()}, {where}"
+        for measure in ("nmi", "ari", "silhouette"):
+            if f"{space}_{measure}_mean" not in summary:
+                continue
+            name_of = measure if measure == "silhouette" else measure.upper()
+            score, title = f"{space}_{measure}", f"{name_of}, {where}"
             for name, group in summary.groupby(names, sort=False):
                 line = group.dropna(subset=[key])
                 if len(line) < len(group):
@@ -464,7 +492,7 @@ def _markdown(
     pairs: pd.DataFrame, wrong: pd.DataFrame, drawn: Mapping[str, tuple[str, bytes]],
 ) -> str:  # fmt: skip
     parts = [f"# {title}", *lead]
-    rows = brief(summary, by, SCORES)
+    rows = brief(summary, by, [c[:-5] for c in summary if c.endswith("_mean")])
     parts.append(_table(rows))
     parts.append(
         "Mean over n runs ± half of the 95 % confidence interval (Student's t); after n, those "

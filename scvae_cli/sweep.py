@@ -411,10 +411,9 @@ class _Watch:
         if run.status == "failed":
             return f"{number} {job.name}  failed: {run.record['reason']}"
         taken = minutes(sum(run.record["seconds"].values()))
-        return (
-            f"{number} {job.name}  NMI {run.scores['tsne_nmi']:.3f} "
-            f"ARI {run.scores['tsne_ari']:.3f}  {taken}"
-        )
+        shown = (("tsne_nmi", "NMI"), ("tsne_ari", "ARI"), ("tsne_silhouette", "silhouette"))
+        scores = [f"{word} {run.scores[name]:.3f}" for name, word in shown if name in run.scores]
+        return f"{number} {job.name}  {' '.join(scores)}  {taken}"
 
 
 def _finish(
@@ -430,9 +429,8 @@ def _finish(
     ]
     if repeated:
         notes.append(f"{repeated} further jobs would have repeated these and were not run.")
-    score = "tsne_nmi"
     title = f"Sweep {folder.name}"
-    summary.write(folder, runs, title=title, notes=notes, by=None, score=score)
-    show(runs, console, by=None, score=score, sort=None)
+    summary.write(folder, runs, title=title, notes=notes, by=None, score=None)
+    show(runs, console, by=None, score=None, sort=None)
     console.folder(Path(launch.shown(folder)))
     return states

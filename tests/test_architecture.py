@@ -13,7 +13,7 @@ ALLOWED = {
         "compare", "config", "console", "data", "launch", "provenance", "run_dir", "summary",
     },
     "compare": {"config", "console", "run_dir", "summary"},
-    "summary": {"figures", "report", "run_dir"},
+    "summary": {"config", "figures", "report", "run_dir"},
     "report": {"figures"},
     "paper": {"console", "launch", "reproduction", "run_dir"},
     "reproduction": {
@@ -24,7 +24,7 @@ ALLOWED = {
         "cluster", "config", "console", "data", "embed", "figures", "models", "run_dir", "score",
         "train", "tsne",
     },
-    "data": {"celltypes", "preprocess", "tenx"},
+    "data": {"celltypes", "files", "preprocess", "tenx"},
     "batches": {"losses"},
     "models": {"losses"},
     "train": {"models"},

@@ -1,0 +1,238 @@
+"""Cells from files of one's own: h5ad, zarr, 10x and tables, and what is in them.
+
+Every reader is scanpy's or anndata's. Here is what they leave open: which axis holds the cells,
+whether values are counts, and what is wrong with a file, in one line.
+"""
+
+import gzip
+import logging
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import anndata
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix, issparse
+
+from scvae_cli.errors import InputError
+
+log = logging.getLogger("scvae")
+
+KINDS = ".h5ad, .zarr, 10x's .h5, a 10x folder, .csv, .tsv or .txt (also .gz)"
+BARCODE = re.compile(r"(.*[_:-])?[ACGT]{10,}([-_.].*)?")
+GENE = re.compile(r"ENS[A-Z]*G\d{6,}.*|MT-.+|RP[LS]\d+[A-Z]?|[Mm]t-.+|Rp[ls]\d+[a-z]?")
+LARGEST_LOG = 25.0  # log1p of seven times 10^10: larger values are no logarithms
+PARTS = {
+    "matrix": ["matrix.mtx"],
+    "genes": ["features.tsv", "genes.tsv"],
+    "cells": ["barcodes.tsv"],
+}
+
+
+def read(
+    path: Path,
+    *,
+    layer: str | None,
+    raw: bool,
+    gene_names: str | None,
+    transpose: bool | None,
+    say: Callable[[str], None],
+) -> anndata.AnnData:
+    """The cells of a file, as they are there.
+
+    Args:
+        path: a file or a folder; its name tells the format.
+        layer: a layer to take in place of X.
+        raw: whether to take `.raw`.
+        gene_names: a column of `var` with the names to use; None for its index.
+        transpose: whether rows are genes, in a table; None to look.
+        say: told what was found out and not given.
+
+    Returns:
+        AnnData (n_cells, n_genes) whose X is sparse, rows in order.
+
+    Raises:
+        InputError: it cannot be read, or not like this.
+    """
+    if not path.exists():
+        raise InputError(f"data.path={path}: no such file or folder")
+    try:
+        with warnings.catch_warnings():  # of old formats, and names to be made unique
+            warnings.simplefilter("ignore")
+            cells = _read(path, transpose, say)
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"data.path={path}: more than this machine's memory holds") from error
+    except Exception as error:  # readers raise all kinds
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"data.path={path}: cannot be read: {reason}") from error
+    if raw:
+        if cells.raw is None:
+            raise InputError(f"data.raw=true: {path} has no raw")
+        obs = cells.obs
+        cells = cells.raw.to_adata()
+        cells.obs = obs
+    if layer is not None:
+        if layer not in cells.layers:
+            there = ", ".join(cells.layers) or "none"
+            raise InputError(f"data.layer={layer}: no such layer in {path} (there are {there})")
+        cells.X = cells.layers[layer]
+    if gene_names is not None:
+        if gene_names not in cells.var:
+            there = ", ".join(map(str, cells.var)) or "none"
+            raise InputError(
+                f"data.gene_names={gene_names}: no such column of var in {path} "
+                f"(there are {there})"
+            )
+        cells.var_names = cells.var[gene_names].astype(str).to_numpy()
+    if cells.X is None:
+        raise InputError(f"data.path={path}: has no X; name a layer with data.layer")
+    if 0 in cells.shape:
+        raise InputError(f"data.path={path}: {cells.n_obs} cells x {cells.n_vars} genes")
+    values = cells.X if issparse(cells.X) else np.asarray(cells.X)
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"data.path={path}: its values are {values.dtype}, and not numbers")
+    x = csr_matrix(values, dtype=np.float32)
+    x.sum_duplicates()
+    x.eliminate_zeros()
+    cells.X = x
+    return cells
+
+
+def kind_of(values: np.ndarray) -> str:
+    """What non-zero values (n,) are: `counts`, `normalized` or `logged`."""
+    if np.array_equal(values, np.round(values)):
+        return "counts"
+    return "logged" if values.max() <= LARGEST_LOG else "normalized"
+
+
+def labels_of(cells: anndata.AnnData, key: str, path: Path) -> np.ndarray:
+    """The type (n_cells,) of each cell, from a column of obs.
+
+    Raises:
+        InputError: there is no such column, or a cell has no type in it.
+    """
+    if key not in cells.obs:
+        there = ", ".join(map(str, cells.obs)) or "none"
+        raise InputError(f"data.label_key={key}: no such column of obs in {path} ({there})")
+    column = cells.obs[key]
+    if column.isna().any():
+        raise InputError(
+            f"data.label_key={key}: {int(column.isna().sum())} of {len(column)} cells have no "
+            f"label, such as {column.index[column.isna()][0]}"
+        )
+    if pd.api.types.is_float_dtype(column):
+        raise InputError(f"data.label_key={key}: holds numbers such as {column.iloc[0]}, no types")
+    types: np.ndarray = column.to_numpy(dtype=str)
+    return types
+
+
+def check(cells: anndata.AnnData, path: Path) -> None:
+    """Refuses cells that no model should see.
+
+    Raises:
+        InputError: names that occur twice, or values that are not finite, or negative.
+    """
+    for names, what, hint in (
+        (cells.obs_names, "cell", "make them unique (adata.obs_names_make_unique())"),
+        (cells.var_names, "gene", "make them unique (adata.var_names_make_unique())"),
+    ):
+        if names.has_duplicates:
+            twice = names[names.duplicated()][0]
+            raise InputError(f"data.path={path}: {what} {twice} is there twice; {hint}")
+    values = cells.X.data
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise InputError(f"data.path={path}: {bad} values are NaN or infinite")
+    if len(values) and values.min() < 0:
+        raise InputError(
+            f"data.path={path}: has negative values ({values.min():.4g}), so it was scaled; give "
+            "counts, or logarithms of them (data.layer, data.raw=true)"
+        )
+
+
+def _read(path: Path, transpose: bool | None, say: Callable[[str], None]) -> anndata.AnnData:
+    import scanpy as sc
+
+    name = path.name.lower()
+    if path.is_dir():
+        if any((path / mark).exists() for mark in (".zgroup", "zarr.json", ".zattrs")):
+            return anndata.read_zarr(path)
+        return _read_10x_folder(path)
+    if name.endswith(".h5ad"):
+        return anndata.read_h5ad(path)
+    if name.endswith(".h5"):
+        cells = sc.read_10x_h5(path)
+        cells.var_names_make_unique()  # symbols: some genes share one
+        return cells
+    if re.search(r"\.(csv|tsv|txt)(\.gz)?$", name):
+        return _read_table(path, "," if ".csv" in name else "\t", transpose, say)
+    raise InputError(f"data.path={path}: unknown format; give {KINDS}")
+
+
+def _read_10x_folder(path: Path) -> anndata.AnnData:
+    """matrix.mtx, genes.tsv or features.tsv, barcodes.tsv, each plain or gz."""
+    import scanpy as sc
+
+    found: dict[str, Path] = {}
+    for part, names in PARTS.items():
+        there = [path / f"{name}{end}" for name in names for end in ("", ".gz")]
+        present = [file for file in there if file.is_file()]
+        if not present:
+            raise InputError(
+                f"data.path={path}: {' or '.join(names)} is missing (a 10x folder has it); "
+                f"or give {KINDS}"
+            )
+        found[part] = present[0]
+    with TemporaryDirectory() as clean:
+        legacy = found["genes"].name.startswith("genes")
+        for file in found.values():
+            target = Path(clean) / file.name.removesuffix(".gz")
+            opened = gzip.open if file.suffix == ".gz" else open
+            with opened(file, "rb") as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+        if not legacy:  # scanpy reads plain files of the third format as those of the second
+            table = pd.read_csv(Path(clean) / "features.tsv", sep="\t", header=None, dtype=str)
+            table.iloc[:, :2].to_csv(
+                Path(clean) / "genes.tsv", sep="\t", header=False, index=False
+            )
+        return sc.read_10x_mtx(clean)
+
+
+def _read_table(
+    path: Path, separator: str, transpose: bool | None, say: Callable[[str], None]
+) -> anndata.AnnData:
+    """A table with names of rows and columns."""
+    table = pd.read_csv(path, sep=separator, index_col=0, comment="#")
+    if table.shape[1] == 0:
+        raise InputError(f"data.path={path}: one column alone; is {separator!r} its separator?")
+    texts = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
+    if texts:
+        raise InputError(f"data.path={path}: column {texts[0]} is not numbers")
+    rows, columns = (pd.Index(axis.astype(str)) for axis in (table.index, table.columns))
+    if transpose is None:
+        looks = {
+            "cells": _share(rows, BARCODE) + _share(columns, GENE),
+            "genes": _share(rows, GENE) + _share(columns, BARCODE),
+        }
+        transpose = looks["genes"] > looks["cells"]
+        sure = abs(looks["genes"] - looks["cells"]) > 0.005
+        what = "genes" if transpose else "cells"
+        say(
+            f"{path.name}: rows are {what}"
+            + (", as their names tell" if sure else ", as is usual")
+            + f" (else data.transpose={str(not transpose).lower()})"
+        )
+    values = csr_matrix(table.to_numpy(np.float32))
+    cells = anndata.AnnData(values, pd.DataFrame(index=rows), pd.DataFrame(index=columns))
+    return cells.T.copy() if transpose else cells
+
+
+def _share(names: pd.Index, pattern: re.Pattern[str]) -> float:
+    """The share of names that look like that."""
+    return sum(bool(pattern.fullmatch(name)) for name in names) / len(names)

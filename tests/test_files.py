@@ -1,0 +1,448 @@
+"""Cells of one's own: every format gives the same cells, and whatever is wrong is one line."""
+
+import gzip
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from scipy.io import mmwrite
+from scipy.sparse import csr_matrix
+from sklearn.metrics import silhouette_score
+
+from scvae_cli import files
+from scvae_cli.data import load
+from scvae_cli.launch import compose
+
+TINY = [
+    "model=pca", "latent_dim=3", "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2",
+    "map_3d=false",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def counts() -> anndata.AnnData:
+    """Sixty cells of three types, counts of forty genes."""
+    rng = np.random.default_rng(0)
+    types = np.arange(60) % 3
+    rates = rng.gamma(2.0, 1.0, (3, 40))
+    x = rng.poisson(3 * rates[types]).astype(np.float32)
+    letters = rng.choice(list("ACGT"), (60, 14))
+    names = [f"{''.join(word)}-1" for word in letters]
+    genes = ["MT-CO1", "RPL3", *(f"GENE{i}" for i in range(38))]
+    obs = pd.DataFrame({"kind": [f"type {t}" for t in types]}, index=names)
+    var = pd.DataFrame({"gene_ids": [f"ENSG{i:011d}" for i in range(40)]}, index=genes)
+    return anndata.AnnData(csr_matrix(x), obs, var)
+
+
+def write_10x(cells: anndata.AnnData, folder: Path, *, version: int, packed: bool) -> Path:
+    folder.mkdir()
+    genes = pd.DataFrame({"id": cells.var["gene_ids"], "name": cells.var_names})
+    if version == 3:
+        genes["type"] = "Gene Expression"
+    name = "genes.tsv" if version == 2 else "features.tsv"
+    genes.to_csv(folder / name, sep="\t", header=False, index=False)
+    (folder / "barcodes.tsv").write_text("\n".join(cells.obs_names) + "\n")
+    mmwrite(folder / "matrix.mtx", cells.X.T.astype(int))
+    if packed:
+        for path in list(folder.iterdir()):
+            with gzip.open(f"{path}.gz", "wb") as out:
+                out.write(path.read_bytes())
+            path.unlink()
+    return folder
+
+
+def write_h5(cells: anndata.AnnData, path: Path) -> Path:
+    """As Cell Ranger 3 writes it."""
+    x = csr_matrix(cells.X)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("matrix")
+        group["barcodes"] = cells.obs_names.to_numpy(dtype="S")
+        group["data"] = x.data.astype(np.int32)
+        group["indices"], group["indptr"] = x.indices, x.indptr
+        group["shape"] = np.array(cells.shape[::-1], dtype=np.int32)
+        features = group.create_group("features")
+        features["id"] = cells.var["gene_ids"].to_numpy(dtype="S")
+        features["name"] = cells.var_names.to_numpy(dtype="S")
+        features["feature_type"] = np.array([b"Gene Expression"] * cells.n_vars)
+        features["genome"] = np.array([b"GRCh38"] * cells.n_vars)
+    return path
+
+
+WRITERS = {
+    "h5ad": lambda cells, to: cells.write_h5ad(to / "c.h5ad") or to / "c.h5ad",
+    "dense h5ad": lambda cells, to: (
+        anndata.AnnData(cells.X.toarray(), cells.obs, cells.var).write_h5ad(to / "d.h5ad")
+        or to / "d.h5ad"
+    ),
+    "zarr": lambda cells, to: cells.write_zarr(to / "c.zarr") or to / "c.zarr",
+    "10x h5": lambda cells, to: write_h5(cells, to / "c.h5"),
+    "10x v2": lambda cells, to: write_10x(cells, to / "v2", version=2, packed=False),
+    "10x v2 gz": lambda cells, to: write_10x(cells, to / "v2z", version=2, packed=True),
+    "10x v3": lambda cells, to: write_10x(cells, to / "v3", version=3, packed=False),
+    "10x v3 gz": lambda cells, to: write_10x(cells, to / "v3z", version=3, packed=True),
+    "csv": lambda cells, to: cells.to_df().to_csv(to / "c.csv") or to / "c.csv",
+    "csv of genes": lambda cells, to: cells.to_df().T.to_csv(to / "t.csv") or to / "t.csv",
+    "tsv.gz": lambda cells, to: cells.to_df().to_csv(to / "c.tsv.gz", sep="\t") or to / "c.tsv.gz",
+    "txt of genes": lambda cells, to: (
+        cells.to_df().T.to_csv(to / "t.txt", sep="\t") or to / "t.txt"
+    ),
+}  # fmt: skip
+
+
+def prepared(path: Path, *options: str):
+    return load(**compose(["data=file", f"data.path='{path}'", *options]).data.model_dump())
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_cells(counts, tmp_path, name):
+    dataset = prepared(WRITERS[name](counts, tmp_path))
+    expected = counts.copy()
+    sc.pp.normalize_total(expected, target_sum=1e4)
+    sc.pp.log1p(expected)
+    np.testing.assert_array_equal(dataset.x.toarray(), expected.X.toarray())
+    assert list(dataset.cells) == list(counts.obs_names)
+    assert list(dataset.genes) == list(counts.var_names)
+
+
+def test_pbmc3k_is_the_same_from_three_formats(real_data, tmp_path):
+    """10x's folder, an h5ad and an h5 of the counts, against the source that the report uses."""
+    shutil.unpack_archive(next((real_data / "pbmc3k").glob("*.tar.gz")), tmp_path)
+    folder = tmp_path / "filtered_gene_bc_matrices" / "hg19"
+    cells = sc.read_10x_mtx(folder)
+    cells.write_h5ad(tmp_path / "c.h5ad")
+    symbols = pd.read_csv(folder / "genes.tsv", sep="\t", header=None)[
+        1
+    ]  # h5 has them as they are
+    named = cells.copy()
+    named.var_names = symbols.to_numpy()
+    write_h5(named, tmp_path / "c.h5")
+    first, *others = [
+        prepared(path).fingerprint() for path in (folder, tmp_path / "c.h5ad", tmp_path / "c.h5")
+    ]
+    assert others == [first, first]
+    ours = prepared(folder, "data.min_cells=3", "data.min_genes=201")
+    report = load(**compose(["data=pbmc3k"]).data.model_dump())
+    kept = np.isin(ours.cells, report.cells)
+    shared = [list(ours.genes).index(g) for g in report.genes]
+    theirs = report.x.toarray()
+    # The report drops rare genes before it normalises, and cells by other limits too.
+    assert kept.sum() == report.n_cells
+    np.testing.assert_allclose(ours.x[kept][:, shared].toarray(), theirs, rtol=2e-3)
+
+
+def test_what_values_are_is_seen_and_can_be_said(counts, tmp_path):
+    logged = counts.copy()
+    sc.pp.normalize_total(logged, target_sum=1e4)
+    logged.layers["normal"] = logged.X.copy()
+    sc.pp.log1p(logged)
+    logged.raw = counts
+    logged.write_h5ad(tmp_path / "l.h5ad")
+    path = tmp_path / "l.h5ad"
+    said: list[str] = []
+    for options, found in (
+        ([], "values are logged, left as they are"),
+        (["data.layer=normal"], "values are normalized, logged here"),
+        (["data.raw=true"], "values are counts, normalized and logged here"),
+    ):
+        arguments = ["data=file", f"data.path={path}", *options]
+        dataset = load(**compose(arguments).data.model_dump(), say=said.append)
+        assert said[-1] == f"l.h5ad: {found}"
+        np.testing.assert_allclose(dataset.x.toarray(), logged.X.toarray(), rtol=1e-6)
+    assert list(prepared(path, "data.gene_names=gene_ids").genes) == list(counts.var["gene_ids"])
+
+
+def test_the_most_variable_genes_are_scanpys(real_data):
+    path = real_data / "zheng_facs" / "zheng_facs_raw.h5ad"
+    dataset = prepared(path, "data.genes=300", "data.label_key=subpop")
+    cells = anndata.read_h5ad(path)
+    whole = cells.copy()
+    sc.pp.normalize_total(whole, target_sum=1e4)
+    sc.pp.log1p(whole)
+    sc.pp.highly_variable_genes(cells, flavor="seurat_v3", n_top_genes=300)
+    best = cells.var["highly_variable"].to_numpy()
+    assert list(dataset.genes) == list(cells.var_names[best])
+    np.testing.assert_allclose(dataset.x.toarray(), whole[:, best].X.toarray(), rtol=1e-5)
+    assert len(dataset.cell_types) == 5
+
+
+def test_sorted_cells_train_and_score(real_data, scvae, tmp_path):
+    """Labels from antibodies: principal components find them, as others measured (.72 / .64)."""
+    path = real_data / "zheng_facs" / "zheng_facs_raw.h5ad"
+    settings = [
+        "data=file", f"data.path={path}", "data.genes=2000", "data.label_key=celltype",
+        "model=pca", "map_3d=false", "tsne.max_iter=250", "tsne.max_cells=500",
+    ]  # fmt: skip
+    assert scvae("train", *settings, "hydra.run.dir=r").code == 0
+    scores = json.loads((tmp_path / "r" / "scores.json").read_text())
+    assert scores["latent"]["nmi"] == pytest.approx(0.722, abs=0.01)
+    assert scores["latent"]["ari"] == pytest.approx(0.641, abs=0.01)
+
+
+def test_cells_without_labels(counts, scvae, tmp_path):
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    base = ["train", "data=file", "data.path=c.h5ad", *TINY]
+    result = scvae(*base)
+    assert result.code == 2
+    assert "give data.label_key=COLUMN, or cluster.n_clusters=K" in result.err
+    result = scvae(*base, "cluster.n_clusters=3", "hydra.run.dir=r")
+    assert result.code == 0, result.err
+    scores = json.loads((tmp_path / "r" / "scores.json").read_text())
+    cells = pd.read_csv(tmp_path / "r" / "cells.csv")
+    latent = pd.read_csv(tmp_path / "r" / "latent.csv").drop(columns="cell")
+    assert scores["latent"] == {
+        "silhouette": pytest.approx(silhouette_score(latent, cells["latent_cluster"]), rel=1e-4)
+    }
+    assert set(cells["cell_type"]) == {"unlabelled"}
+    sweep = scvae("train", "-m", *base[1:], "cluster.n_clusters=3", "seed=0,1")
+    assert sweep.code == 0, sweep.err
+    assert "silh." in sweep.out
+    assert "Highest" not in sweep.err  # one setting alone
+    compared = scvae("compare", "r", "outputs", "--score", "tsne_nmi")
+    assert (compared.code, "--score=tsne_nmi: no such choice" in compared.err) == (2, True)
+
+
+def test_labels_from_a_table(counts, scvae, tmp_path):
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    counts.obs["kind"].iloc[::-1].to_csv(tmp_path / "kinds.csv")
+    path = tmp_path / "c.h5ad"
+    by_key = prepared(path, "data.label_key=kind")
+    by_file = prepared(path, f"data.labels={tmp_path / 'kinds.csv'}")
+    assert by_key.fingerprint() == by_file.fingerprint()
+
+
+def broken(cells: anndata.AnnData, to: Path, name: str) -> str:
+    """A file with something wrong, and its name."""
+    bad = cells.copy()
+    x = bad.X.toarray()
+    if name == "nan":
+        x[3, 4] = np.nan
+    elif name == "inf":
+        x[3, 4] = np.inf
+    elif name == "scaled":
+        x = x - x.mean(0)
+    elif name == "empty cell":
+        x[7] = 0
+    elif name == "all zero":
+        x[:] = 0
+    bad.X = csr_matrix(x)
+    if name == "two cells of a name":
+        bad.obs_names = [*bad.obs_names[:-1], bad.obs_names[0]]
+    elif name == "two genes of a name":
+        bad.var_names = [*bad.var_names[:-1], bad.var_names[0]]
+    elif name == "no label":
+        bad.obs.loc[bad.obs_names[5], "kind"] = np.nan
+    elif name == "one label":
+        bad.obs["kind"] = "only"
+    elif name == "numbers as labels":
+        bad.obs["kind"] = np.linspace(0, 1, bad.n_obs)
+    elif name == "fractions":
+        bad.X = bad.X * np.float32(0.5)
+    elif name == "no X":
+        bad.X = None
+    elif name == "few":
+        bad = bad[:2].copy()
+    elif name == "none":
+        bad = bad[:0].copy()
+    if name.endswith((".csv", ".txt", ".tsv.gz", ".h5", ".h5ad", ".xyz", ".mtx")):
+        contents = {
+            "words.csv": b"cell,g1,g2\na,1,two\nb,3,4\n",
+            "column.csv": b"cell\na\nb\n",
+            "empty.csv": b"",
+            "tabs.csv": b"cell\tg1\na\t1\n",
+            "short.tsv.gz": gzip.compress(b"cell\tg\na\t1\n")[:-9],
+            "ragged.csv": b"cell,g1,g2\na,1,2,3,4\nb,1\n",
+        }.get(name, b"\x89HDF\r\n\x1a\n" + b"\0" * 99 if name.endswith(("h5", "h5ad")) else b"??")
+        (to / name).write_bytes(contents)
+        return name
+    if name.startswith("10x"):
+        folder = write_10x(cells, to / "ten", version=2, packed=False)
+        if name == "10x without genes":
+            (folder / "genes.tsv").unlink()
+        elif name == "10x without barcodes":
+            (folder / "barcodes.tsv").unlink()
+        elif name == "10x without matrix":
+            (folder / "matrix.mtx").unlink()
+        elif name == "10x of short barcodes":
+            (folder / "barcodes.tsv").write_text("AAAC-1\n")
+        elif name == "10x of a cut matrix":
+            whole = (folder / "matrix.mtx").read_text()
+            (folder / "matrix.mtx").write_text(whole[: len(whole) // 2])
+        return "ten"
+    if name == "folder":
+        (to / "folder").mkdir()
+        return "folder"
+    bad.write_h5ad(to / "c.h5ad")
+    if name == "cut":
+        whole = (to / "c.h5ad").read_bytes()
+        (to / "c.h5ad").write_bytes(whole[: len(whole) // 2])
+    return "c.h5ad"
+
+
+BAD_FILES = {
+    "nan": "1 values are NaN or infinite",
+    "inf": "1 values are NaN or infinite",
+    "scaled": "has negative values",
+    "empty cell": "1 cells have no counts; leave them out with data.min_genes=1",
+    "all zero": "60 cells have no counts",
+    "two cells of a name": "is there twice; make them unique",
+    "two genes of a name": "gene MT-CO1 is there twice",
+    "no label": "data.label_key=kind: 1 of 60 cells have no label, such as",
+    "one label": "data.label_key=kind: all cells have one label, only",
+    "numbers as labels": "data.label_key=kind: holds numbers",
+    "no X": "has no X",
+    "few": "must be less than the number of cells, which is 2",
+    "none": "0 cells x 40 genes",
+    "cut": "cannot be read",
+    "folder": "matrix.mtx is missing (a 10x folder has it)",
+    "10x without genes": "features.tsv or genes.tsv is missing",
+    "10x without barcodes": "barcodes.tsv is missing",
+    "10x without matrix": "matrix.mtx is missing",
+    "10x of short barcodes": "cannot be read",
+    "10x of a cut matrix": "cannot be read",
+    "words.csv": "column g2 is not numbers",
+    "column.csv": "one column alone",
+    "empty.csv": "cannot be read",
+    "tabs.csv": "one column alone",
+    "short.tsv.gz": "cannot be read",
+    "ragged.csv": "cannot be read",
+    "damaged.h5": "cannot be read",
+    "damaged.h5ad": "cannot be read",
+    "strange.xyz": "unknown format; give .h5ad",
+    "matrix.mtx": "unknown format; give .h5ad",
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_one_line(counts, scvae, tmp_path, name):
+    file = broken(counts, tmp_path, name)
+    before = set(tmp_path.rglob("*"))
+    key = [] if file != "c.h5ad" else ["data.label_key=kind"]
+    result = scvae("train", "data=file", f"data.path={file}", *key, "cluster.n_clusters=2", *TINY)
+    assert result.code == 2, result.err
+    (line,) = result.err.strip().splitlines()
+    assert line.startswith("scvae: ")
+    assert BAD_FILES[name] in line
+    assert set(tmp_path.rglob("*")) == before
+
+
+BAD_KEYS = {
+    "data.path=nowhere.h5ad": "data.path=nowhere.h5ad: no such file or folder",
+    "data.path=null": "data.path=null: must be",
+    "data.path=[a,b]": "data.path=",
+    "data.label_key=knd": "data.label_key=knd: no such column of obs in c.h5ad (kind)",
+    "data.labels=nowhere.csv": "data.labels=nowhere.csv: cannot be read as csv",
+    "data.labels=c.h5ad": "data.labels=c.h5ad: cannot be read as csv",
+    "data.layer=counts": "data.layer=counts: no such layer in c.h5ad (there are none)",
+    "data.raw=true": "data.raw=true: c.h5ad has no raw",
+    "data.raw=2": "data.raw=2: must be",
+    "data.gene_names=ids": "data.gene_names=ids: no such column of var in c.h5ad (there are gene_",
+    "data.transpose=perhaps": "data.transpose=perhaps: must be",
+    "data.values=count": "data.values=count: must be",
+    "data.min_genes=-1": "data.min_genes=-1: must be at least 0",
+    "data.min_genes=41": "data.min_genes=41, data.min_cells=0: leave 0 cells",
+    "data.min_cells=61": "data.min_genes=0, data.min_cells=61: leave 60 cells x 0 genes",
+    "data.min_cells=0.5": "data.min_cells=0.5: must be",
+    "data.genes=1": "data.genes=1: must be at least 2",
+    "data.genes=40": "data.genes=40: there are 40 genes in c.h5ad",
+    "data.genes=all": "data.genes=all: must be",
+    "data.target_sum=0": "data.target_sum=0: must be greater than 0",
+    "data.scale=-1": "data.scale=-1: must be greater than 0",
+    "data.n_cells=9": "data.n_cells=9: no such key here; it belongs to data=synthetic",
+    "data.pth=x": "data.pth=x: no such key; did you mean data.path?",
+    "cluster.n_clusters=60": "cluster.n_clusters=60: must be less than the number of cells",
+    "cluster.n_clusters=1": "cluster.n_clusters=1: must be at least 2",
+    "latent_dim=40": "latent_dim=40: must be less than the number of genes",
+    "tsne.perplexity=60": "tsne.perplexity=60: must be less than the number of cells",
+    "data.name=pbmc3k": "data.name=pbmc3k: the name goes with its settings",
+    "data=fiel": "data=fiel: no such choice",
+    "data.labels=kinds.csv": "data.labels=kinds.csv: give it or data.label_key=kind, not both",
+    "data.labels=half.csv": "data.labels=half.csv: give it or",
+}
+
+
+@pytest.mark.parametrize("bad", BAD_KEYS)
+def test_a_bad_key_is_one_line(counts, scvae, tmp_path, bad):
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    counts.obs["kind"].to_csv(tmp_path / "kinds.csv")
+    before = set(tmp_path.rglob("*"))
+    base = ["data=file", "data.path=c.h5ad", "data.label_key=kind", *TINY]
+    if bad in ("data.labels=nowhere.csv", "data.labels=c.h5ad"):
+        base.remove("data.label_key=kind")
+    kept = [o for o in base if o.split("=")[0] != bad.split("=")[0]]
+    result = scvae("train", *kept, bad)
+    assert result.code == 2, result.err
+    (line,) = result.err.strip().splitlines()
+    assert BAD_KEYS[bad] in line
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("cell,kind\n", "no label for 60 of 60 cells"),
+        ("cell\na\n", "needs two columns"),
+        ("", "cannot be read as csv"),
+    ],
+)
+def test_labels_that_do_not_match(counts, scvae, tmp_path, labels, said):
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    (tmp_path / "k.csv").write_text(labels)
+    result = scvae("train", "data=file", "data.path=c.h5ad", "data.labels=k.csv", *TINY)
+    assert result.code == 2
+    (line,) = result.err.strip().splitlines()
+    assert said in line
+
+
+def test_counts_that_are_said_to_be_and_are_not(counts, scvae, tmp_path):
+    broken(counts, tmp_path, "fractions")
+    base = ["train", "data=file", "data.path=c.h5ad", "data.label_key=kind", *TINY]
+    assert "has values that are not whole" in scvae(*base, "data.values=counts").err
+    assert "variable genes are found in counts" in scvae(*base, "data.genes=20").err
+    assert scvae(*base, "data.values=logged").code == 0
+
+
+def test_the_axis_of_cells_is_said_aloud(counts, scvae, tmp_path):
+    counts.to_df().T.to_csv(tmp_path / "t.csv")
+    base = ["train", "data=file", "data.path=t.csv", "cluster.n_clusters=3", *TINY]
+    result = scvae(*base)
+    assert result.code == 0
+    assert "t.csv: rows are genes, as their names tell (else data.transpose=false)" in result.err
+    other = scvae(*base, "data.transpose=false")
+    assert "40 cells x 60 genes" in other.err
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([1, 2, 300], "counts"), ([0.5, 2.25], "logged"), ([0.5, 900.25], "normalized")],
+)
+def test_kinds_of_values(values, kind):
+    assert files.kind_of(np.array(values, np.float32)) == kind
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "your-data.md").read_text()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^(scvae .*?)\s*(?:#.*)?$", PAGE, flags=re.M))
+def test_every_command_of_the_page_runs(counts, scvae, tmp_path, command):
+    cells = counts.copy()
+    cells.obs["cell_type"] = cells.obs["kind"]
+    cells.layers["counts"] = cells.X.copy()
+    cells.raw = cells
+    cells.write_h5ad(tmp_path / "pbmc.h5ad")
+    cells.obs["kind"].to_csv(tmp_path / "types.csv")
+    cells.to_df().T.to_csv(tmp_path / "table.csv.gz")
+    write_10x(cells, tmp_path / "filtered_feature_bc_matrix", version=3, packed=True)
+    arguments = [a.replace("data.genes=2000", "data.genes=30") for a in shlex.split(command)[1:]]
+    tiny = [o for o in TINY if not o.startswith("model=")] + ["epochs=2"]
+    given = {a.split("=")[0] for a in arguments}
+    kept = [o for o in tiny if o.split("=")[0] not in given]
+    result = scvae(*arguments, *(kept if arguments[0] == "train" else []))
+    assert result.code == 0, result.err
