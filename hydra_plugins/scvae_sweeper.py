@@ -6,8 +6,6 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}
-
 
 class Sweeper(BasicSweeper):
     """Every combination of the values, as Hydra's own sweeper makes them."""
@@ -15,15 +13,15 @@ class Sweeper(BasicSweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Says which extra brings the launcher, if it is not there."""
+        """Says which package brings the launcher, if it is not there."""
         from scvae_cli.errors import InputError
 
         target = config.hydra.launcher._target_
         if target not in Plugins.instance().class_name_to_class:
-            extra = next((e for name, e in EXTRAS.items() if name in target), "")
+            name = config.hydra.runtime.choices["hydra/launcher"]
+            plugin = target.split(".")[1].replace("_", "-")
             raise InputError(
-                f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}: not installed; "
-                f"`pip install 'scvae-cli[{extra}]'` brings it"
+                f"hydra/launcher={name}: not installed; `pip install {plugin}` brings it"
             )
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 

@@ -11,6 +11,8 @@ from scvae_cli.errors import InputError
 COMMANDS = {
     "train": "load, train, embed, map, cluster and score, in one new folder",
     "compare": "sum up runs and sweeps: means, intervals, what is best",
+    "show": "what a run was and got",
+    "data": "what a data set is: cells, genes, types",
     "paper": "reproduce the report: every run, table and figure, and what holds",
 }
 
@@ -68,6 +70,10 @@ def _dispatch(arguments: list[str]) -> None:
         from scvae_cli.compare import compare
 
         compare(arguments[1:])
+    elif command in ("show", "data"):
+        from scvae_cli import show
+
+        (show.show if command == "show" else show.data)(arguments[1:])
     elif command == "paper":
         from scvae_cli.paper import paper
 

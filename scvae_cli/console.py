@@ -183,6 +183,12 @@ class Console:
         self._err.print()
         self._out.print(table)
 
+    def facts(self, facts: Mapping[str, str]) -> None:
+        """Names and what they are, a line each."""
+        width = max(map(len, facts))
+        for name, text in facts.items():
+            _print(self._out, f"[bold]{escape(name):<{width}}[/]  {escape(text)}")
+
     def folder(self, path: Path) -> None:
         """Where everything is."""
         self._err.print()

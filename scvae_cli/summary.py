@@ -450,7 +450,9 @@ def _lines(
 
 def _is_axis(values: pd.Series) -> bool:
     """Whether values are numbers, and several."""
-    return bool(pd.api.types.is_numeric_dtype(values)) and values.dropna().nunique() > 1
+    types = pd.api.types
+    numbers = types.is_numeric_dtype(values) and not types.is_bool_dtype(values)
+    return bool(numbers and values.dropna().nunique() > 1)
 
 
 def _interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -535,7 +537,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix.rstrip(".") if key == "name" and prefix else f"{prefix}{key}"] = value
+            name = prefix.rstrip(".") if key == "name" and prefix else f"{prefix}{key}"
+            flat[name] = str(value) if isinstance(value, list) else value
     return flat
 
 

@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
 LEAVES = {"errors", "batches", "dataset"}
 ALLOWED = {
-    "cli": {"compare", "launch", "paper", "sweep"},
+    "cli": {"compare", "launch", "paper", "show", "sweep"},
+    "show": {"console", "data", "launch", "summary"},
     "sweep": {
         "compare", "config", "console", "data", "launch", "provenance", "run_dir", "summary",
     },

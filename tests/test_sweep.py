@@ -124,6 +124,16 @@ def test_one_setting_over_seeds(scvae, tmp_path):
     assert result.out.split()[:3] == ["model", "n", "map"]
 
 
+def test_settings_may_be_lists_and_switches(scvae, tmp_path):
+    widths = ["model=vae", "model.encoder=[32],[16,8]", "tsne.learning_rate=auto,200"]
+    result = scvae("train", "-m", *QUICK, *widths)
+    assert result.code == 0, result.err
+    rows = table(the_sweep(tmp_path))
+    assert rows["model.encoder"].tolist() == ["[32]", "[32]", "[16, 8]", "[16, 8]"]
+    assert rows["tsne.learning_rate"].tolist() == ["auto", "200.0", "auto", "200.0"]
+    assert "with one seed nobody can say" in result.err
+
+
 def test_on_error_stop(scvae, tmp_path):
     sweep = ["train", "-m", *QUICK, "model=vae", "beta=1e38,2", "on_error=stop"]
     result = scvae(*sweep)
@@ -151,7 +161,7 @@ def test_killed_at_any_moment_and_resumed(scvae, tmp_path, launched):
     """Every job once in the table, with the numbers of a sweep that nobody disturbed."""
     if launched:
         pytest.importorskip(
-            "hydra_plugins.hydra_joblib_launcher", reason="needs scvae-cli[joblib]"
+            "hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher"
         )
     grid = [*QUICK, "threads=1", "model=vae", "beta=0.5,2,1e38", "seed=range(0,3)"]
     assert scvae("train", "-m", *grid, "hydra.sweep.dir=calm").code == 1

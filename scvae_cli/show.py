@@ -1,0 +1,133 @@
+"""`scvae show RUN` and `scvae data WHAT`: what a run got, and what cells are, at a glance."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from scvae_cli import summary
+from scvae_cli.console import Console, minutes
+from scvae_cli.data import SOURCES, load
+from scvae_cli.errors import InputError
+from scvae_cli.launch import compose
+
+
+def show(arguments: list[str]) -> None:
+    """`scvae show` with these arguments.
+
+    Raises:
+        InputError: they are not allowed, or there is no run.
+    """
+    parser = _Parser("scvae show", description="What a run was and got.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    path: Path = parser.parse_args(arguments).run
+    run = summary.read_run(path)
+    if run is None:
+        sweep = (path / "sweep.json").exists()
+        hint = f"; it is a sweep: `scvae compare {path}`" if sweep else ""
+        raise InputError(f"{path}: no run there (run.json is missing or damaged){hint}")
+    console = Console()
+    console.facts(_of_run(run))
+    if run.scores:
+        console.scores(
+            {
+                name: {
+                    score.partition("_")[2]: value
+                    for score, value in run.scores.items()
+                    if score.startswith(f"{space}_")
+                }
+                for space, name in summary.SPACES.items()
+            }
+        )
+
+
+def data(arguments: list[str]) -> None:
+    """`scvae data` with these arguments.
+
+    Raises:
+        InputError: they are not allowed, or the cells cannot be had.
+    """
+    parser = _Parser("scvae data", description="What a data set is, before time is spent on it.")
+    parser.add_argument(
+        "what", metavar="NAME-or-FILE", help=f"{', '.join(SOURCES)}, or a file or folder of cells"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE", help="its settings")
+    asked = parser.parse_args(arguments)
+    if asked.what in SOURCES:
+        overrides = [f"data={asked.what}"]
+    else:
+        overrides = ["data=file", f"data.path='{asked.what}'"]
+    console = Console()
+    found: list[str] = []
+    config = compose([*overrides, *asked.overrides])
+    with console.busy("loading cells"):
+        dataset = load(**config.data.model_dump(), say=found.append)
+    for line in found:
+        console.line(line)
+    x = dataset.x
+    genes = (x > 0).sum(axis=1)
+    filled = x.nnz / np.prod(x.shape) if isinstance(x, csr_array) else 1.0
+    console.facts(
+        {
+            "data": dataset.name,
+            "cells": f"{dataset.n_cells:,}",
+            "genes": f"{dataset.n_genes:,}, {np.median(genes):,.0f} in the median cell",
+            "non-zeros": f"{100 * filled:.1f} %",
+            "values": f"{x.min():.3g} to {x.max():.3g}",
+            "fingerprint": dataset.fingerprint()[:16],
+        }
+    )
+    if dataset.is_labelled:
+        sizes = np.bincount(dataset.labels)
+        console.table(
+            [
+                {
+                    "cell type": dataset.cell_types[i],
+                    "cells": f"{sizes[i]:,}",
+                    "%": f"{100 * sizes[i] / dataset.n_cells:.1f}",
+                }
+                for i in np.argsort(-sizes, kind="stable")
+            ]
+        )
+    else:
+        console.line("no cell types; data.label_key=COLUMN names them in an h5ad")
+
+
+def _of_run(run: summary.Run) -> dict[str, str]:
+    """What there is to say of it, line by line."""
+    record: Mapping[str, Any] = run.record
+    known = record.get("data")
+    seconds = record.get("seconds", {})
+    facts = {
+        "run": str(run.path),
+        "status": run.status + (f": {record['reason']}" if record.get("reason") else ""),
+        "command": str(record.get("command")),
+        "started": str(record.get("started")),
+        "took": ", ".join(f"{name} {minutes(s)}" for name, s in seconds.items() if s >= 0.5),
+        "data": f"{known['name']}, {known['n_cells']:,} cells x {known['n_genes']:,} genes, "
+        f"{len(known['cell_types'])} cell types"
+        if known
+        else "",
+        "model": ", ".join(
+            f"{key} {run.settings[key]}"
+            for key in ("model", "beta", "latent_dim", "epochs", "seed", "embedding")
+            if run.settings.get(key) is not None
+        ),
+        "loss": ", ".join(f"{name} {value:.6g}" for name, value in run.losses.items()),
+        "versions": ", ".join(
+            f"{name} {record['versions'][name]}"
+            for name in ("scvae-cli", "torch", "scikit-learn")
+            if name in record.get("versions", {})
+        ),
+    }
+    return {key: value for key, value in facts.items() if value}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` says more")

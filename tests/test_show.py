@@ -1,0 +1,69 @@
+"""`scvae show` and `scvae data` tell what the files hold."""
+
+import json
+
+import pytest
+import scanpy
+from conftest import FAST
+
+
+def facts(out: str) -> dict[str, str]:
+    rows = [line.split(None, 1) for line in out.splitlines() if line and not line.startswith(" ")]
+    return {row[0]: row[1] for row in rows if len(row) == 2}
+
+
+def test_show_a_run(scvae, tmp_path):
+    assert scvae("train", *FAST, "model=vae", "map_3d=false", "hydra.run.dir=r").code == 0
+    result = scvae("show", "r")
+    assert result.code == 0, result.err
+    told = facts(result.out)
+    assert told["status"] == "done"
+    assert told["data"] == "synthetic, 300 cells x 200 genes, 4 cell types"
+    assert told["model"] == "model vae, beta 2.0, latent_dim 6, epochs 2, seed 0, embedding mean"
+    nmi = json.loads((tmp_path / "r" / "scores.json").read_text())["latent"]["nmi"]
+    assert f"latent space    {nmi:.3f}" in result.out
+
+
+def test_show_a_run_that_failed(scvae):
+    assert scvae("train", *FAST, "model=vae", "lr=1e30", "hydra.run.dir=r").code == 1
+    assert facts(scvae("show", "r").out)["status"].startswith("failed: the loss is")
+
+
+def test_data_of_scanpy(scvae):
+    """What scanpy says of the same cells."""
+    cells = scanpy.datasets.pbmc68k_reduced()
+    result = scvae("data", "pbmc68k")
+    told = facts(result.out)
+    assert told["cells"] == str(cells.n_obs)
+    assert told["genes"].startswith(f"{cells.raw.n_vars}, ")
+    density = cells.raw.X.nnz / (cells.n_obs * cells.raw.n_vars)
+    assert told["non-zeros"] == f"{100 * density:.1f} %"
+    largest = cells.obs["bulk_labels"].value_counts()
+    line = next(x for x in result.out.splitlines() if largest.index[0] in x)
+    assert line.split()[-2] == str(largest.iloc[0])
+
+
+def test_data_of_a_file(scvae, tmp_path):
+    cells = scanpy.datasets.pbmc68k_reduced().raw.to_adata()
+    cells.write_h5ad(tmp_path / "c.h5ad")
+    result = scvae("data", "c.h5ad")
+    assert (result.code, facts(result.out)["cells"]) == (0, "700")
+    assert "values are logged, left as they are" in result.err
+    assert "no cell types" in result.err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["show"], "the following arguments are required: RUN"),
+        (["show", "nowhere"], "nowhere: no run there"),
+        (["data"], "the following arguments are required: NAME-or-FILE"),
+        (["data", "pbmc86k"], "data.path=pbmc86k: no such file or folder"),
+        (["data", "synthetic", "data.n_cells=x"], "data.n_cells=x: must be a whole number"),
+    ],
+)
+def test_mistakes_are_one_line(scvae, command, said):
+    result = scvae(*command)
+    assert result.code == 2
+    (line,) = result.err.strip().splitlines()
+    assert said in line
