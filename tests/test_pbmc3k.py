@@ -28,6 +28,7 @@ STABLE = ["B", "CD14+ Mono", "FCGR3A+ Mono", "DC", "Platelet"]
 
 
 def load(**changes):
+    data._LOADED.clear()  # what is on disk counts here
     return data.load(**{**OPTIONS, **changes})
 
 
@@ -209,6 +210,7 @@ def test_limits_that_leave_no_cells_are_refused(pbmc3k, scvae, tmp_path):
 
 
 def test_the_first_load_says_nothing(real_data, scvae, tmp_path, monkeypatch):
+    data._LOADED.clear()
     monkeypatch.setenv("SCVAE_CACHE_DIR", str(tmp_path / "empty"))
     monkeypatch.setenv("SCVAE_DATA_DIR", str(real_data))
     result = scvae("train", "data=pbmc3k", "tsne.perplexity=9999")
