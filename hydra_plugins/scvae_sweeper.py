@@ -10,6 +10,9 @@ from omegaconf import DictConfig
 class Sweeper(BasicSweeper):
     """Every combination of the values, as Hydra's own sweeper makes them."""
 
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=None, params=params)
+
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:

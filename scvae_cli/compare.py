@@ -18,10 +18,13 @@ SHORT = {"nmi": "NMI", "ari": "ARI", "hom": "HOM", "com": "COM", "silhouette": "
 
 
 def show(
-    runs: Sequence[summary.Run], console: Console, *, by: Sequence[str] | None,
+    runs: Sequence[summary.Run],
+    console: Console,
+    *,
+    by: Sequence[str] | None,
     score: str | None,
     sort: str | None,
-) -> None:  # fmt: skip
+) -> None:
     """The table of means on the terminal, and what it comes to."""
     table = summary.results(runs)
     by = list(by or summary.settings_of(table))

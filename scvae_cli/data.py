@@ -52,10 +52,7 @@ def load(
     Raises:
         InputError: the source cannot be had, or not like this.
     """
-    state = (
-        Path(options["path"]).stat() if name == "file" and Path(options["path"]).exists() else None
-    )
-    key = json.dumps([name, scale, options, state and state[6:9]], sort_keys=True)
+    key = json.dumps([name, scale, options, *_states(options)], sort_keys=True)
     if key not in _LOADED:
         if name == "pbmc3k":
             options["on_download"] = on_download
@@ -66,6 +63,13 @@ def load(
             _LOADED.pop(next(iter(_LOADED)))
         _LOADED[key] = dataset if scale is None else _scaled(dataset, scale)
     return _LOADED[key]
+
+
+def _states(options: Mapping[str, Any]) -> list[list[int]]:
+    """Size and time of the files that options name, which may change between two runs."""
+    named = [Path(options[key]) for key in ("path", "labels") if options.get(key)]
+    stats = [path.stat() for path in named if path.exists()]
+    return [[stat.st_size, stat.st_mtime_ns] for stat in stats]
 
 
 def pbmc68k() -> Dataset:

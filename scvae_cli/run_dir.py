@@ -125,6 +125,11 @@ def read_training(
 CIRCUMSTANCES = {"output_dir", "threads", "device", "trained", "resume", "force", "on_error"}
 
 
+def essential(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that say what to compute."""
+    return {key: value for key, value in settings.items() if key not in CIRCUMSTANCES}
+
+
 def read_record(
     root: Path, name: str, config: Mapping[str, Any], *, failed_too: bool
 ) -> tuple[Path, dict[str, Any]] | None:
@@ -139,11 +144,11 @@ def read_record(
     Returns:
         The folder and its run.json, or None where there is none.
     """
-    wanted = {k: v for k, v in config.items() if k not in CIRCUMSTANCES}
+    wanted = essential(config)
     for path in (root / name, *sorted(root.glob(f"{name}-[0-9]*"))):
         with suppress(OSError, ValueError, KeyError, YAMLError, AttributeError):
             record = json.loads((path / "run.json").read_text())
-            settings = {k: v for k, v in read_settings(path).items() if k not in CIRCUMSTANCES}
+            settings = essential(read_settings(path))
             failed = record["status"] == "failed" and record["reason"] != "interrupted"
             if (
                 (record["status"] == "done" or (failed and failed_too))

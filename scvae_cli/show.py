@@ -107,10 +107,7 @@ def _of_run(run: summary.Run) -> dict[str, str]:
         "command": str(record.get("command")),
         "started": str(record.get("started")),
         "took": ", ".join(f"{name} {minutes(s)}" for name, s in seconds.items() if s >= 0.5),
-        "data": f"{known['name']}, {known['n_cells']:,} cells x {known['n_genes']:,} genes, "
-        f"{len(known['cell_types'])} cell types"
-        if known
-        else "",
+        "data": f"{known['name']}, {summary.cells_of(known)}" if known else "",
         "model": ", ".join(
             f"{key} {run.settings[key]}"
             for key in ("model", "beta", "latent_dim", "epochs", "seed", "embedding")

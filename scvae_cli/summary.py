@@ -17,6 +17,7 @@ from scipy import stats
 from scvae_cli.config import unknown_choice
 from scvae_cli.errors import InputError
 from scvae_cli.run_dir import CIRCUMSTANCES, read_json, read_settings, read_table, write_file
+from scvae_cli.stats import LEVEL
 
 SPACES = {"tsne": "2-D map", "latent": "latent space"}
 MEASURES = ["nmi", "ari", "hom", "com"]
@@ -353,10 +354,7 @@ def write_run(run: Run) -> None:
     data = run.record["data"]
     page = html(
         title=f"{run.settings['model']} on {run.settings['data']}, seed {run.settings['seed']}",
-        lead=[
-            f"{data['n_cells']:,} cells, {data['n_genes']:,} genes, {len(data['cell_types'])} "
-            f"cell types, {run.settings['latent_dim']} latent features."
-        ],
+        lead=[f"{cells_of(data)}, {run.settings['latent_dim']} latent features."],
         tables={
             "Scores": pd.DataFrame(rows),
             "Time": seconds,
@@ -371,6 +369,13 @@ def write_run(run: Run) -> None:
         provenance=_provenance([run]),
     )
     write_file(run.path / "report.html", page.encode())
+
+
+def cells_of(data: Mapping[str, Any]) -> str:
+    """What run.json says of the cells, in words."""
+    n_types = len(data["cell_types"])
+    types = f"{n_types} cell types" if n_types > 1 else "no known types"
+    return f"{data['n_cells']:,} cells x {data['n_genes']:,} genes, {types}"
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -462,7 +467,7 @@ def _interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     sd = mean.copy()
     mean[n > 0] = np.nanmean(values[:, n > 0], axis=0)
     sd[n > 1] = np.nanstd(values[:, n > 1], axis=0, ddof=1)
-    half = stats.t.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(np.maximum(n, 1))
+    half = stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)) * sd / np.sqrt(np.maximum(n, 1))
     return mean, sd, half
 
 

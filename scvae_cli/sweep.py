@@ -34,10 +34,10 @@ from scvae_cli.console import Console, Jobs, minutes
 from scvae_cli.errors import InputError
 from scvae_cli.provenance import git_state, versions
 from scvae_cli.run_dir import (
-    CIRCUMSTANCES,
     claim,
     difference,
     discard,
+    essential,
     intact,
     read_settings,
     write_file,
@@ -59,7 +59,7 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """What its results depend on."""
-        return {k: v for k, v in self.config.model_dump().items() if k not in CIRCUMSTANCES}
+        return essential(self.config.model_dump())
 
 
 def sweep(
@@ -84,7 +84,6 @@ def sweep(
     words = [word for word in sys.argv[1:] if not _steers(word)]
     record: dict[str, Any] = {
         "command": shlex.join(["scvae", "train", *words]),
-        "overrides": [str(o) for o in config.hydra.overrides.task if not _steers(str(o))],
         "versions": versions(),
         "git": git_state(),
     }
@@ -215,7 +214,7 @@ def _read(folder: Path) -> dict[str, Any]:
     """
     try:
         record: dict[str, Any] = json.loads((folder / "sweep.json").read_text())
-        _ = record["overrides"], record["versions"], record["jobs"], record["command"]
+        _ = record["versions"], record["jobs"], record["command"]
     except OSError as error:
         run = (folder / "run.json").exists()
         what = "a run, and not a sweep" if run else "no sweep there (sweep.json is missing)"
@@ -331,10 +330,7 @@ def _place(folder: Path, plan: list[Job], *, fresh: bool) -> tuple[list[Job], li
 
 
 def _settings(path: Path) -> dict[str, Any] | None:
-    run = summary.read_run(path)
-    if run is None or not run.settings:
-        return None
-    return {k: v for k, v in read_settings(path).items() if k not in CIRCUMSTANCES}
+    return essential(read_settings(path)) if (path / "config.yaml").exists() else None
 
 
 def _threads(config: DictConfig, n_jobs: int) -> list[str]:

@@ -14,7 +14,7 @@ ALLOWED = {
         "compare", "config", "console", "data", "launch", "provenance", "run_dir", "summary",
     },
     "compare": {"config", "console", "run_dir", "summary"},
-    "summary": {"config", "figures", "report", "run_dir"},
+    "summary": {"config", "figures", "report", "run_dir", "stats"},
     "report": {"figures"},
     "paper": {"console", "launch", "reproduction", "run_dir"},
     "reproduction": {

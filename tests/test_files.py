@@ -286,6 +286,14 @@ def broken(cells: anndata.AnnData, to: Path, name: str) -> str:
     return "c.h5ad"
 
 
+def refusal(result) -> str:
+    """The one line of a command that was refused."""
+    assert result.code == 2, result.err
+    (line,) = result.err.strip().splitlines()
+    assert line.startswith("scvae: ")
+    return line
+
+
 BAD_FILES = {
     "nan": "1 values are NaN or infinite",
     "inf": "1 values are NaN or infinite",
@@ -326,10 +334,7 @@ def test_a_bad_file_is_one_line(counts, scvae, tmp_path, name):
     before = set(tmp_path.rglob("*"))
     key = [] if file != "c.h5ad" else ["data.label_key=kind"]
     result = scvae("train", "data=file", f"data.path={file}", *key, "cluster.n_clusters=2", *TINY)
-    assert result.code == 2, result.err
-    (line,) = result.err.strip().splitlines()
-    assert line.startswith("scvae: ")
-    assert BAD_FILES[name] in line
+    assert BAD_FILES[name] in refusal(result)
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -377,10 +382,7 @@ def test_a_bad_key_is_one_line(counts, scvae, tmp_path, bad):
     if bad in ("data.labels=nowhere.csv", "data.labels=c.h5ad"):
         base.remove("data.label_key=kind")
     kept = [o for o in base if o.split("=")[0] != bad.split("=")[0]]
-    result = scvae("train", *kept, bad)
-    assert result.code == 2, result.err
-    (line,) = result.err.strip().splitlines()
-    assert BAD_KEYS[bad] in line
+    assert BAD_KEYS[bad] in refusal(scvae("train", *kept, bad))
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -396,9 +398,7 @@ def test_labels_that_do_not_match(counts, scvae, tmp_path, labels, said):
     counts.write_h5ad(tmp_path / "c.h5ad")
     (tmp_path / "k.csv").write_text(labels)
     result = scvae("train", "data=file", "data.path=c.h5ad", "data.labels=k.csv", *TINY)
-    assert result.code == 2
-    (line,) = result.err.strip().splitlines()
-    assert said in line
+    assert said in refusal(result)
 
 
 def test_counts_that_are_said_to_be_and_are_not(counts, scvae, tmp_path):
