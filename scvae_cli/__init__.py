@@ -1,10 +1,30 @@
-"""Command-line experiments with autoencoders on single-cell RNA-seq."""
+"""Experiments with autoencoders on single-cell RNA-seq, and the runs they leave: `load`."""
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scvae_cli.trained import TrainedRun
 
 __version__ = version("scvae-cli")
 
 _PACKAGE = Path(__file__).parent
 # Inside the wheel conf/ is part of the package; in a checkout it lies beside it.
 CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
+
+
+def load(run: str | Path) -> "TrainedRun":
+    """A run of `scvae train`, to be used again; see `scvae_cli.trained.TrainedRun`.
+
+    `adata.obsm["X_scvae"] = scvae_cli.load("outputs/latest").embed(adata)`
+
+    Args:
+        run: its folder.
+
+    Raises:
+        InputError: there is no trained model, or a file of it is damaged.
+    """
+    from scvae_cli.trained import load as load_run  # torch, which --help does without
+
+    return load_run(run)

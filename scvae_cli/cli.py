@@ -10,6 +10,7 @@ from scvae_cli.errors import InputError
 
 COMMANDS = {
     "train": "load, train, embed, map, cluster and score, in one new folder",
+    "embed": "put other cells into a run's latent space",
     "compare": "sum up runs and sweeps: means, intervals, what is best",
     "show": "what a run was and got",
     "data": "what a data set is: cells, genes, types",
@@ -66,6 +67,10 @@ def _dispatch(arguments: list[str]) -> None:
 
             given = resumed(given)
         launch(given)
+    elif command == "embed":
+        from scvae_cli.apply import apply
+
+        apply(arguments[1:])
     elif command == "compare":
         from scvae_cli.compare import compare
 

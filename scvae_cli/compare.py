@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import pandas as pd
 
 from scvae_cli import summary
+from scvae_cli.arguments import Parser
 from scvae_cli.config import unknown_choice
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError
@@ -131,7 +131,7 @@ def _once(runs: list[summary.Run]) -> tuple[list[summary.Run], int]:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "scvae compare",
         description="Sum up runs and sweeps: means over seeds, 95 % intervals, what is best.",
     )
@@ -146,10 +146,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sort", metavar="COLUMN", help="a score, a setting, or n")
     parser.add_argument("--to", metavar="FOLDER", help="write tables, figures and report.html")
 
-    def fail(message: str) -> NoReturn:
-        raise InputError(f"{message}; `scvae compare --help` lists the flags")
-
-    parser.error = fail  # type: ignore[method-assign]
     asked = parser.parse_args(arguments)
     if asked.score not in (None, *summary.SCORES):
         raise InputError(unknown_choice("--score", asked.score, summary.SCORES))

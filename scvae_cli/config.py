@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -186,6 +186,15 @@ ModelConfig = AEConfig | VAEConfig | VSCConfig | PCAConfig
 DataConfig = PBMC68kConfig | PBMC3kConfig | SyntheticConfig | FileConfig
 
 
+class Seeds(NamedTuple):
+    """Seeds of a run, one for each use."""
+
+    weights: int
+    batches: int
+    noise: int
+    sample: int
+
+
 class Config(Block):
     """A run. `beta`, `epochs` and `lr` are None where the model has no use for them."""
 
@@ -202,6 +211,7 @@ class Config(Block):
     embedding: Literal["mean", "sample", "mu"]
     trained: str | None
     map_3d: bool
+    h5ad: bool
     output_dir: str
     on_error: Literal["continue", "stop"]
     resume: str | None
@@ -209,6 +219,13 @@ class Config(Block):
     tsne: TSNEConfig
     cluster: ClusterConfig
     score: ScoreConfig
+
+    @property
+    def seeds(self) -> Seeds:
+        """Independent seeds, from `seed`."""
+        from numpy.random import SeedSequence
+
+        return Seeds(*SeedSequence(self.seed).generate_state(4).tolist())
 
     @property
     def title(self) -> str:
@@ -245,6 +262,19 @@ def parse(cfg: DictConfig) -> Config:
         if getattr(config, key) is None and key not in config.model.ignores:
             raise InputError(f"{key}=null: model={config.model.name} needs a number")
     return config.model_copy(update=dict.fromkeys(config.model.ignores))
+
+
+def restored(values: dict[str, Any], path: Path) -> Config:
+    """The configuration that a run has written.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = _complaints(error, OmegaConf.create(values), values)[0]
+        raise InputError(f"{path}: {first} (damaged, or of another version of scvae)") from error
 
 
 # pydantic's words, and those of a person.

@@ -20,12 +20,13 @@ import pandas as pd
 from scipy.sparse import csr_array, vstack
 
 from scvae_cli import __version__, tenx
-from scvae_cli.dataset import UNLABELLED, Dataset, labelled, restore, save
+from scvae_cli.dataset import UNLABELLED, Dataset, Recipe, labelled, restore, save
 from scvae_cli.errors import InputError
 
 log = logging.getLogger("scvae")
 
 KEPT = 2  # data sets in memory
+LAYOUT = 2  # of what is kept on disk; with another, nothing kept before is found
 _LOADED: dict[str, Dataset] = {}
 
 
@@ -124,7 +125,7 @@ def pbmc3k(
     """
     source = tenx.find(dir, on_download=on_download)
     versions = [__version__, version("scanpy")]
-    recipe = [versions, tenx.SHA256, target_sum, dict(qc), dict(clusters)]
+    recipe = [LAYOUT, versions, tenx.SHA256, target_sum, dict(qc), dict(clusters)]
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     kept = tenx.cache_dir() / f"pbmc3k-{key}.h5ad"
     dataset = restore(kept)
@@ -138,7 +139,7 @@ def pbmc3k(
         return dataset
     assert isinstance(dataset.x, csr_array)
     types = read_labels(labels, dataset.cells)
-    return labelled(dataset.name, dataset.x, types, dataset.cells, dataset.genes)
+    return labelled(dataset.name, dataset.x, types, dataset.cells, dataset.genes, dataset.recipe)
 
 
 def synthetic(
@@ -203,6 +204,7 @@ def synthetic(
         cell_types=_numbered("type", n_types),
         cells=np.array(_numbered("cell", n_cells)),
         genes=np.array(_numbered("gene", n_genes)),
+        recipe=Recipe("counts", target_sum),
     )
 
 
@@ -228,9 +230,9 @@ def file(
         path: a file or folder; see `files.read`.
         label_key: the column of obs with the types, if any.
         labels: a csv file with a type for each cell, if any.
-        layer: see `files.read`.
-        raw: see `files.read`.
-        gene_names: see `files.read`.
+        layer: see `files.select`.
+        raw: see `files.select`.
+        gene_names: see `files.select`.
         transpose: see `files.read`.
         values: what values are: `counts`, `normalized`, `logged`, or `auto` to look.
         min_genes: a cell is kept that has so many genes.
@@ -246,10 +248,9 @@ def file(
     from scvae_cli.preprocess import filter_counts, log_normalize, logarithm, variable_genes
 
     source = Path(path)
-    cells = files.read(
-        source, layer=layer, raw=raw, gene_names=gene_names, transpose=transpose, say=say
-    )
-    files.check(cells, source)
+    found = files.read(source, transpose=transpose, say=say)
+    cells = files.select(found, source, layer=layer, raw=raw, gene_names=gene_names)
+    del found  # twice the memory of the cells, otherwise
     cells = filter_counts(cells, min_genes=min_genes, min_cells=min_cells)
     if 0 in cells.shape:
         raise InputError(
@@ -260,12 +261,12 @@ def file(
         raise InputError(
             f"data.path={path}: {empty} cells have no counts; leave them out with data.min_genes=1"
         )
-    found = files.kind_of(cells.X.data)
+    kind = files.kind_of(cells.X.data)
     if values == "auto":
         done = {"counts": "normalized and logged here", "normalized": "logged here"}
-        say(f"{source.name}: values are {found}, {done.get(found, 'left as they are')}")
-        values = found
-    elif values == "counts" and found != "counts":
+        say(f"{source.name}: values are {kind}, {done.get(kind, 'left as they are')}")
+        values = kind
+    elif values == "counts" and kind != "counts":
         raise InputError(f"data.values=counts: {path} has values that are not whole numbers")
     if genes is not None and values != "counts":
         raise InputError(
@@ -279,6 +280,9 @@ def file(
     elif values == "normalized":
         x = logarithm(x)
     names = cells.var_names.to_numpy(dtype=str)
+    recipe = Recipe(
+        values, target_sum if values == "counts" else None, names, files.other_names(cells)
+    )
     if genes is not None:
         kept = variable_genes(cells, genes)
         x, names = csr_array(x[:, kept]), names[kept]
@@ -290,7 +294,7 @@ def file(
         types = read_labels(labels, cells.obs_names.to_numpy(dtype=str))
     else:
         types = np.full(cells.n_obs, UNLABELLED)
-    dataset = labelled(source.name, x, types, cells.obs_names.to_numpy(), names)
+    dataset = labelled(source.name, x, types, cells.obs_names.to_numpy(), names, recipe)
     if not dataset.is_labelled and (label_key or labels):
         key = f"data.label_key={label_key}" if label_key else f"data.labels={labels}"
         raise InputError(f"{key}: all cells have one label, {dataset.cell_types[0]}")
@@ -345,7 +349,8 @@ def _prepare_pbmc3k(
     genes = counts.var_names.to_numpy(dtype=str)
     found = find_clusters(counts, x, **clusters)
     types = np.array(name_clusters(x, genes, found))[found]
-    return labelled("pbmc3k", x, types, counts.obs_names.to_numpy(), genes)
+    recipe = Recipe("counts", target_sum, ids=counts.var["gene_ids"].to_numpy(dtype=str))
+    return labelled("pbmc3k", x, types, counts.obs_names.to_numpy(), genes, recipe)
 
 
 def _draw(
@@ -373,4 +378,6 @@ def _scaled(dataset: Dataset, clip: float) -> Dataset:
     from scvae_cli.preprocess import scale
 
     assert isinstance(dataset.x, csr_array)
-    return replace(dataset, x=scale(dataset.x, clip=clip))
+    z, mean, sd = scale(dataset.x, clip=clip)
+    recipe = replace(dataset.recipe, mean=mean, sd=sd, clip=clip)
+    return replace(dataset, x=z, recipe=recipe)

@@ -1,11 +1,15 @@
 """What every source of cells ends in, and its form on disk."""
 
 import hashlib
+import json
+import os
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import anndata
 import numpy as np
@@ -13,6 +17,30 @@ import pandas as pd
 from scipy.sparse import csr_array, csr_matrix
 
 UNLABELLED = "unlabelled"  # the one type of cells whose types are not known
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How values came from what was measured, so that other cells can be treated alike.
+
+    Attributes:
+        values: what they were made from: `counts`, `normalized` or `logged`.
+        target_sum: total of each cell before the logarithm, where they were counts.
+        counted: (n_counted,) names of the genes that this total is over, in their order, those of
+            the data set among them; None where it has them all.
+        ids: other names of the same genes, or None.
+        mean: (n_genes,) subtracted from each gene, or None where values were not scaled.
+        sd: (n_genes,) what each gene was divided by then.
+        clip: largest value after that.
+    """
+
+    values: str = "logged"
+    target_sum: float | None = None
+    counted: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    sd: np.ndarray | None = None
+    clip: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +54,7 @@ class Dataset:
         cell_types: names of the types; `UNLABELLED` alone where they are not known.
         cells: (n_cells,) names (barcodes), no two alike.
         genes: (n_genes,) names.
+        recipe: what was done to get x.
     """
 
     name: str
@@ -34,6 +63,7 @@ class Dataset:
     cell_types: tuple[str, ...]
     cells: np.ndarray
     genes: np.ndarray
+    recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
         values = self.x.data if isinstance(self.x, csr_array) else self.x
@@ -63,6 +93,22 @@ class Dataset:
         """Sha256 of all values, names and labels: equal for equal data, on any machine."""
         return self._sha
 
+    def gene_table(self) -> pd.DataFrame:
+        """What other cells have to have, a row for each gene that counts in a cell's total.
+
+        Columns: gene, id (where known), used (whether the model gets it), mean and sd (of scaled
+        values, where it is used).
+        """
+        recipe = self.recipe
+        counted = self.genes if recipe.counted is None else recipe.counted
+        table = pd.DataFrame({"gene": counted})
+        if recipe.ids is not None:
+            table["id"] = recipe.ids
+        table["used"] = table["gene"].isin(self.genes)
+        if recipe.mean is not None and recipe.sd is not None:
+            table.loc[table["used"], ["mean", "sd"]] = np.column_stack([recipe.mean, recipe.sd])
+        return table
+
     @cached_property
     def _sha(self) -> str:
         sha = hashlib.sha256()
@@ -79,41 +125,95 @@ class Dataset:
 
 
 def labelled(
-    name: str, x: csr_array, types: np.ndarray, cells: np.ndarray, genes: np.ndarray
+    name: str,
+    x: csr_array,
+    types: np.ndarray,
+    cells: np.ndarray,
+    genes: np.ndarray,
+    recipe: Recipe,
 ) -> Dataset:
     """A data set whose cells have the types `types` (n_cells,) by name; see `Dataset`."""
     cell_types, labels = np.unique(types.astype(str), return_inverse=True)
-    return Dataset(
-        name, x, labels, tuple(map(str, cell_types)), cells.astype(str), genes.astype(str)
+    names = tuple(map(str, cell_types))
+    return Dataset(name, x, labels, names, cells.astype(str), genes.astype(str), recipe)
+
+
+def annotated(
+    dataset: Dataset,
+    clusters: Mapping[str, Any],
+    spaces: Mapping[str, np.ndarray],
+    provenance: Mapping[str, Any],
+) -> anndata.AnnData:
+    """A data set and what was found in it, as scanpy works with it.
+
+    Args:
+        dataset: the cells.
+        clusters: clusters (n_cells,) by name, some of which may be missing.
+        spaces: coordinates (n_cells, any) by name, for `obsm`.
+        provenance: for `uns["scvae"]`; what is not text becomes JSON.
+    """
+    obs = pd.DataFrame({"cell_type": np.array(dataset.cell_types)[dataset.labels]})
+    for name, numbers in clusters.items():  # scanpy plots categories of text
+        obs[name] = pd.Series(numbers).astype("Int64").astype("string")
+    obs = obs.astype("category").set_axis(dataset.cells)
+    genes = dataset.gene_table().set_index("gene").rename_axis(None)
+    return anndata.AnnData(
+        csr_matrix(dataset.x) if isinstance(dataset.x, csr_array) else dataset.x,
+        obs=obs,
+        var=genes.loc[dataset.genes].drop(columns="used"),
+        obsm=dict(spaces),
+        uns={
+            "scvae": {
+                key: value if isinstance(value, str) else json.dumps(value)
+                for key, value in provenance.items()
+            }
+        },
     )
+
+
+def write_h5ad(cells: anndata.AnnData, path: Path) -> None:
+    """Writes a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+        file = Path(folder) / path.name
+        cells.write_h5ad(file)
+        with file.open("rb+") as written:
+            os.fsync(written.fileno())
+        file.replace(path)
 
 
 def save(dataset: Dataset, path: Path) -> None:
-    """Writes a sparse data set as h5ad, whole or not at all, with its fingerprint."""
+    """Writes a data set from counts as h5ad, whole or not at all, with its fingerprint."""
     names = np.array(dataset.cell_types)[dataset.labels]
-    annotated = anndata.AnnData(
+    cells = anndata.AnnData(
         csr_matrix(dataset.x),
         obs=pd.DataFrame({"cell_type": pd.Categorical(names)}, index=dataset.cells),
-        var=pd.DataFrame(index=dataset.genes),
-        uns={"fingerprint": dataset.fingerprint(), "name": dataset.name},
+        var=pd.DataFrame({"id": dataset.recipe.ids}, index=dataset.genes),
+        uns={
+            "fingerprint": dataset.fingerprint(),
+            "name": dataset.name,
+            "target_sum": dataset.recipe.target_sum,
+        },
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        annotated.write_h5ad(Path(folder) / path.name)
-        (Path(folder) / path.name).replace(path)
+    write_h5ad(cells, path)
 
 
 def restore(path: Path) -> Dataset | None:
     """Reads what `save` wrote; None where there is none, or not what was saved."""
     with suppress(Exception):  # a damaged h5ad raises all kinds; it is built anew
-        annotated = anndata.read_h5ad(path)
+        cells = anndata.read_h5ad(path)
         dataset = labelled(
-            str(annotated.uns["name"]),
-            csr_array(annotated.X),
-            annotated.obs["cell_type"].to_numpy(dtype=str),
-            annotated.obs_names.to_numpy(),
-            annotated.var_names.to_numpy(),
+            str(cells.uns["name"]),
+            csr_array(cells.X),
+            cells.obs["cell_type"].to_numpy(dtype=str),
+            cells.obs_names.to_numpy(),
+            cells.var_names.to_numpy(),
+            Recipe(
+                "counts",
+                float(cells.uns["target_sum"]),
+                ids=cells.var["id"].to_numpy(dtype=str),
+            ),
         )
-        if dataset.fingerprint() == annotated.uns["fingerprint"]:
+        if dataset.fingerprint() == cells.uns["fingerprint"]:
             return dataset
     return None

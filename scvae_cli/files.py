@@ -26,6 +26,8 @@ KINDS = ".h5ad, .zarr, 10x's .h5, a 10x folder, .csv, .tsv or .txt (also .gz)"
 BARCODE = re.compile(r"(.*[_:-])?[ACGT]{10,}([-_.].*)?")
 GENE = re.compile(r"ENS[A-Z]*G\d{6,}.*|MT-.+|RP[LS]\d+[A-Z]?|[Mm]t-.+|Rp[ls]\d+[a-z]?")
 LARGEST_LOG = 25.0  # log1p of seven times 10^10: larger values are no logarithms
+DISTINCT = 0.9  # a column of var with so many different values, or more, names genes
+INDEX = "var_names"  # the index of var, kept as a column where another one names the genes
 PARTS = {
     "matrix": ["matrix.mtx"],
     "genes": ["features.tsv", "genes.tsv"],
@@ -33,37 +35,23 @@ PARTS = {
 }
 
 
-def read(
-    path: Path,
-    *,
-    layer: str | None,
-    raw: bool,
-    gene_names: str | None,
-    transpose: bool | None,
-    say: Callable[[str], None],
-) -> anndata.AnnData:
+def read(path: Path, *, transpose: bool | None, say: Callable[[str], None]) -> anndata.AnnData:
     """The cells of a file, as they are there.
 
     Args:
         path: a file or a folder; its name tells the format.
-        layer: a layer to take in place of X.
-        raw: whether to take `.raw`.
-        gene_names: a column of `var` with the names to use; None for its index.
         transpose: whether rows are genes, in a table; None to look.
         say: told what was found out and not given.
 
-    Returns:
-        AnnData (n_cells, n_genes) whose X is sparse, rows in order.
-
     Raises:
-        InputError: it cannot be read, or not like this.
+        InputError: it cannot be read.
     """
     if not path.exists():
         raise InputError(f"data.path={path}: no such file or folder")
     try:
         with warnings.catch_warnings():  # of old formats, and names to be made unique
             warnings.simplefilter("ignore")
-            cells = _read(path, transpose, say)
+            return _read(path, transpose, say)
     except InputError:
         raise
     except MemoryError as error:
@@ -71,37 +59,79 @@ def read(
     except Exception as error:  # readers raise all kinds
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"data.path={path}: cannot be read: {reason}") from error
+
+
+def select(
+    cells: anndata.AnnData,
+    path: Path | str,
+    *,
+    layer: str | None,
+    raw: bool,
+    gene_names: str | None,
+) -> anndata.AnnData:
+    """The values asked for, checked; `cells` stay as they are.
+
+    Args:
+        cells: what was read.
+        path: from where.
+        layer: a layer to take in place of X.
+        raw: whether to take `.raw`.
+        gene_names: a column of `var` with the names to use; None for its index.
+
+    Returns:
+        AnnData (n_cells, n_genes) whose X is sparse, rows in order.
+
+    Raises:
+        InputError: they are not there; names occur twice; values are not finite, or negative.
+    """
+    values, var = cells.X, cells.var
     if raw:
         if cells.raw is None:
             raise InputError(f"data.raw=true: {path} has no raw")
-        obs = cells.obs
-        cells = cells.raw.to_adata()
-        cells.obs = obs
+        values, var = cells.raw.X, cells.raw.var
     if layer is not None:
         if layer not in cells.layers:
             there = ", ".join(cells.layers) or "none"
-            raise InputError(f"data.layer={layer}: no such layer in {path} (there are {there})")
-        cells.X = cells.layers[layer]
-    if gene_names is not None:
-        if gene_names not in cells.var:
-            there = ", ".join(map(str, cells.var)) or "none"
             raise InputError(
-                f"data.gene_names={gene_names}: no such column of var in {path} "
-                f"(there are {there})"
+                f"data.layer={layer}: no such layer in {path} (there are {there}; null is X)"
             )
-        cells.var_names = cells.var[gene_names].astype(str).to_numpy()
-    if cells.X is None:
+        if raw:
+            raise InputError(f"data.layer={layer}: give it or data.raw=true, not both")
+        values = cells.layers[layer]
+    if values is None:
         raise InputError(f"data.path={path}: has no X; name a layer with data.layer")
-    if 0 in cells.shape:
-        raise InputError(f"data.path={path}: {cells.n_obs} cells x {cells.n_vars} genes")
-    values = cells.X if issparse(cells.X) else np.asarray(cells.X)
+    if 0 in values.shape:
+        raise InputError(f"data.path={path}: {values.shape[0]} cells x {values.shape[1]} genes")
+    values = values if issparse(values) else np.asarray(values)
     if values.dtype.kind not in "fiub":
         raise InputError(f"data.path={path}: its values are {values.dtype}, and not numbers")
-    x = csr_matrix(values, dtype=np.float32)
+    if gene_names is not None:
+        if gene_names not in var:
+            there = ", ".join(map(str, var)) or "none"
+            raise InputError(
+                f"data.gene_names={gene_names}: no such column of var in {path} "
+                f"(there are {there}; null is its index)"
+            )
+        var = var.set_index(var[gene_names].astype(str)).assign(**{INDEX: var.index})
+    x = csr_matrix(values, dtype=np.float32, copy=True)
     x.sum_duplicates()
     x.eliminate_zeros()
-    cells.X = x
-    return cells
+    with warnings.catch_warnings():  # of names that occur twice, which `_check` refuses
+        warnings.simplefilter("ignore")
+        chosen = anndata.AnnData(x, cells.obs, var)
+    _check(chosen, path)
+    return chosen
+
+
+def other_names(cells: anndata.AnnData) -> np.ndarray | None:
+    """Other names (n_genes,) of the genes, which a column of var has, or None: ids, or symbols."""
+    for column in cells.var:
+        names = cells.var[column]
+        if pd.api.types.is_numeric_dtype(names) or names.nunique() < DISTINCT * len(names):
+            continue
+        others: np.ndarray = names.astype(str).to_numpy(dtype=str)
+        return others
+    return None
 
 
 def kind_of(values: np.ndarray) -> str:
@@ -132,7 +162,7 @@ def labels_of(cells: anndata.AnnData, key: str, path: Path) -> np.ndarray:
     return types
 
 
-def check(cells: anndata.AnnData, path: Path) -> None:
+def _check(cells: anndata.AnnData, path: Path | str) -> None:
     """Refuses cells that no model should see.
 
     Raises:

@@ -282,8 +282,8 @@ def shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def quoted(path: Path) -> str:
-    """The path as a value that Hydra reads back as it is."""
+def quoted(path: Path | str) -> str:
+    """A path or a text as a value that Hydra reads back as it is."""
     escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

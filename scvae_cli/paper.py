@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import NoReturn
 
+from scvae_cli.arguments import Parser
 from scvae_cli.console import Console, minutes
-from scvae_cli.errors import InputError
 from scvae_cli.launch import DONE, FAILED, INTERRUPTED, REFUSED, compose, start
 from scvae_cli.run_dir import claim, discard, read_json, read_record
 
@@ -198,7 +197,7 @@ def _log_in(path: Path) -> Iterator[None]:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "scvae paper",
         description="Reproduce the report from raw counts: trainings, tables, figures, verdicts.",
         epilog="Interrupted, the same command goes on where it was.",
@@ -212,16 +211,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--runs", metavar="FOLDER", help="where runs go (outputs/paper)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings for every run")
 
-    def fail(message: str) -> NoReturn:
-        raise InputError(f"{message}; `scvae paper --help` lists the flags")
-
-    parser.error = fail  # type: ignore[method-assign]
     asked = parser.parse_intermixed_args(arguments)
     if asked.seeds < 2:
-        fail(f"--seeds {asked.seeds}: must be at least 2, or --quick for one")
+        parser.error(f"--seeds {asked.seeds}: must be at least 2, or --quick for one")
     if asked.labels and not Path(asked.labels).is_file():
-        fail(f"--labels {asked.labels}: no such file")
+        parser.error(f"--labels {asked.labels}: no such file")
     for override in asked.overrides:
         if not re.match(r"[\w.+~]+=", override):
-            fail(f"{override}: no setting; give KEY=VALUE")
+            parser.error(f"{override}: no setting; give KEY=VALUE")
     return asked

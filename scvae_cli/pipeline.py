@@ -16,7 +16,7 @@ from scvae_cli.cluster import kmeans
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage, minutes
 from scvae_cli.data import load
-from scvae_cli.dataset import Dataset
+from scvae_cli.dataset import Dataset, annotated
 from scvae_cli.embed import embed
 from scvae_cli.errors import InputError
 from scvae_cli.models import PCA, build
@@ -48,8 +48,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     device = _device(config.device)
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # of BLAS and OpenMP, which scikit-learn computes with
-    seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
-    weight_seed, batch_seed, noise_seed, sample_seed = seeds
+    seeds = config.seeds
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -74,6 +73,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         console.line(f"{config.title}, seed {config.seed}, {device.type}, threads {threads}")
         shown.say(f"{dataset.n_cells:,} cells x {dataset.n_genes:,} genes, {_types(dataset)}")
     run_dir.note(device=str(device), threads=threads, data=_summary(dataset, fingerprint))
+    run_dir.write_table("genes", dataset.gene_table())
     run_dir.make_latest(Path(config.output_dir))
 
     with stage("train") as shown:
@@ -81,7 +81,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         if config.beta is not None:
             options["beta"] = config.beta
         model = build(
-            n_genes=dataset.n_genes, n_latent=config.latent_dim, seed=weight_seed, **options
+            n_genes=dataset.n_genes, n_latent=config.latent_dim, seed=seeds.weights, **options
         ).to(device)
         if config.trained is not None:
             weights, history = ready
@@ -94,7 +94,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
                 ) from error
         elif isinstance(model, PCA):
             history = solve(
-                model, dataset.x, batch_size=config.batch_size, seed=weight_seed, device=device
+                model, dataset.x, batch_size=config.batch_size, seed=seeds.weights, device=device
             )
         else:
             epochs, lr = config.epochs, config.lr
@@ -106,8 +106,8 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
                 epochs=epochs,
                 batch_size=config.batch_size,
                 lr=lr,
-                batch_seed=batch_seed,
-                noise_seed=noise_seed,
+                batch_seed=seeds.batches,
+                noise_seed=seeds.noise,
                 device=device,
                 on_epoch=lambda row: shown.epoch(row, epochs),
             )
@@ -125,7 +125,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
             dataset.x,
             kind=config.embedding,
             batch_size=config.batch_size,
-            seed=sample_seed,
+            seed=seeds.sample,
             device=device,
         )
         shown.say(f"{config.latent_dim} latent features, {config.embedding}")
@@ -140,12 +140,14 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     _announce(console, len(mapped), dataset.n_cells, list(dims), config.tsne.max_iter)
     maps: dict[int, np.ndarray] = {}
     places: dict[str, np.ndarray] = {}
+    spaces = {"X_scvae": latent}
     for n_dims, prefix in dims.items():
         with stage(f"tsne_{n_dims}d") as shown:
             maps[n_dims] = tsne(latent[mapped], n_dims, threads=threads, **options)
             shown.say(f"perplexity {config.tsne.perplexity:g}, {len(mapped):,} cells")
         whole = np.full((dataset.n_cells, n_dims), np.nan, np.float32)
         whole[mapped] = maps[n_dims]
+        spaces[f"X_{prefix}"] = whole
         places |= {f"{prefix}_{i}": column for i, column in enumerate(whole.T, start=1)}
         run_dir.write_table("cells", {**cells, **places})
 
@@ -193,6 +195,12 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
             run_dir.write_figure(name, png)
         shown.say(", ".join(f"{name}.png" for name in drawn))
 
+    if config.h5ad:
+        with stage("h5ad") as shown:
+            numbers = {"cluster": of_map, "latent_cluster": latent_clusters}
+            told = {"config": config.model_dump(), "scores": scores, **run_dir.provenance()}
+            run_dir.write_h5ad(annotated(dataset, numbers, spaces, told))
+            shown.say("cells.h5ad")
     run_dir.note(seconds=seconds)
     console.scores({"2-D map": scores["tsne"], "latent space": scores["latent"]})
     return scores
@@ -236,6 +244,8 @@ def _summary(dataset: Dataset, fingerprint: str) -> dict[str, Any]:
         "n_cells": dataset.n_cells,
         "n_genes": dataset.n_genes,
         "cell_types": dict(zip(dataset.cell_types, sizes, strict=True)),
+        "values": dataset.recipe.values,
+        "target_sum": dataset.recipe.target_sum,
     }
 
 

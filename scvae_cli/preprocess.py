@@ -45,7 +45,7 @@ def variable_genes(counts: sc.AnnData, n_genes: int) -> np.ndarray:
     return np.flatnonzero(found["highly_variable"].to_numpy())
 
 
-def scale(x: csr_array, *, clip: float) -> np.ndarray:
+def scale(x: csr_array, *, clip: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Z-scores each gene and cuts off what is above `clip`, as Seurat's ScaleData (10) does.
 
     Args:
@@ -53,9 +53,19 @@ def scale(x: csr_array, *, clip: float) -> np.ndarray:
         clip: largest z-score; small ones are left alone.
 
     Returns:
-        (n_cells, n_genes) float32 z-scores, dense; genes that never vary are 0.
+        (n_cells, n_genes) float32 z-scores, dense; genes that never vary are 0. What was
+        subtracted from each gene (n_genes,) and what it was divided by (n_genes,).
     """
-    z: np.ndarray = sc.pp.scale(x.toarray())
+    z, mean, sd = sc.pp.scale(x.toarray(), return_mean_std=True)
+    np.minimum(z, np.float32(clip), out=z)
+    return z, mean, sd
+
+
+def scale_alike(x: csr_array, *, mean: np.ndarray, sd: np.ndarray, clip: float) -> np.ndarray:
+    """Z-scores x (n_cells, n_genes) by the mean and sd (n_genes,) of other cells, as `scale`."""
+    z: np.ndarray = x.toarray()
+    z -= mean
+    z /= sd
     np.minimum(z, np.float32(clip), out=z)
     return z
 

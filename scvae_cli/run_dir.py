@@ -4,11 +4,13 @@
     run.json            command, versions, device, seed, data, status: running | done | failed,
                         SHA-256 of the other files
     scvae.log           what the terminal showed, and warnings
+    genes.csv           gene, id, used, mean, sd: what other cells need for this model
     history.csv         epoch, total, reconstruction, kl, seconds
     model.safetensors   weights; the metadata key `scvae` holds their architecture as JSON
     latent.csv          cell, z1, z2, ...
     cells.csv           cell, cell_type, cluster, tsne_1, tsne_2, tsne3d_1..3, latent_cluster
     scores.json         tsne and latent: nmi, ari, hom, com; seconds per stage
+    cells.h5ad          where asked for: values, latent space, maps, clusters and types for scanpy
     figures/*.png
     report.html         all of it on one page
 
@@ -25,12 +27,15 @@ from contextlib import suppress
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from scvae_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 
 def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
@@ -121,8 +126,10 @@ def read_training(
     return weights, history
 
 
-# Settings that say where and how to compute, and not what.
-CIRCUMSTANCES = {"output_dir", "threads", "device", "trained", "resume", "force", "on_error"}
+# Settings that say where and how to compute and what to write, and not what to compute.
+CIRCUMSTANCES = {
+    "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
+}  # fmt: skip
 
 
 def essential(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,8 +172,7 @@ def intact(path: Path) -> bool:
         record = read_json(path, "run")
         files = record["files"]
         return record["status"] == "done" and all(
-            hashlib.sha256((path / name).read_bytes()).hexdigest() == sha
-            for name, sha in files.items()
+            _sha256(path / name) == sha for name, sha in files.items()
         )
     return False
 
@@ -254,6 +260,18 @@ class RunDir:
         """scores.json."""
         self._write_json("scores.json", scores)
 
+    def write_h5ad(self, cells: "AnnData") -> None:
+        """cells.h5ad."""
+        from scvae_cli.dataset import write_h5ad
+
+        path = self.path / "cells.h5ad"
+        write_h5ad(cells, path)
+        self._digests[path.name] = _sha256(path)
+
+    def provenance(self) -> dict[str, Any]:
+        """What made this run, and of what."""
+        return {key: self._record[key] for key in ("command", "versions", "data")}
+
     def write_figure(self, name: str, png: bytes) -> None:
         """figures/NAME.png."""
         (self.path / "figures").mkdir(exist_ok=True)
@@ -287,6 +305,11 @@ def difference(key: str, theirs: Any, ours: Any) -> str:
         inner = next(k for k in {**theirs, **ours} if theirs.get(k) != ours.get(k))
         return difference(f"{key}.{inner}", theirs.get(inner), ours.get(inner))
     return f"{key}={theirs}, and not {ours}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _umask() -> int:

@@ -1,14 +1,14 @@
 """`scvae show RUN` and `scvae data WHAT`: what a run got, and what cells are, at a glance."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from scvae_cli import summary
+from scvae_cli.arguments import Parser
 from scvae_cli.console import Console, minutes
 from scvae_cli.data import SOURCES, load
 from scvae_cli.errors import InputError
@@ -21,7 +21,7 @@ def show(arguments: list[str]) -> None:
     Raises:
         InputError: they are not allowed, or there is no run.
     """
-    parser = _Parser("scvae show", description="What a run was and got.")
+    parser = Parser("scvae show", description="What a run was and got.")
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     path: Path = parser.parse_args(arguments).run
     run = summary.read_run(path)
@@ -50,7 +50,7 @@ def data(arguments: list[str]) -> None:
     Raises:
         InputError: they are not allowed, or the cells cannot be had.
     """
-    parser = _Parser("scvae data", description="What a data set is, before time is spent on it.")
+    parser = Parser("scvae data", description="What a data set is, before time is spent on it.")
     parser.add_argument(
         "what", metavar="NAME-or-FILE", help=f"{', '.join(SOURCES)}, or a file or folder of cells"
     )
@@ -121,10 +121,3 @@ def _of_run(run: summary.Run) -> dict[str, str]:
         ),
     }
     return {key: value for key, value in facts.items() if value}
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are ours."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; `{self.prog} --help` says more")

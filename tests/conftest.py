@@ -1,6 +1,7 @@
 """Shared by all tests: the command, as a person would use it, and the real data if any."""
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     os.environ["SCVAE_CACHE_DIR"] = str(folder)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible():
+    """SIGINT reaches what tests start, also where it was ignored for them (nohup, `... &`)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

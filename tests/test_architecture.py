@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
-LEAVES = {"errors", "batches", "dataset"}
+LEAVES = {"arguments", "errors", "batches", "dataset"}
 ALLOWED = {
-    "cli": {"compare", "launch", "paper", "show", "sweep"},
+    "cli": {"apply", "compare", "launch", "paper", "show", "sweep"},
+    "apply": {"config", "console", "files", "launch", "run_dir", "trained"},
+    "trained": {"config", "embed", "files", "models", "preprocess", "run_dir"},
     "show": {"console", "data", "launch", "summary"},
     "sweep": {
         "compare", "config", "console", "data", "launch", "provenance", "run_dir", "summary",

@@ -173,17 +173,24 @@ def test_the_most_variable_genes_are_scanpys(real_data):
     assert len(dataset.cell_types) == 5
 
 
-def test_sorted_cells_train_and_score(real_data, scvae, tmp_path):
-    """Labels from antibodies: principal components find them, as others measured (.72 / .64)."""
+@pytest.mark.parametrize(
+    ("key", "nmi", "ari", "within"),
+    [("celltype", 0.722, 0.641, 0.01), ("subpop", 0.9, 0.9, 0.05)],
+)
+def test_sorted_cells_train_and_score(real_data, scvae, tmp_path, key, nmi, ari, within):
+    """Labels from antibodies: principal components find them, as others measured (.72 / .64).
+
+    The five groups of them are easier.
+    """
     path = real_data / "zheng_facs" / "zheng_facs_raw.h5ad"
     settings = [
-        "data=file", f"data.path={path}", "data.genes=2000", "data.label_key=celltype",
+        "data=file", f"data.path={path}", "data.genes=2000", f"data.label_key={key}",
         "model=pca", "map_3d=false", "tsne.max_iter=250", "tsne.max_cells=500",
     ]  # fmt: skip
     assert scvae("train", *settings, "hydra.run.dir=r").code == 0
     scores = json.loads((tmp_path / "r" / "scores.json").read_text())
-    assert scores["latent"]["nmi"] == pytest.approx(0.722, abs=0.01)
-    assert scores["latent"]["ari"] == pytest.approx(0.641, abs=0.01)
+    assert scores["latent"]["nmi"] == pytest.approx(nmi, abs=within)
+    assert scores["latent"]["ari"] == pytest.approx(ari, abs=within)
 
 
 def test_cells_without_labels(counts, scvae, tmp_path):
@@ -345,7 +352,7 @@ BAD_KEYS = {
     "data.label_key=knd": "data.label_key=knd: no such column of obs in c.h5ad (kind)",
     "data.labels=nowhere.csv": "data.labels=nowhere.csv: cannot be read as csv",
     "data.labels=c.h5ad": "data.labels=c.h5ad: cannot be read as csv",
-    "data.layer=counts": "data.layer=counts: no such layer in c.h5ad (there are none)",
+    "data.layer=counts": "data.layer=counts: no such layer in c.h5ad (there are none; null is X)",
     "data.raw=true": "data.raw=true: c.h5ad has no raw",
     "data.raw=2": "data.raw=2: must be",
     "data.gene_names=ids": "data.gene_names=ids: no such column of var in c.h5ad (there are gene_",
@@ -430,19 +437,47 @@ def test_kinds_of_values(values, kind):
 PAGE = (Path(__file__).parents[1] / "docs" / "your-data.md").read_text()
 
 
-@pytest.mark.parametrize("command", re.findall(r"^(scvae .*?)\s*(?:#.*)?$", PAGE, flags=re.M))
-def test_every_command_of_the_page_runs(counts, scvae, tmp_path, command):
+def prepare_page(counts, to: Path) -> None:
+    """The files that the page's commands name."""
     cells = counts.copy()
     cells.obs["cell_type"] = cells.obs["kind"]
     cells.layers["counts"] = cells.X.copy()
     cells.raw = cells
-    cells.write_h5ad(tmp_path / "pbmc.h5ad")
-    cells.obs["kind"].to_csv(tmp_path / "types.csv")
-    cells.to_df().T.to_csv(tmp_path / "table.csv.gz")
-    write_10x(cells, tmp_path / "filtered_feature_bc_matrix", version=3, packed=True)
+    cells.write_h5ad(to / "pbmc.h5ad")
+    cells[::2].write_h5ad(to / "new.h5ad")
+    cells.obs["kind"].to_csv(to / "types.csv")
+    cells.to_df().T.to_csv(to / "table.csv.gz")
+    write_10x(cells, to / "filtered_feature_bc_matrix", version=3, packed=True)
+
+
+def run_page(scvae, command: str) -> None:
     arguments = [a.replace("data.genes=2000", "data.genes=30") for a in shlex.split(command)[1:]]
     tiny = [o for o in TINY if not o.startswith("model=")] + ["epochs=2"]
     given = {a.split("=")[0] for a in arguments}
     kept = [o for o in tiny if o.split("=")[0] not in given]
     result = scvae(*arguments, *(kept if arguments[0] == "train" else []))
     assert result.code == 0, result.err
+
+
+COMMANDS = re.findall(r"^(scvae .*?)\s*(?:#.*)?$", PAGE, flags=re.M)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "reference" not in c])
+def test_every_command_of_the_page_runs(counts, scvae, tmp_path, command):
+    prepare_page(counts, tmp_path)
+    run_page(scvae, command)
+
+
+def test_what_the_page_does_with_a_run(counts, scvae, tmp_path):
+    """Its commands, then its Python, in order."""
+    prepare_page(counts, tmp_path)
+    commands = [c for c in COMMANDS if "reference" in c]
+    assert len(commands) == 3
+    for command in commands:
+        run_page(scvae, command)
+    snippets = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+    assert len(snippets) == 2
+    names: dict = {}
+    for snippet in snippets:
+        exec(snippet, names)
+    assert names["adata"].obsm["X_scvae"].shape == (30, 3)

@@ -12,7 +12,7 @@ from conftest import FAST
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(
-    r"^(?:\$ )?(scvae (?:train|compare) [^#\n]+?)\s*(?:#.*)?$", README, flags=re.M
+    r"^(?:\$ )?(scvae (?:train|compare|embed) [^#\n]+?)\s*(?:#.*)?$", README, flags=re.M
 )
 
 
@@ -54,9 +54,12 @@ def test_every_command_runs_or_fails_as_shown(scvae, tmp_path, command):
     if "experiment=report" in command:
         arguments.append("--cfg=job")  # it needs the report's cells
     before = COMMANDS[COMMANDS.index(command) - 1]  # the run that this one goes on from
-    if "trained=" in command:
-        assert "hydra.run.dir=first" in before
-        assert scvae(*shlex.split(before)[1:], *FAST).code == 0
+    if "trained=" in command or arguments[0] == "embed":
+        assert "hydra.run.dir=" in before
+        assert scvae(*shlex.split(before)[1:], *FAST, "map_3d=false").code == 0
+    if arguments[0] == "embed":
+        assert scvae(*arguments).code == 0
+        return
     given = {a.split("=")[0] for a in arguments}
     kept = [a for a in [*FAST, "map_3d=false"] if a.split("=")[0] not in given]
     arguments = [a.replace("range(0,10)", "range(0,2)") for a in arguments]

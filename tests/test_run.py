@@ -17,7 +17,8 @@ from sklearn.metrics import adjusted_rand_score
 
 FILES = {
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "cells.csv", "config.yaml",
-    "figures/loss.png", "figures/map_2d.png", "figures/map_3d.png", "history.csv", "latent.csv",
+    "figures/loss.png", "figures/map_2d.png", "figures/map_3d.png", "genes.csv",
+    "history.csv", "latent.csv",
     "model.safetensors", "report.html", "run.json", "scores.json", "scvae.log",
 }  # fmt: skip
 
@@ -169,10 +170,10 @@ def test_a_preset_of_ones_own_wins_over_the_defaults(scvae, tmp_path):
 @pytest.mark.parametrize(
     ("broken", "there"),
     [
-        ("embed", {"history.csv", "model.safetensors"}),
-        ("tsne", {"history.csv", "model.safetensors", "latent.csv"}),
-        ("kmeans", {"history.csv", "model.safetensors", "latent.csv", "cells.csv"}),
-        ("score", {"history.csv", "model.safetensors", "latent.csv", "cells.csv"}),
+        ("embed", {"genes.csv", "history.csv", "model.safetensors"}),
+        ("tsne", {"genes.csv", "history.csv", "model.safetensors", "latent.csv"}),
+        ("kmeans", {"genes.csv", "history.csv", "model.safetensors", "latent.csv", "cells.csv"}),
+        ("score", {"genes.csv", "history.csv", "model.safetensors", "latent.csv", "cells.csv"}),
     ],
 )
 def test_every_product_is_on_disk_before_the_next_stage(

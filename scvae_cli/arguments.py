@@ -1,0 +1,14 @@
+"""Command lines of the sub-commands that are not Hydra's."""
+
+import argparse
+from typing import NoReturn
+
+from scvae_cli.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours: one line, and the way out."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what it would have printed."""
+        raise InputError(f"{message}; `{self.prog} --help` says more")

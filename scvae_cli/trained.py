@@ -1,0 +1,281 @@
+"""A run of before, used again: its model, its scores, and other cells in its latent space."""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_weights
+from scipy.sparse import csr_array
+from yaml import YAMLError
+
+from scvae_cli import __version__
+from scvae_cli.config import Config, restored
+from scvae_cli.embed import embed
+from scvae_cli.errors import InputError
+from scvae_cli.files import kind_of, select
+from scvae_cli.models import Model, build
+from scvae_cli.preprocess import log_normalize, logarithm, scale_alike
+from scvae_cli.run_dir import read_json, read_settings, read_table
+
+LEAST = 0.5  # of a model's genes, the share that cells must have
+VERSION = re.compile(r"(ENS[A-Z]*\d+)\.\d+")  # of an Ensembl id, which changes while the id stays
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """A run whose model is trained.
+
+    Attributes:
+        path: its folder.
+        config: what it was asked to do.
+        record: run.json.
+        scores: of k-means on the map (`tsne`) and on the latent space (`latent`), by measure;
+            empty where the run did not get so far.
+        model: a `torch.nn.Module`, on the CPU; `model.posterior(x)` and `model.decoder(z)` where
+            it has them.
+        genes: genes.csv: gene, id (where known), used (whether the model gets it), mean and sd
+            (where values were scaled); a row for each gene that counts in a cell's total.
+    """
+
+    path: Path
+    config: Config
+    record: dict[str, Any]
+    scores: dict[str, dict[str, float]]
+    model: Model
+    genes: pd.DataFrame
+
+    @property
+    def latent(self) -> pd.DataFrame:
+        """The run's own cells (n_cells, n_latent), by name."""
+        return read_table(self.path, "latent").set_index("cell")
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """cells.csv: cell_type, cluster, tsne_1, tsne_2, ... of the run's own cells, by name."""
+        return read_table(self.path, "cells").set_index("cell")
+
+    def embed(
+        self,
+        adata: anndata.AnnData,
+        *,
+        layer: str | None = None,
+        raw: bool = False,
+        gene_names: str | None = None,
+        values: str = "auto",
+        say: Callable[[str], None] = lambda text: None,
+    ) -> np.ndarray:
+        """Cells in the latent space of this run, prepared as its own cells were.
+
+        Genes are matched by the names or ids that fit best; those not found count as zero. The
+        run's own cells, in their order, get the values of latent.csv.
+
+        Args:
+            adata: (n_cells, any genes); stays as it is.
+            layer: a layer to take in place of X.
+            raw: whether to take `.raw`.
+            gene_names: the column of `var` that names the genes; None to look at all.
+            values: what values are: `counts`, `normalized`, `logged`, or `auto` to look.
+            say: told what was found out: genes, values.
+
+        Returns:
+            (n_cells, n_latent) float32.
+
+        Raises:
+            InputError: too few of the genes are there, a cell has none of them, or values are
+                not what this model can take.
+        """
+        chosen = select(adata, "adata", layer=layer, raw=raw, gene_names=gene_names)
+        x = self._prepared(chosen, gene_names is not None, values, say)
+        return embed(
+            self.model,
+            x,
+            kind=self.config.embedding,
+            batch_size=self.config.batch_size,
+            seed=self.config.seeds.sample,
+            device=torch.device("cpu"),
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """Where an embedding comes from, as h5ad can hold it."""
+        data = self.record.get("data", {})
+        return {
+            "run": str(self.path.absolute()),
+            "command": str(self.record.get("command")),
+            "version": __version__,
+            "trained_by": str(self.record.get("versions", {}).get("scvae-cli")),
+            "trained_on": f"{data.get('name')} ({data.get('fingerprint')})",
+            "config": json.dumps(self.config.model_dump()),
+        }
+
+    def _prepared(
+        self,
+        cells: anndata.AnnData,
+        named: bool,
+        values: str,
+        say: Callable[[str], None],
+    ) -> csr_array | np.ndarray:
+        """(n_cells, n_genes) values as the model had them."""
+        place = self._match(cells, named, say)
+        used = self.genes["used"].to_numpy(dtype=bool)
+        x = _columns(cells.X, place, len(self.genes))
+        kind = kind_of(cells.X.data) if values == "auto" else values
+        if empty := int((np.diff(x.indptr) == 0).sum()):
+            first = cells.obs_names[np.diff(x.indptr) == 0][0]
+            raise InputError(
+                f"{empty} of {cells.n_obs} cells, such as {first}, have nothing in the genes of "
+                "the run; leave them out (min_genes=1 does)"
+            )
+        x = csr_array(self._logged(x, kind, say)[:, np.flatnonzero(used)])
+        clip = self.config.data.scale
+        if clip is None:
+            return x
+        mean, sd = self.genes.loc[used, ["mean", "sd"]].to_numpy(dtype=float).T
+        return scale_alike(x, mean=mean, sd=sd, clip=clip)
+
+    def _logged(self, x: csr_array, kind: str, say: Callable[[str], None]) -> csr_array:
+        """(n_cells, n_counted) logarithms, from values of this kind."""
+        theirs = self.record["data"]["values"]
+        target_sum = self.record["data"]["target_sum"]
+        if (kind == "counts" and target_sum is None) or (
+            kind == "normalized" and theirs == "logged"
+        ):
+            raise InputError(
+                f"values are {kind}, and the run's were {theirs}: treat them as those were "
+                "(values=logged takes them as they are)"
+            )
+        done = {
+            "counts": f"normalized to {target_sum:,g} and logged here" if target_sum else "",
+            "normalized": "logged here",
+            "logged": "left as they are",
+        }[kind]
+        other = "" if kind == theirs else f" (the run's were {theirs})"
+        say(f"values are {kind}, {done}{other}")
+        if kind == "counts":
+            assert target_sum is not None
+            return log_normalize(x, target_sum=target_sum)
+        return logarithm(x) if kind == "normalized" else x
+
+    def _match(
+        self, cells: anndata.AnnData, named: bool, say: Callable[[str], None]
+    ) -> np.ndarray:
+        """For each gene of the cells, its row in `genes`, or -1; by the names that fit best."""
+        used = self.genes["used"].to_numpy(dtype=bool)
+        ours = {key: _bare(self.genes[key]) for key in ("gene", "id") if key in self.genes}
+        theirs = {"var_names": _bare(cells.var_names)}
+        if not named:
+            theirs |= {
+                f"var[{column!r}]": _bare(cells.var[column])
+                for column in cells.var
+                if not pd.api.types.is_numeric_dtype(cells.var[column])
+            }
+        found: dict[tuple[str, str], int] = {
+            (key, where): int(names[used].isin(other).sum())
+            for key, names in ours.items()
+            for where, other in theirs.items()
+        }
+        key, where = max(found, key=lambda pair: found[pair])
+        n_found, n_used = found[key, where], int(used.sum())
+        if n_found < LEAST * n_used:
+            raise InputError(
+                f"{n_found:,} of the model's {n_used:,} genes are there, and {LEAST:.0%} must be; "
+                f"they have names such as {self.genes['gene'][used].iloc[0]}, these cells' are "
+                f"such as {cells.var_names[0]} (gene_names=COLUMN takes them from var)"
+            )
+        what = {"gene": "name", "id": "id"}[key]
+        rest = "" if n_found == n_used else "; the others count as zero"
+        say(f"{n_found:,} of the model's {n_used:,} genes found, by {what} in {where}{rest}")
+        rows = pd.Series(np.arange(len(self.genes)), index=ours[key])
+        rows = rows[~rows.index.duplicated()].reindex(theirs[where])
+        rows[theirs[where].duplicated()] = np.nan  # the first of a name is meant
+        place: np.ndarray = rows.fillna(-1).to_numpy(dtype=np.int64)
+        return place
+
+
+def load(path: Path | str) -> TrainedRun:
+    """Reads a run's folder. Nothing in it is executed: tables, JSON, YAML and safetensors.
+
+    Raises:
+        InputError: there is no trained model, or a file is damaged or not the one that the run
+            wrote.
+    """
+    path = Path(path)
+    try:
+        record = read_json(path, "run")
+        contents = {
+            name: (path / name).read_bytes() for name in ("model.safetensors", "genes.csv")
+        }
+        config = restored(read_settings(path), path / "config.yaml")
+        scores = read_json(path, "scores") if (path / "scores.json").exists() else {}
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: no trained model there ({Path(error.filename or path).name} is missing); "
+            "give the folder of a run"
+        ) from error
+    except (OSError, ValueError, YAMLError) as error:
+        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+    for name, content in contents.items():
+        written = record.get("files", {}).get(name)
+        if written not in (None, hashlib.sha256(content).hexdigest()):
+            raise InputError(f"{path / name}: damaged: it is not what the run wrote")
+    genes = _genes(contents["genes.csv"], path / "genes.csv")
+    try:
+        weights = read_weights(contents["model.safetensors"])
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path / 'model.safetensors'}: damaged ({error})") from error
+    options = config.model.model_dump()
+    if config.beta is not None:
+        options["beta"] = config.beta
+    with torch.device("meta"):  # takes no memory, whatever the settings say
+        model = build(
+            n_genes=int(genes["used"].sum()), n_latent=config.latent_dim, seed=0, **options
+        )
+    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
+    if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
+        raise InputError(
+            f"{path / 'model.safetensors'}: its weights are not those of config.yaml's model"
+        )
+    model.load_state_dict(weights, assign=True)
+    scores = {space: scores[space] for space in ("tsne", "latent") if space in scores}
+    return TrainedRun(path, config, record, scores, model.eval(), genes)
+
+
+def _genes(contents: bytes, path: Path) -> pd.DataFrame:
+    """The table of genes, checked."""
+    try:
+        genes = pd.read_csv(
+            io.BytesIO(contents),
+            dtype={"gene": str, "id": str, "used": bool, "mean": float, "sd": float},
+            keep_default_na=False,  # a gene may be called NA
+            na_values={"mean": [""], "sd": [""]},
+            float_precision="round_trip",
+        )
+        _ = genes["gene"], genes["used"]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: damaged ({str(error).splitlines()[0]})") from error
+    return genes
+
+
+def _bare(names: Any) -> pd.Index:
+    """Names of genes, Ensembl's without their version."""
+    return pd.Index([VERSION.sub(r"\1", str(name)) for name in names])
+
+
+def _columns(x: Any, place: np.ndarray, n: int) -> csr_array:
+    """(n_cells, n) of x (n_cells, any), whose column i goes to column place[i], if not -1."""
+    to = place[x.indices]
+    kept = to >= 0
+    ends = np.concatenate([[0], np.cumsum(kept)])[x.indptr]
+    parts = (x.data[kept], to[kept], ends)
+    columns = csr_array(parts, shape=(x.shape[0], n))
+    columns.sort_indices()
+    return columns

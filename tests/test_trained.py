@@ -1,0 +1,305 @@
+"""A run used again: `scvae embed`, `h5ad=true`, and the same from Python."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.sparse import csr_matrix
+
+import scvae_cli
+from scvae_cli.errors import InputError
+
+TINY = [
+    "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2", "map_3d=false", "epochs=2",
+    "batch_size=32", "latent_dim=3", "cluster.n_clusters=3", "hydra.run.dir=r",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def counts() -> anndata.AnnData:
+    """Seventy cells, counts of sixty genes with symbols and ids, one cell nearly empty."""
+    rng = np.random.default_rng(1)
+    rates = rng.gamma(0.7, 2.0, (3, 60))
+    x = rng.poisson(rates[np.arange(70) % 3]).astype(np.float32)
+    x[5, 1:] = 0
+    x[:, 0] += 1
+    x[2:, 7] = 0  # a gene in two cells at most
+    var = pd.DataFrame(
+        {"gene_ids": [f"ENSG{i:011d}" for i in range(60)]}, index=[f"GENE{i}" for i in range(60)]
+    )
+    cells = anndata.AnnData(csr_matrix(x), pd.DataFrame(index=[f"c{i}" for i in range(70)]), var)
+    cells.layers["counts"] = cells.X.copy()
+    sc.pp.normalize_total(cells, target_sum=500)
+    sc.pp.log1p(cells)
+    cells.obs["kind"] = [f"t{i % 3}" for i in range(70)]
+    return cells
+
+
+def train(scvae, counts, *settings: str) -> None:
+    counts.write_h5ad("c.h5ad")
+    result = scvae("train", "data=file", "data.path=c.h5ad", *TINY, *settings)
+    assert result.code == 0, result.err
+
+
+def refusal(result) -> str:
+    assert result.code == 2, result.err
+    (line,) = result.err.strip().splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["model=vae", "data.layer=counts"],
+        ["model=vsc", "embedding=sample", "data.layer=counts", "data.min_genes=5"],
+        ["model=vsc", "data.layer=counts", "data.min_cells=3", "data.genes=30"],
+        ["model=ae", "data.layer=counts", "data.scale=2", "data.genes=30", "data.target_sum=99"],
+        ["model=pca", "data.gene_names=gene_ids"],
+    ],
+)
+def test_its_own_cells_get_its_own_latents(scvae, tmp_path, counts, settings):
+    train(scvae, counts, *settings)
+    result = scvae("embed", "r", "c.h5ad", "--to", "new.csv")
+    assert result.code == 0, result.err
+    assert (tmp_path / "new.csv").read_bytes() == (tmp_path / "r" / "latent.csv").read_bytes()
+
+
+def test_pbmc3k_from_the_archives_folder(scvae, real_data, tmp_path):
+    """All 2,700 cells of the file: those that the run had get what they had."""
+    settings = ["data=pbmc3k", "model=vae", "epochs=1", "map_3d=false", "tsne.max_iter=250"]
+    assert scvae("train", *settings, "cluster.n_init=1", "hydra.run.dir=r").code == 0
+    shutil.unpack_archive(next((real_data / "pbmc3k").glob("*.tar.gz")), tmp_path)
+    folder = "filtered_gene_bc_matrices/hg19"
+    result = scvae("embed", "r", folder)
+    assert "13,714 of the model's 13,714 genes found, by name in var_names" in result.err
+    new = pd.read_csv(tmp_path / "latent.csv", index_col="cell")
+    own = pd.read_csv(tmp_path / "r" / "latent.csv", index_col="cell")
+    assert len(new) == 2700
+    np.testing.assert_allclose(new.loc[own.index], own, rtol=1e-4, atol=1e-5)
+
+
+def test_genes_in_another_order_by_ids_and_more_of_them(scvae, tmp_path, counts):
+    train(scvae, counts, "model=vae", "data.layer=counts", "data.genes=30")
+    rng = np.random.default_rng(2)
+    raw = anndata.AnnData(counts.layers["counts"], counts.obs, counts.var)
+    more = anndata.AnnData(
+        csr_matrix(rng.poisson(9, (70, 5)).astype(np.float32)),
+        counts.obs,
+        pd.DataFrame({"gene_ids": [f"ENSG9{i:010d}" for i in range(5)]}, index=list("vwxyz")),
+    )
+    other = anndata.concat([raw, more], axis=1, merge="same")[:, rng.permutation(65)].copy()
+    other.var_names = other.var.pop("gene_ids") + ".12"  # as GENCODE names them
+    other.write_h5ad(tmp_path / "other.h5ad")
+    result = scvae("embed", "r", "other.h5ad", "data.layer=null")
+    assert result.code == 0, result.err
+    assert "30 of the model's 30 genes found, by id in var_names" in result.err
+    assert (tmp_path / "latent.csv").read_bytes() == (tmp_path / "r/latent.csv").read_bytes()
+
+
+def test_of_two_genes_of_one_symbol_the_first_is_meant(scvae, tmp_path, counts):
+    """As `var_names_make_unique` has it: the others become GENE3-1, GENE3-2."""
+    train(scvae, counts, "model=vae")
+    other = anndata.concat([counts, counts[:, 3:5]], axis=1, merge="same")
+    other.X[:, 60:] *= 7
+    other.var["symbol"] = other.var_names
+    other.var_names = [f"row{i}" for i in range(62)]
+    run = scvae_cli.load(tmp_path / "r")
+    np.testing.assert_array_equal(run.embed(other), run.latent.to_numpy(np.float32))
+
+
+def test_genes_that_are_missing_count_as_zero(scvae, tmp_path, counts):
+    train(scvae, counts, "model=vae")
+    fewer = counts[:, :45].copy()
+    fewer.write_h5ad(tmp_path / "fewer.h5ad")
+    result = scvae("embed", "r", "fewer.h5ad")
+    assert "45 of the model's 60 genes found" in result.err
+    assert "the others count as zero" in result.err
+    zeros = counts.copy()
+    zeros.X = zeros.X.toarray()
+    zeros.X[:, 45:] = 0
+    run = scvae_cli.load(tmp_path / "r")
+    latent = pd.read_csv(tmp_path / "latent.csv", index_col="cell").to_numpy(np.float32)
+    np.testing.assert_array_equal(latent, run.embed(zeros))
+    counts[:, :20].write_h5ad(tmp_path / "few.h5ad")
+    line = refusal(scvae("embed", "r", "few.h5ad", "--to", "x.csv"))
+    assert "20 of the model's 60 genes are there, and 50% must be" in line
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_values_are_brought_to_what_the_run_had(scvae, tmp_path, counts):
+    train(scvae, counts, "model=vae", "data.layer=counts", "data.target_sum=500")
+    run = scvae_cli.load("r")
+    own = run.latent.to_numpy(np.float32)
+    said: list[str] = []
+    np.testing.assert_array_equal(run.embed(counts, layer="counts", say=said.append), own)
+    assert said[1] == "values are counts, normalized to 500 and logged here"
+    np.testing.assert_allclose(run.embed(counts, say=said.append), own, atol=1e-5)
+    assert said[3] == "values are logged, left as they are (the run's were counts)"
+    normal = counts.copy()
+    normal.X = normal.X.expm1()
+    np.testing.assert_allclose(run.embed(normal, say=said.append), own, atol=1e-5)
+    assert said[5] == "values are normalized, logged here (the run's were counts)"
+
+
+def test_counts_are_refused_where_their_total_is_not_known(scvae, counts):
+    train(scvae, counts, "model=vae")
+    run = scvae_cli.load("r")
+    with pytest.raises(InputError, match="values are counts, and the run's were logged"):
+        run.embed(counts, layer="counts")
+    assert run.embed(counts, layer="counts", values="logged").shape == (70, 3)
+
+
+def test_a_copy_for_scanpy(scvae, tmp_path, counts):
+    train(scvae, counts, "model=vae", "data.layer=counts")
+    before = (tmp_path / "c.h5ad").read_bytes()
+    result = scvae("embed", "r", "c.h5ad", "--h5ad", "out.h5ad")
+    assert result.code == 0, result.err
+    assert (tmp_path / "c.h5ad").read_bytes() == before
+    out = sc.read_h5ad(tmp_path / "out.h5ad")
+    assert list(out.layers) == ["counts"]
+    np.testing.assert_array_equal(out.X.toarray(), counts.X.toarray())
+    latent = pd.read_csv(tmp_path / "latent.csv", index_col="cell")
+    np.testing.assert_array_equal(out.obsm["X_scvae"], latent.to_numpy(np.float32))
+    config = json.loads(out.uns["scvae"]["config"])
+    assert (config["model"]["name"], out.uns["scvae"]["run"]) == ("vae", str(tmp_path / "r"))
+    sc.pp.neighbors(out, use_rep="X_scvae", n_neighbors=5, method="gauss")
+    assert out.obsp["connectivities"].nnz > 70
+
+
+@pytest.mark.parametrize("labels", [["data.label_key=kind"], []])
+def test_the_whole_result_as_one_h5ad(scvae, tmp_path, counts, labels):
+    train(scvae, counts, "h5ad=true", "tsne.max_cells=50", "data.layer=counts", *labels)
+    result = sc.read_h5ad(tmp_path / "r" / "cells.h5ad")
+    cells = pd.read_csv(tmp_path / "r" / "cells.csv", index_col="cell")
+    latent = pd.read_csv(tmp_path / "r" / "latent.csv", index_col="cell")
+    np.testing.assert_array_equal(result.obsm["X_scvae"], latent.to_numpy(np.float32))
+    np.testing.assert_array_equal(
+        result.obsm["X_tsne"], cells[["tsne_1", "tsne_2"]].to_numpy(np.float32)
+    )
+    assert result.obs["cluster"].notna().sum() == 50
+    clusters = result.obs["cluster"].astype(float).to_numpy()
+    np.testing.assert_array_equal(clusters, cells["cluster"])
+    assert set(result.obs["cell_type"]) == ({"t0", "t1", "t2"} if labels else {"unlabelled"})
+    expected = counts.copy()
+    expected.X = expected.layers["counts"].copy()
+    sc.pp.normalize_total(expected, target_sum=1e4)
+    sc.pp.log1p(expected)
+    np.testing.assert_array_equal(result.X.toarray(), expected.X.toarray())
+    assert json.loads(result.uns["scvae"]["data"])["n_cells"] == 70
+    figure = sc.pl.tsne(result, color=["cluster", "cell_type"], show=False, return_fig=True)
+    figure.savefig(tmp_path / "f.png")
+    assert (tmp_path / "f.png").stat().st_size > 5000
+
+
+def test_from_python(scvae, tmp_path, counts):
+    train(scvae, counts, "data.label_key=kind", "model=vsc")
+    run = scvae_cli.load(tmp_path / "r")
+    written = json.loads((tmp_path / "r" / "scores.json").read_text())
+    assert run.scores == {space: written[space] for space in ("tsne", "latent")}
+    assert isinstance(run.model, torch.nn.Module)
+    assert not run.model.training
+    mu, _, log_gamma = run.model.posterior(torch.from_numpy(counts.X.toarray()))
+    mean = (log_gamma.exp() * mu).detach().numpy()
+    np.testing.assert_allclose(mean, run.latent, rtol=1e-4, atol=1e-5)
+    untouched = counts.copy()
+    np.testing.assert_array_equal(run.embed(counts), run.latent.to_numpy(np.float32))
+    np.testing.assert_array_equal(counts.X.toarray(), untouched.X.toarray())
+    assert set(run.cells["cell_type"]) == {"t0", "t1", "t2"}
+
+
+BAD = {
+    "nowhere": (["embed", "nowhere", "c.h5ad"], "nowhere: no trained model there (run.json"),
+    "no cells": (["embed", "r", "d.h5ad"], "data.path=d.h5ad: no such file"),
+    "no key": (["embed", "r", "c.h5ad", "data.genes=9"], "data.genes=9: no such setting here"),
+    "no layer": (["embed", "r", "c.h5ad", "data.layer=x"], "data.layer=x: no such layer in c.h5"),
+    "no file": (["embed", "r"], "the following arguments are required: FILE"),
+    "there already": (["embed", "r", "c.h5ad", "--to", "c.h5ad"], "c.h5ad: exists already"),
+    "no folder": (["embed", "r", "c.h5ad", "--h5ad", "a/b.h5ad"], "a/b.h5ad: there is no folder"),
+    "empty cell": (["embed", "r", "empty.h5ad"], "1 of 70 cells, such as c3, have nothing"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_mistakes_are_one_line(scvae, tmp_path, counts, name):
+    train(scvae, counts, "model=pca")
+    empty = counts.copy()
+    empty.X = csr_matrix(np.where(np.arange(70)[:, None] == 3, 0, counts.X.toarray()))
+    empty.write_h5ad("empty.h5ad")
+    before = set(tmp_path.rglob("*"))
+    command, said = BAD[name]
+    assert said in refusal(scvae(*command))
+    assert set(tmp_path.rglob("*")) == before
+
+
+class Harm:
+    """What a stranger's pickle would do."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("harmed"),)
+
+
+def spoil(run: Path, how: str) -> None:
+    weights = load_file(run / "model.safetensors")
+    record = json.loads((run / "run.json").read_text())
+    if how == "bit":
+        contents = bytearray((run / "model.safetensors").read_bytes())
+        contents[-5] ^= 1
+        (run / "model.safetensors").write_bytes(contents)
+        return
+    record["files"] = {}  # a stranger's run, whose checksums are the stranger's too
+    (run / "run.json").write_text(json.dumps(record))
+    if how == "pickle":
+        (run / "model.safetensors").write_bytes(pickle.dumps(Harm()))
+    elif how == "torch":
+        torch.save({"weights": Harm()}, run / "model.safetensors")
+    elif how == "shape":
+        save_file({k: v[:1].clone() for k, v in weights.items()}, run / "model.safetensors")
+    elif how == "type":
+        save_file({k: v.double() for k, v in weights.items()}, run / "model.safetensors")
+    elif how == "huge":
+        config = (run / "config.yaml").read_text()
+        (run / "config.yaml").write_text(config.replace("latent_dim: 3", f"latent_dim: {10**12}"))
+    elif how == "python":
+        config = (run / "config.yaml").read_text()
+        call = "!!python/object/apply:pathlib.Path.touch [!!python/object:pathlib.Path [harmed]]"
+        (run / "config.yaml").write_text(config.replace("seed: 0", f"seed: {call}", 1))
+    elif how == "header":
+        (run / "model.safetensors").write_bytes((2**62).to_bytes(8, "little") + b"{}")
+    elif how == "genes":
+        (run / "genes.csv").write_text("gene\nGENE1\n")
+    elif how == "key":
+        (run / "config.yaml").write_text("model: {name: vae, evil: 1}\n")
+    elif how == "json":
+        (run / "run.json").write_text("[1, 2")
+
+
+SPOILT = {
+    "bit": "model.safetensors: damaged: it is not what the run wrote",
+    "pickle": "model.safetensors: damaged (",
+    "torch": "model.safetensors: damaged (",
+    "header": "model.safetensors: damaged (",
+    "shape": "its weights are not those of config.yaml's model",
+    "type": "its weights are not those of config.yaml's model",
+    "huge": "its weights are not those of config.yaml's model",
+    "python": "r: cannot be read: could not determine a constructor",
+    "genes": "genes.csv: damaged (",
+    "key": "config.yaml: ",
+    "json": "r: cannot be read: ",
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_strangers_run_does_no_harm(scvae, tmp_path, counts, how):
+    train(scvae, counts, "model=vae")
+    spoil(tmp_path / "r", how)
+    assert SPOILT[how] in refusal(scvae("embed", "r", "c.h5ad"))
+    assert not (tmp_path / "harmed").exists()
+    assert not (tmp_path / "latent.csv").exists()
