@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench test lint lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench faults test lint lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -43,6 +43,9 @@ bench: .venv/ready  ## measure training side by side with plain loops; writes do
 
 test: .venv/ready  ## run the tests
 	$(BIN)/python -m pytest
+
+faults: .venv/ready  ## kill, fill and spoil runs, and see what is lost; writes docs/reliability.md
+	$(BIN)/python -m benchmarks.faults
 
 lint: .venv/ready  ## check style and types
 	$(BIN)/ruff check .

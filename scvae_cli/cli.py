@@ -3,10 +3,12 @@
 import os
 import sys
 from difflib import get_close_matches
+from pathlib import Path
 from string import Template
 
 from scvae_cli import CONF, __version__
 from scvae_cli.errors import InputError
+from scvae_cli.signals import Terminated
 
 COMMANDS = {
     "train": "load, train, embed, map, cluster and score, in one new folder",
@@ -14,6 +16,7 @@ COMMANDS = {
     "compare": "sum up runs and sweeps: means, intervals, what is best",
     "show": "what a run was and got",
     "data": "what a data set is: cells, genes, types",
+    "verify": "do a run once more: does the same come out?",
     "paper": "reproduce the report: every run, table and figure, and what holds",
 }
 
@@ -36,13 +39,16 @@ Flags:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs `scvae` and exits: 0 done, 1 a run failed, 2 bad input, 130 interrupted."""
+    """Runs `scvae` and exits: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 terminated."""
     try:
         _dispatch(sys.argv[1:] if arguments is None else arguments)
     except InputError as error:
         for line in str(error).splitlines():
             print(f"scvae: {line}", file=sys.stderr)
         sys.exit(2)
+    except Terminated:
+        print("scvae: terminated", file=sys.stderr)
+        sys.exit(143)
     except KeyboardInterrupt:
         print("scvae: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -59,14 +65,7 @@ def _dispatch(arguments: list[str]) -> None:
     elif command == "train" and arguments[1:] in (["--help"], ["-h"]):
         print(_train_help(), end="")
     elif command == "train":
-        from scvae_cli.launch import launch
-
-        given = arguments[1:]
-        if any(argument.startswith("resume=") for argument in given):
-            from scvae_cli.sweep import resumed
-
-            given = resumed(given)
-        launch(given)
+        _train(arguments[1:])
     elif command == "embed":
         from scvae_cli.apply import apply
 
@@ -79,6 +78,10 @@ def _dispatch(arguments: list[str]) -> None:
         from scvae_cli import show
 
         (show.show if command == "show" else show.data)(arguments[1:])
+    elif command == "verify":
+        from scvae_cli.verify import verify
+
+        verify(arguments[1:])
     elif command == "paper":
         from scvae_cli.paper import paper
 
@@ -89,6 +92,20 @@ def _dispatch(arguments: list[str]) -> None:
         if "=" in command:
             hint = f"did you mean `scvae train {command}`?"
         raise InputError(f"{command}: no such command; {hint}")
+
+
+def _train(arguments: list[str]) -> None:
+    from scvae_cli.launch import launch, resume
+
+    folders = [a.partition("=")[2].strip("'\"") for a in arguments if a.startswith("resume=")]
+    if not folders or folders[-1] == "null":
+        launch(arguments)
+    elif (Path(folders[-1]) / "run.json").exists():
+        resume(Path(folders[-1]), [a for a in arguments if not a.startswith("resume=")])
+    else:
+        from scvae_cli.sweep import resumed
+
+        launch(resumed(arguments))
 
 
 def _train_help() -> str:

@@ -176,6 +176,12 @@ class ClusterConfig(Block):
     seed: Seed
 
 
+class CheckpointConfig(Block):
+    """When a training is kept, to go on from there."""
+
+    every: Count | Annotated[str, Field(pattern=r"^\d+(\.\d+)?min$")] | None
+
+
 class ScoreConfig(Block):
     """How agreement with the known types is measured."""
 
@@ -219,6 +225,7 @@ class Config(Block):
     tsne: TSNEConfig
     cluster: ClusterConfig
     score: ScoreConfig
+    checkpoint: CheckpointConfig
 
     @property
     def seeds(self) -> Seeds:

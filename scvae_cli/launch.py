@@ -13,7 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -35,8 +35,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scvae_cli import CONF
 from scvae_cli.errors import InputError, RunError
-from scvae_cli.provenance import git_state, versions
-from scvae_cli.run_dir import RunDir, claim, discard
+from scvae_cli.provenance import difference, git_state, versions
+from scvae_cli.run_dir import RunDir, claim, discard, intact, read_json, read_settings
+from scvae_cli.signals import Terminated, listen
 
 if TYPE_CHECKING:
     from scvae_cli.config import Config
@@ -47,7 +48,7 @@ log = logging.getLogger("scvae")
 # Presets of launchers have the names of the plugins' own, on purpose.
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
 
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def launch(arguments: list[str]) -> None:
@@ -62,6 +63,7 @@ def launch(arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, and does not print and exit
     sys.argv = ["scvae", *arguments]
     start = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
+    listen()
     try:
         start()
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
@@ -87,7 +89,8 @@ def job(cfg: DictConfig) -> int:
             return FAILED
         for key in _unused(config, overrides):
             console.warn(f"{key} has no effect on model={config.model.name}")
-        code, _ = start(config, path, arguments, overrides, console)
+        begun = of_sweep and (path / "run.json").exists()  # a sweep that goes on left it there
+        code, _ = start(config, path, arguments, overrides, console, go_on=begun)
         if code == DONE and not of_sweep:
             _report(path)
         if code != REFUSED:
@@ -96,11 +99,96 @@ def job(cfg: DictConfig) -> int:
     except InputError as error:
         console.error(str(error))
         return REFUSED
-    except KeyboardInterrupt:
-        console.error(f"interrupted; what was done is in {shown(path)}")
-        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt as error:
+        if not of_sweep:
+            _say_how_to_go_on(error, path, console)
+        raise SystemExit(exit_code(error)) from None
     finally:
         _close_log()
+
+
+def resume(path: Path, others: list[str]) -> None:
+    """Goes on with a run: what it has, undamaged, is not done again.
+
+    Args:
+        path: its folder.
+        others: what else was on the command line; `force=true` may be.
+
+    Raises:
+        InputError: there is nothing to go on with, or not by this version.
+        SystemExit: the run did not end well.
+    """
+    from scvae_cli.config import restored
+    from scvae_cli.console import Console
+
+    path = path.absolute()
+    unknown = [word for word in others if word not in ("force=true", "force=false")]
+    if unknown:
+        raise InputError(
+            f"resume={path}: goes on with the settings of its config.yaml; leave out {unknown[0]}"
+        )
+    try:
+        record = read_json(path, "run")
+        config = restored(read_settings(path), path / "config.yaml")
+        _ = record["versions"], record["command"], record["overrides"]
+    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        raise InputError(
+            f"resume={path}: cannot be gone on with ({str(error).splitlines()[0]}); start it anew"
+        ) from error
+    console = Console()
+    if intact(path):
+        console.line("the run is done, and its files are what it wrote")
+        console.folder(Path(shown(path)))
+        return
+    differs = difference(record, {"versions": versions(), "git": git_state()})
+    if differs and "force=true" not in others:
+        raise InputError(
+            f"resume={path}: {differs}; start it anew, or go on all the same with force=true"
+        )
+    listen()
+    with suppress(OSError, KeyError):
+        os.chdir(record["cwd"])  # which the paths in its settings start from
+    command = shlex.split(record["command"])[2:]
+    try:
+        with logged(path):
+            code, _ = start(config, path, command, record["overrides"], console, go_on=True)
+            if code == DONE:
+                _report(path)
+    except KeyboardInterrupt as error:
+        _say_how_to_go_on(error, path, console)
+        raise SystemExit(exit_code(error)) from None
+    if code != REFUSED:
+        console.folder(Path(shown(path)))
+    if code != DONE:
+        raise SystemExit(code)
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """A run's log goes to its folder."""
+    root = logging.getLogger()
+    handler = logging.FileHandler(path / "scvae.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()
+
+
+def exit_code(error: BaseException) -> int:
+    """Of a command that was interrupted."""
+    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+
+
+def _say_how_to_go_on(error: KeyboardInterrupt, path: Path, console: "Console") -> None:
+    what = "terminated" if isinstance(error, Terminated) else "interrupted"
+    console.error(f"{what}; `scvae train resume={shown(path)}` goes on from here")
 
 
 def _a_failed_one(folder: Path) -> bool:
@@ -124,6 +212,8 @@ def start(
     arguments: list[str],
     overrides: list[str],
     console: "Console",
+    *,
+    go_on: bool = False,
 ) -> tuple[int, dict[str, Any]]:
     """A run in a folder that exists, recorded there from its start to its end.
 
@@ -133,6 +223,7 @@ def start(
         arguments: what follows `scvae train` in the command that does this.
         overrides: those among them that are settings.
         console: where to say how it goes.
+        go_on: whether the run was begun there before.
 
     Returns:
         An exit code, and the scores by space where there are some.
@@ -140,24 +231,34 @@ def start(
     Raises:
         KeyboardInterrupt: it was interrupted, which its record says.
     """
-    record = {
-        "status": "running",
-        "reason": None,
-        "command": shlex.join(["scvae", "train", *arguments]),
-        "overrides": overrides,
-        "started": now(),
-        "seed": config.seed,
-        "versions": versions(),
-        "git": git_state(),
-    }
+    record: dict[str, Any] = {"status": "running", "reason": None}
+    if go_on:
+        record["resumed"] = [*read_json(path, "run").get("resumed", []), now()]
+    else:
+        record |= {
+            "command": shlex.join(["scvae", "train", *arguments]),
+            "overrides": overrides,
+            "cwd": str(Path.cwd()),
+            "started": now(),
+            "seed": config.seed,
+            "versions": versions(),
+            "git": git_state(),
+        }
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     try:
-        run_dir = RunDir(path, record)
+        run_dir = RunDir(path, record, go_on=go_on)
     except InputError as error:
         console.error(str(error))
         return REFUSED, {}
+    except OSError as error:
+        console.error(_fault(error, path))
+        return FAILED, {}
 
     def end(code: int, reason: str | None) -> int:
-        run_dir.end(status="failed" if code else "done", reason=reason, ended=now())
+        try:
+            run_dir.end(status="failed" if code else "done", reason=reason, ended=now())
+        except OSError as error:
+            reason, code = reason or _fault(error, path), code or FAILED
         if reason and code != INTERRUPTED:
             console.error(reason)
         return code
@@ -173,10 +274,19 @@ def start(
     except KeyboardInterrupt:
         end(INTERRUPTED, "interrupted")
         raise
+    except OSError as error:
+        log.exception("the run failed")
+        return end(FAILED, _fault(error, path)), {}
     except Exception as error:
         log.exception("the run failed")
         return end(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"), {}
     return end(DONE, None), scores
+
+
+def _fault(error: OSError, path: Path) -> str:
+    """A file that cannot be read or written, in a line."""
+    what = f"{error.filename or path}: {error.strerror or error}"
+    return f"{what}; what was done stays, and `scvae train resume={shown(path)}` goes on with it"
 
 
 def compose(overrides: list[str]) -> "Config":
@@ -205,10 +315,8 @@ class ClaimFolder(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Checks the configuration and points hydra.run.dir at a new folder."""
         with _leaving_on_errors():
-            if (resume := parse_job(config).resume) is not None:
-                raise InputError(
-                    f"resume={resume}: goes on with a sweep; give it on the command line"
-                )
+            if (folder := parse_job(config).resume) is not None:
+                raise InputError(f"resume={folder}: give it on the command line")
             _, self.created = claim_folder(config, "run")
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:

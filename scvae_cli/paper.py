@@ -5,17 +5,14 @@ done again.
 """
 
 import argparse
-import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 from scvae_cli.arguments import Parser
 from scvae_cli.console import Console, minutes
-from scvae_cli.launch import DONE, FAILED, INTERRUPTED, REFUSED, compose, start
+from scvae_cli.launch import DONE, FAILED, INTERRUPTED, REFUSED, compose, logged, start
 from scvae_cli.run_dir import claim, discard, read_json, read_record
 
 BETAS = [0.5, 1.0, 4.0, 8.0]  # and 2, which the report's own runs have
@@ -161,7 +158,7 @@ def _perform(
         else:
             path, created = claim(root / run.name, exact=False)
             before = perf_counter()
-            with _log_in(path):
+            with logged(path):
                 code, _ = start(config, path, arguments, arguments, Console(quiet=True))
             if code == REFUSED:  # as would be all others
                 discard(created)
@@ -176,24 +173,6 @@ def _perform(
             state += ", failed"
         console.line(f"  [{number:>{len(str(len(runs)))}}/{len(runs)}] {run.name:<20} {state}")
     return done, failed
-
-
-@contextmanager
-def _log_in(path: Path) -> Iterator[None]:
-    """A run's log goes to its folder."""
-    root = logging.getLogger()
-    handler = logging.FileHandler(path / "scvae.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)
-        handler.close()
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """One run, from cells to scores, in order of time. Read this first."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,17 +12,20 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
+from scvae_cli.checkpoint import Checkpoint, Keeper, unpack
 from scvae_cli.cluster import kmeans
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage, minutes
 from scvae_cli.data import load
 from scvae_cli.dataset import Dataset, annotated
+from scvae_cli.diagnose import diagnose
 from scvae_cli.embed import embed
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, RunError
 from scvae_cli.models import PCA, build
 from scvae_cli.run_dir import RunDir, read_training
 from scvae_cli.score import score, silhouette
-from scvae_cli.train import solve, train
+from scvae_cli.signals import held
+from scvae_cli.train import COLUMNS, solve, train
 from scvae_cli.tsne import choose, expected_seconds, tsne
 
 MEASURES = {"nmi": "NMI", "ari": "ARI"}
@@ -49,14 +52,21 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # of BLAS and OpenMP, which scikit-learn computes with
     seeds = config.seeds
-    seconds: dict[str, float] = {}
+    seconds = run_dir.seconds  # of a run that goes on, what it took before
+    warnings: list[str] = []
 
     @contextmanager
     def stage(name: str) -> Iterator[Stage]:
         run_dir.note(stage=name)
         with console.stage(name) as shown:
             yield shown
-        seconds[name] = round(shown.seconds, 4)
+        seconds[name] = round(seconds.get(name, 0.0) + shown.seconds, 4)
+        run_dir.note(seconds=seconds)
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        run_dir.note(warnings=warnings)
+        console.warn(text)
 
     run_dir.write_config(config.model_dump())
 
@@ -66,6 +76,8 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         n_clusters = _n_clusters(config, dataset)
         _check(config, dataset, n_clusters)
         fingerprint = dataset.fingerprint()
+        if run_dir.fingerprint not in (None, fingerprint):
+            raise InputError(f"{run_dir.path}: was begun on other cells, genes or labels")
         if config.trained is not None:
             ready = read_training(Path(config.trained), config.model_dump(), fingerprint)
         for line in found:
@@ -83,7 +95,11 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         model = build(
             n_genes=dataset.n_genes, n_latent=config.latent_dim, seed=seeds.weights, **options
         ).to(device)
-        if config.trained is not None:
+        kept = run_dir.kept_training()
+        if kept is not None:
+            weights, history = kept
+            model.load_state_dict(weights)
+        elif config.trained is not None:
             weights, history = ready
             try:
                 model.load_state_dict(weights)
@@ -100,17 +116,31 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
             epochs, lr = config.epochs, config.lr
             assert epochs is not None
             assert lr is not None
-            history = train(
-                model,
-                dataset.x,
-                epochs=epochs,
-                batch_size=config.batch_size,
-                lr=lr,
-                batch_seed=seeds.batches,
-                noise_seed=seeds.noise,
-                device=device,
-                on_epoch=lambda row: shown.epoch(row, epochs),
-            )
+            rows: list[dict[str, float]] = []
+
+            def on_epoch(row: dict[str, float]) -> None:
+                rows.append(row)
+                shown.epoch(row, epochs)
+
+            with held() as interrupt:
+                try:
+                    history = train(
+                        model,
+                        dataset.x,
+                        epochs=epochs,
+                        batch_size=config.batch_size,
+                        lr=lr,
+                        batch_seed=seeds.batches,
+                        noise_seed=seeds.noise,
+                        device=device,
+                        on_epoch=on_epoch,
+                        start=_checkpoint(run_dir, warn),
+                        keep=Keeper(config.checkpoint.every, run_dir.write_checkpoint, interrupt),
+                    )
+                except RunError:
+                    if rows:
+                        run_dir.write_table("history", pd.DataFrame(rows, columns=COLUMNS))
+                    raise
         _, total, reconstruction, kl, _ = history.iloc[-1]
         shown.say(f"loss {total:.6g}: reconstruction {reconstruction:.6g}, kl {kl:.4g}")
     run_dir.write_table("history", history)
@@ -120,17 +150,24 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     )
 
     with stage("embed") as shown:
-        latent = embed(
-            model,
-            dataset.x,
-            kind=config.embedding,
-            batch_size=config.batch_size,
-            seed=seeds.sample,
-            device=device,
-        )
+        run_dir.drop_checkpoint()  # now that the record has the weights
+        names = [f"z{i}" for i in range(1, config.latent_dim + 1)]
+        latent = run_dir.kept("latent", names)
+        if latent is None:
+            latent = embed(
+                model,
+                dataset.x,
+                kind=config.embedding,
+                batch_size=config.batch_size,
+                seed=seeds.sample,
+                device=device,
+            )
+        findings = diagnose(model, dataset.x, latent, batch_size=config.batch_size, device=device)
         shown.say(f"{config.latent_dim} latent features, {config.embedding}")
-    latents = {f"z{i}": column for i, column in enumerate(latent.T, start=1)}
+    latents = dict(zip(names, latent.T, strict=True))
     run_dir.write_table("latent", {"cell": dataset.cells, **latents})
+    for finding in findings:
+        warn(finding)
 
     types = np.array(dataset.cell_types)[dataset.labels]
     cells = {"cell": dataset.cells, "cell_type": types}
@@ -142,13 +179,15 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     places: dict[str, np.ndarray] = {}
     spaces = {"X_scvae": latent}
     for n_dims, prefix in dims.items():
+        names = [f"{prefix}_{i}" for i in range(1, n_dims + 1)]
         with stage(f"tsne_{n_dims}d") as shown:
-            maps[n_dims] = tsne(latent[mapped], n_dims, threads=threads, **options)
+            whole = run_dir.kept("cells", names)
+            if whole is None:
+                whole = np.full((dataset.n_cells, n_dims), np.nan, np.float32)
+                whole[mapped] = tsne(latent[mapped], n_dims, threads=threads, **options)
             shown.say(f"perplexity {config.tsne.perplexity:g}, {len(mapped):,} cells")
-        whole = np.full((dataset.n_cells, n_dims), np.nan, np.float32)
-        whole[mapped] = maps[n_dims]
-        spaces[f"X_{prefix}"] = whole
-        places |= {f"{prefix}_{i}": column for i, column in enumerate(whole.T, start=1)}
+        maps[n_dims], spaces[f"X_{prefix}"] = whole[mapped], whole
+        places |= dict(zip(names, whole.T, strict=True))
         run_dir.write_table("cells", {**cells, **places})
 
     with stage("cluster") as shown:
@@ -156,6 +195,9 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         clusters, centroids = kmeans(maps[2], **options)
         latent_clusters, _ = kmeans(latent, **options)
         shown.say(f"{n_clusters} clusters, best of {config.cluster.n_init}")
+    for where, numbers in (("the 2-D map", clusters), ("the latent space", latent_clusters)):
+        if (n_found := len(np.unique(numbers))) < n_clusters:
+            warn(f"k-means finds {n_found} clusters on {where}, of the {n_clusters} asked for")
     of_map = pd.Series(clusters, mapped, dtype="Int64").reindex(range(dataset.n_cells))
     run_dir.write_table(
         "cells",
@@ -176,7 +218,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
                 "latent": {"silhouette": silhouette(latent, latent_clusters)},
             }
         shown.say(f"against {_types(dataset)}" if dataset.is_labelled else "of the clusters alone")
-    run_dir.write_scores({**scores, **options, "n_clusters": n_clusters, "seconds": seconds})
+    run_dir.write_scores({**scores, **options, "n_clusters": n_clusters})
 
     with stage("figures") as shown:
         from scvae_cli import figures  # matplotlib, wanted here alone
@@ -197,13 +239,22 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
 
     if config.h5ad:
         with stage("h5ad") as shown:
-            numbers = {"cluster": of_map, "latent_cluster": latent_clusters}
+            both = {"cluster": of_map, "latent_cluster": latent_clusters}
             told = {"config": config.model_dump(), "scores": scores, **run_dir.provenance()}
-            run_dir.write_h5ad(annotated(dataset, numbers, spaces, told))
+            run_dir.write_h5ad(annotated(dataset, both, spaces, told))
             shown.say("cells.h5ad")
-    run_dir.note(seconds=seconds)
     console.scores({"2-D map": scores["tsne"], "latent space": scores["latent"]})
     return scores
+
+
+def _checkpoint(run_dir: RunDir, warn: Callable[[str], None]) -> Checkpoint | None:
+    """Where the training of a run that goes on stood; None to begin."""
+    contents = run_dir.read_checkpoint()
+    try:
+        return None if contents is None else unpack(contents)
+    except ValueError as error:
+        warn(f"checkpoint.safetensors is damaged ({error}); training begins anew")
+        return None
 
 
 def _announce(

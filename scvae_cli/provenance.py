@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ PACKAGES = [
     "scvae-cli", "torch", "numpy", "scipy", "pandas", "scikit-learn", "scanpy", "anndata",
     "hydra-core", "omegaconf", "matplotlib", "safetensors",
 ]  # fmt: skip
+NUMERIC = ["scvae-cli", "torch", "numpy", "scipy", "scikit-learn"]  # which numbers depend on
 
 
 def versions() -> dict[str, str]:
@@ -28,6 +30,21 @@ def git_state() -> dict[str, Any] | None:
         return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def difference(before: Mapping[str, Any], today: Mapping[str, Any]) -> str | None:
+    """What of the code is not as it was when something was begun, and its numbers depend on.
+
+    Args:
+        before: what was recorded then: `versions` and `git`.
+        today: the same of this process.
+    """
+    for name in NUMERIC:
+        old, new = before["versions"].get(name), today["versions"][name]
+        if old != new:
+            return f"was begun with {name} {old}, and not {new}"
+    then, now = (str((x.get("git") or {}).get("commit"))[:10] for x in (before, today))
+    return f"was begun at commit {then}, and not {now}" if then != now else None
 
 
 def _git(root: Path, *arguments: str) -> str:

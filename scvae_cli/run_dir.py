@@ -5,6 +5,7 @@
                         SHA-256 of the other files
     scvae.log           what the terminal showed, and warnings
     genes.csv           gene, id, used, mean, sd: what other cells need for this model
+    checkpoint.safetensors   the training as it stands, until it is over
     history.csv         epoch, total, reconstruction, kl, seconds
     model.safetensors   weights; the metadata key `scvae` holds their architecture as JSON
     latent.csv          cell, z1, z2, ...
@@ -19,23 +20,32 @@ Every file appears whole or not at all, and no two runs share a folder.
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from scvae_cli.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from anndata import AnnData
+
+log = logging.getLogger("scvae")
+
+LOCK = ".lock"
+CHECKPOINT = "checkpoint.safetensors"
+RESERVE = 2**16  # bytes
 
 
 def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
@@ -100,15 +110,12 @@ def read_training(
     Raises:
         InputError: there is no trained model, it is damaged, or it was trained otherwise.
     """
-    import pandas as pd
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     try:
         theirs = read_settings(path)
         data = json.loads((path / "run.json").read_text())["data"]
-        weights = load_file(path / "model.safetensors")
-        history = pd.read_csv(path / "history.csv", float_precision="round_trip")
+        weights, history = read_weights(path)
     except OSError as error:
         raise InputError(
             f"trained={path}: no trained model there ({Path(error.filename or path).name} is "
@@ -126,9 +133,17 @@ def read_training(
     return weights, history
 
 
+def read_weights(path: Path) -> tuple[dict[str, Any], Any]:
+    """The weights by name, and history.csv as a DataFrame, of a run's folder."""
+    from safetensors.torch import load_file
+
+    return load_file(path / "model.safetensors"), read_table(path, "history")
+
+
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {
     "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
+    "checkpoint",
 }  # fmt: skip
 
 
@@ -166,14 +181,28 @@ def read_record(
     return None
 
 
+def hold(path: Path) -> FileLock:
+    """Keeps other processes from a folder, until `release`.
+
+    Raises:
+        InputError: another process is at it.
+    """
+    lock = FileLock(path / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"{path}: another process is at it; wait for it, or stop it") from error
+    except (OSError, NotImplementedError) as error:
+        log.warning("%s cannot be locked: %s", path, error)
+    return lock
+
+
 def intact(path: Path) -> bool:
     """Whether a run ended well and its files are what it wrote."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         record = read_json(path, "run")
         files = record["files"]
-        return record["status"] == "done" and all(
-            _sha256(path / name) == sha for name, sha in files.items()
-        )
+        return record["status"] == "done" and all(_is(path / n, sha) for n, sha in files.items())
     return False
 
 
@@ -181,7 +210,7 @@ def read_table(path: Path, name: str) -> Any:
     """NAME.csv of a run's folder, as a DataFrame."""
     import pandas as pd
 
-    return pd.read_csv(path / f"{name}.csv")
+    return pd.read_csv(path / f"{name}.csv", float_precision="round_trip")
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -197,8 +226,15 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
 
 
 def write_file(path: Path, contents: bytes) -> None:
-    """Writes a file, whole or not at all: a temporary one, forced to disk, takes its name."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    """Writes a file, whole or not at all: a temporary one, forced to disk, takes its name.
+
+    Raises:
+        OSError: it cannot be written; names the file.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(contents)
@@ -206,38 +242,101 @@ def write_file(path: Path, contents: bytes) -> None:
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o666 & ~_umask())
         Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            Path(temporary).unlink()
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
 class RunDir:
-    """Writes the files of one run.
+    """Reads and writes the files of one run; one process at a time.
 
     Args:
         path: the folder, which exists.
-        record: the first contents of run.json.
+        record: the first contents of run.json, or, of a run that goes on, what is new in it.
+        go_on: whether a run is there, to go on with.
 
     Raises:
-        InputError: the folder holds a run already.
+        InputError: the folder holds a run already, or none to go on with, or another process is
+            at it.
+        OSError: nothing can be written there.
     """
 
-    def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
-        if (path / "run.json").exists():
-            raise InputError(f"{path}: holds a run already; give a folder of its own")
+    def __init__(self, path: Path, record: Mapping[str, Any], *, go_on: bool = False) -> None:
         self.path = path
-        self._record = dict(record)
+        self._lock = hold(path)
         self._digests: dict[str, str] = {}
-        self.note()
+        self._record = dict(record)
+        if go_on:
+            before = read_json(path, "run")
+            self._record = {**before, **record}
+            written = before.get("files", {})
+            self._digests = {n: sha for n, sha in written.items() if _is(path / n, sha)}
+        elif (path / "run.json").exists():
+            self._lock.release()
+            raise InputError(f"{path}: holds a run already; give a folder of its own")
+        self._reserve = path / ".reserve"
+        try:
+            # On a disk that fills up, the record of why needs room.
+            self._reserve.write_bytes(b"0" * RESERVE)
+            self.note()
+        except OSError:
+            self._lock.release()
+            raise
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each stage took, as far as it is recorded."""
+        return dict(self._record.get("seconds", {}))
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the data of a run that goes on."""
+        fingerprint: str | None = self._record.get("data", {}).get("fingerprint")
+        return fingerprint
 
     def note(self, **fields: Any) -> None:
-        """Adds to run.json."""
-        self._record |= fields
+        """Adds to run.json, with the SHA-256 of each file that was written."""
+        self._record |= {**fields, "files": self._digests}
         self._write_json("run.json", self._record)
 
     def end(self, **fields: Any) -> None:
-        """Adds to run.json for the last time, with the SHA-256 of each file written."""
-        self.note(**fields, files=self._digests)
+        """Adds to run.json for the last time."""
+        self._reserve.unlink(missing_ok=True)
+        try:
+            self.note(**fields)
+        finally:
+            self._lock.release()
+            with suppress(OSError):
+                (self.path / LOCK).unlink()
+
+    def kept(self, name: str, columns: Sequence[str]) -> "np.ndarray | None":
+        """Columns (n_cells, n_columns) of NAME.csv, float32, where a run goes on that has them."""
+        if f"{name}.csv" not in self._digests:
+            return None
+        table = read_table(self.path, name)
+        return table[list(columns)].to_numpy("float32") if {*columns} <= {*table} else None
+
+    def kept_training(self) -> tuple[dict[str, Any], Any] | None:
+        """Weights by name and history.csv as a DataFrame, where a run goes on that has them."""
+        if not {"model.safetensors", "history.csv"} <= {*self._digests}:
+            return None
+        return read_weights(self.path)
+
+    def write_checkpoint(self, contents: bytes) -> None:
+        """checkpoint.safetensors, which has a checksum of its own."""
+        write_file(self.path / CHECKPOINT, contents)
+
+    def read_checkpoint(self) -> bytes | None:
+        """checkpoint.safetensors, if there is one."""
+        path = self.path / CHECKPOINT
+        return path.read_bytes() if path.exists() else None
+
+    def drop_checkpoint(self) -> None:
+        """Removes it: what it led to is there."""
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """config.yaml."""
@@ -305,6 +404,11 @@ def difference(key: str, theirs: Any, ours: Any) -> str:
         inner = next(k for k in {**theirs, **ours} if theirs.get(k) != ours.get(k))
         return difference(f"{key}.{inner}", theirs.get(inner), ours.get(inner))
     return f"{key}={theirs}, and not {ours}"
+
+
+def _is(path: Path, sha: str) -> bool:
+    """Whether a file is there and what it was."""
+    return path.is_file() and _sha256(path) == sha
 
 
 def _sha256(path: Path) -> str:

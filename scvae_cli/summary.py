@@ -24,7 +24,7 @@ MEASURES = ["nmi", "ari", "hom", "com"]
 SILHOUETTES = [f"{space}_silhouette" for space in SPACES]
 SCORES = [f"{space}_{measure}" for space in SPACES for measure in [*MEASURES, "silhouette"]]
 # Settings that no score depends on, or that the data's fingerprint stands for.
-HIDDEN = {*CIRCUMSTANCES, "map_3d", "data.dir"}
+HIDDEN = {*CIRCUMSTANCES, "checkpoint.every", "map_3d", "data.dir"}
 MOST_MAPS = 12
 MOST_LINES = 6
 

@@ -20,24 +20,23 @@ from threading import Event, Thread
 from time import perf_counter
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from joblib import cpu_count
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from scvae_cli import launch, summary
+from scvae_cli import launch, provenance, summary
 from scvae_cli.compare import show
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Jobs, minutes
 from scvae_cli.errors import InputError
-from scvae_cli.provenance import git_state, versions
 from scvae_cli.run_dir import (
     claim,
     difference,
     discard,
     essential,
+    hold,
     intact,
     read_settings,
     write_file,
@@ -84,8 +83,8 @@ def sweep(
     words = [word for word in sys.argv[1:] if not _steers(word)]
     record: dict[str, Any] = {
         "command": shlex.join(["scvae", "train", *words]),
-        "versions": versions(),
-        "git": git_state(),
+        "versions": provenance.versions(),
+        "git": provenance.git_state(),
     }
     if resume is None:
         folder, created = launch.claim_folder(config, "sweep")
@@ -94,17 +93,16 @@ def sweep(
     folder = folder.absolute()  # processes elsewhere may be in another folder
     with read_write(config.hydra):  # launchers put files of their own there
         OmegaConf.update(config, "hydra.sweep.dir", str(folder))
-    lock = FileLock(folder / ".lock", blocking=False)
+    before = _read(folder) if resume is not None else {}
+    lock = hold(folder)
     try:
-        before = _read(folder) if resume is not None else {}
-        _hold(lock, folder)
         if before and not force:
             _compare(folder, before, record, plan)
         with console.busy("loading cells"):
             record["data"] = _load(plan)
         if before and not force:
             _compare_data(folder, before, record)
-        plan, done = _place(folder, plan, fresh=not before)
+        plan, done = _place(folder, plan, fresh=not before, force=force)
     except BaseException:
         lock.release()
         if created:
@@ -134,8 +132,9 @@ def sweep(
             if batch:
                 for returned in launcher.launch(batch, initial_job_idx=0):
                     _ = returned.return_value  # raises what a job did, if it was not a run's
-    except (KeyboardInterrupt, SystemExit):
-        code = launch.INTERRUPTED
+    except (KeyboardInterrupt, SystemExit) as error:
+        told = error.code if isinstance(error, SystemExit) else launch.exit_code(error)
+        code = launch.TERMINATED if told == launch.TERMINATED else launch.INTERRUPTED
     except Exception as error:  # of the launcher: a job's own are in its record
         log.exception("the launcher failed")
         console.error(f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -146,9 +145,9 @@ def sweep(
         code = launch.FAILED
     if code != launch.DONE:
         without = len(plan) - states.count("done")
-        what = "interrupted; " if code == launch.INTERRUPTED else ""
+        what = {launch.INTERRUPTED: "interrupted; ", launch.TERMINATED: "terminated; "}
         console.error(
-            f"{what}{without} of {len(plan)} runs have no result; "
+            f"{what.get(code, '')}{without} of {len(plan)} runs have no result; "
             f"`scvae train resume={shown}` does them again"
         )
         raise SystemExit(code)
@@ -226,18 +225,6 @@ def _read(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _hold(lock: FileLock, folder: Path) -> None:
-    """Keeps other processes from going on with the same sweep."""
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(
-            f"resume={folder}: another process is at it; wait for it, or stop it"
-        ) from error
-    except OSError as error:
-        log.warning("%s cannot be locked: %s", folder, error.strerror)
-
-
 def _compare(
     folder: Path, before: dict[str, Any], record: dict[str, Any], plan: list[Job]
 ) -> None:
@@ -259,13 +246,8 @@ def _compare(
     for job in plan:
         if new := sorted(set(job.overrides) ^ asked[job.name]):
             refuse(f"{job.name} differs in {' '.join(new)}")
-    for name in ("scvae-cli", "torch", "numpy", "scikit-learn"):
-        old, new = before["versions"].get(name), record["versions"][name]
-        if old != new:
-            refuse(f"was begun with {name} {old}, and not {new}")
-    then, today = (str((x.get("git") or {}).get("commit"))[:10] for x in (before, record))
-    if then != today:
-        refuse(f"was begun at commit {then}, and not {today}")
+    if differs := provenance.difference(before, record):
+        refuse(differs)
     for job in plan:
         run = summary.read_run(folder / job.name)
         if run is not None and run.settings:
@@ -300,8 +282,10 @@ def _load(plan: list[Job]) -> dict[str, str]:
     return found
 
 
-def _place(folder: Path, plan: list[Job], *, fresh: bool) -> tuple[list[Job], list[Job]]:
-    """Finds the results that are there; what was begun without one makes room.
+def _place(
+    folder: Path, plan: list[Job], *, fresh: bool, force: bool
+) -> tuple[list[Job], list[Job]]:
+    """Finds the results that are there; what failed or cannot be gone on with makes room.
 
     Returns:
         The plan, its jobs by the names of the folders where they are or will be; those that have
@@ -323,10 +307,22 @@ def _place(folder: Path, plan: list[Job], *, fresh: bool) -> tuple[list[Job], li
             kept.add(name)
             done.append(placed[-1])
     for job in placed:
-        if job not in done and (folder / job.name).exists():
-            attempt, _ = claim(folder / "attempts" / job.name, exact=False)
-            (folder / job.name).replace(attempt)
+        begun = folder / job.name
+        if job in done or not begun.exists() or (_can_go_on(begun) and not force):
+            continue
+        attempt, _ = claim(folder / "attempts" / job.name, exact=False)
+        begun.replace(attempt)
     return placed, done
+
+
+def _can_go_on(path: Path) -> bool:
+    """Whether a run was killed or interrupted, and not failed of itself."""
+    run = summary.read_run(path)
+    return (
+        run is not None
+        and bool(run.settings)
+        and (run.status == "unfinished" or run.record.get("reason") == "interrupted")
+    )
 
 
 def _settings(path: Path) -> dict[str, Any] | None:

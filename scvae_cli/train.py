@@ -1,7 +1,7 @@
 """One loop for every model that is trained; the one line for the model that is solved."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.optim.adam import adam
 
 from scvae_cli.batches import take
+from scvae_cli.checkpoint import Checkpoint
 from scvae_cli.errors import RunError
 from scvae_cli.models import PCA, Model
 
@@ -34,6 +35,12 @@ class Adam:
         self._means = [torch.zeros_like(p) for p in self._parameters]
         self._squares = [torch.zeros_like(p) for p in self._parameters]
         self._steps = [torch.zeros((), device=p.device) for p in self._parameters]
+
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and tensors of what it knows of the steps so far."""
+        for i, parts in enumerate(zip(self._means, self._squares, self._steps, strict=True)):
+            for what, tensor in zip(("mean", "square", "step"), parts, strict=True):
+                yield f"adam.{what}.{i}", tensor
 
     @torch.no_grad()
     def step(self, loss: Tensor) -> None:
@@ -68,6 +75,8 @@ def train(
     noise_seed: int,
     device: torch.device,
     on_epoch: Callable[[dict[str, float]], None],
+    start: Checkpoint | None = None,
+    keep: Callable[[int, int, Callable[[], Checkpoint]], None] = lambda *_: None,
 ) -> pd.DataFrame:
     """Minimises the model's loss with Adam over shuffled batches of cells.
 
@@ -81,6 +90,9 @@ def train(
         noise_seed: of the model's sampling.
         device: where to compute.
         on_epoch: called after each epoch with its row of the history.
+        start: where the same training stood once; it goes on from there, to the same end.
+        keep: called between steps with the number of epochs that are done, of batches of the
+            next, and with what tells all of it.
 
     Returns:
         A row per epoch: the loss terms averaged over cells, as they were while training, and the
@@ -89,28 +101,101 @@ def train(
     Raises:
         RunError: the loss is no longer finite.
     """
-    shuffler = Generator().manual_seed(batch_seed)
-    noise = Generator(device).manual_seed(noise_seed)
-    optimizer = Adam(model.parameters(), lr)
+    at = _Standing(
+        model,
+        Adam(model.parameters(), lr),
+        Generator().manual_seed(batch_seed),
+        Generator(device).manual_seed(noise_seed),
+        torch.zeros(3, device=device),
+    )
+    if start is not None:
+        at.restore(start)
+        for row in at.history:
+            on_epoch(row)
     model.train()
-    history = []
-    for epoch in range(1, epochs + 1):
-        start = perf_counter()
-        sums = torch.zeros(3, device=device)
-        for index in torch.randperm(x.shape[0], generator=shuffler).split(batch_size):
-            loss = model.loss(take(x, index.numpy(), device), noise)
-            optimizer.step(loss.total)
-            sums += torch.stack(loss).detach() * len(index)
-        terms = [float(term) for term in sums / x.shape[0]]
-        row = dict(zip(COLUMNS, [epoch, *terms, perf_counter() - start], strict=True))
-        if not all(map(math.isfinite, terms)):
+    while len(at.history) < epochs:
+        at.shuffled = at.shuffler.get_state()
+        order = torch.randperm(x.shape[0], generator=at.shuffler).split(batch_size)
+        began = perf_counter() - at.seconds
+        for index in order[at.batch :]:
+            loss = model.loss(take(x, index.numpy(), device), at.noise)
+            at.optimizer.step(loss.total)
+            at.sums += torch.stack(loss).detach() * len(index)
+            at.batch += 1
+            at.seconds = perf_counter() - began
+            keep(len(at.history), at.batch, at.checkpoint)
+        at.check()
+        terms = [float(term) for term in at.sums / x.shape[0]]
+        at.next_epoch(dict(zip(COLUMNS, [len(at.history) + 1, *terms, at.seconds], strict=True)))
+        on_epoch(at.history[-1])
+        keep(len(at.history), 0, at.checkpoint)
+    return pd.DataFrame(at.history, columns=COLUMNS)
+
+
+class _Standing:
+    """Where a training stands between two steps."""
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Adam,
+        shuffler: Generator,
+        noise: Generator,
+        sums: Tensor,
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.shuffler, self.noise = shuffler, noise
+        self.shuffled = shuffler.get_state()  # from which the order of this epoch comes
+        self.sums = sums  # of the loss terms of this epoch's cells so far
+        self.batch, self.seconds = 0, 0.0
+        self.history: list[dict[str, float]] = []
+
+    def next_epoch(self, row: dict[str, float]) -> None:
+        """An epoch is over."""
+        self.history.append(row)
+        self.shuffled = self.shuffler.get_state()
+        self.sums.zero_()
+        self.batch, self.seconds = 0, 0.0
+
+    def check(self) -> None:
+        """Raises RunError where the loss is no longer finite."""
+        total, reconstruction, kl = self.sums.tolist()
+        if not all(map(math.isfinite, (total, reconstruction, kl))):
             raise RunError(
-                f"the loss is {row['total']} in epoch {epoch} of {epochs} (reconstruction "
-                f"{row['reconstruction']:.6g}, kl {row['kl']:.6g}); a smaller lr may help"
+                f"the loss is {total} in epoch {len(self.history) + 1} (reconstruction "
+                f"{reconstruction:.6g}, kl {kl:.6g}); a smaller lr may help"
             )
-        history.append(row)
-        on_epoch(row)
-    return pd.DataFrame(history, columns=COLUMNS)
+
+    def checkpoint(self) -> Checkpoint:
+        """All of it; never what diverged."""
+        self.check()
+        return Checkpoint(dict(self._tensors()), self.history, self.batch, self.seconds)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Goes to where a training of the same settings stood.
+
+        Raises:
+            ValueError: it was not of the same settings; nothing was changed.
+        """
+        ours = dict(self._tensors())
+        shapes = [{n: t.shape for n, t in x.items()} for x in (ours, checkpoint.tensors)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("it is of another model")
+        with torch.no_grad():
+            for name, tensor in ours.items():
+                tensor.copy_(checkpoint.tensors[name])
+        self.shuffler.set_state(checkpoint.tensors["shuffled"])
+        self.noise.set_state(checkpoint.tensors["noise"])
+        self.history = list(checkpoint.history)
+        self.batch, self.seconds = checkpoint.batch, checkpoint.seconds
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in self.model.state_dict().items():
+            yield f"model.{name}", tensor
+        yield from self.optimizer.state()
+        yield "shuffled", self.shuffled
+        yield "noise", self.noise.get_state()
+        yield "sums", self.sums
 
 
 @torch.inference_mode()

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
-LEAVES = {"arguments", "errors", "batches", "dataset"}
+LEAVES = {"arguments", "errors", "batches", "dataset", "signals"}
 ALLOWED = {
-    "cli": {"apply", "compare", "launch", "paper", "show", "sweep"},
+    "cli": {"apply", "compare", "launch", "paper", "show", "sweep", "verify"},
+    "verify": {"config", "console", "launch", "provenance", "run_dir"},
     "apply": {"config", "console", "files", "launch", "run_dir", "trained"},
     "trained": {"config", "embed", "files", "models", "preprocess", "run_dir"},
     "show": {"console", "data", "launch", "summary"},
@@ -24,13 +25,14 @@ ALLOWED = {
     },
     "launch": {"config", "console", "pipeline", "provenance", "run_dir", "summary"},
     "pipeline": {
-        "cluster", "config", "console", "data", "embed", "figures", "models", "run_dir", "score",
-        "train", "tsne",
+        "checkpoint", "cluster", "config", "console", "data", "diagnose", "embed", "figures",
+        "models", "run_dir", "score", "train", "tsne",
     },
     "data": {"celltypes", "files", "preprocess", "tenx"},
     "batches": {"losses"},
     "models": {"losses"},
-    "train": {"models"},
+    "train": {"checkpoint", "models"},
+    "diagnose": {"losses", "models"},
     "embed": {"models"},
 }  # fmt: skip
 DOORS = {"matplotlib": {"figures"}, "rich": {"console"}, "hydra": {"launch", "sweep"}}

@@ -134,11 +134,10 @@ def test_seeds_change_the_model_and_not_the_cells(scvae, tmp_path):
 def test_keys_without_effect_warn_and_are_recorded_as_null(scvae, tmp_path):
     result = scvae("train", *FAST, "model=ae", "beta=4")
     assert result.code == 0
-    assert result.err.count("warning:") == 1
-    assert "beta has no effect on model=ae" in result.err
+    assert result.err.count("warning: beta has no effect") == 1
     config = yaml.safe_load((tmp_path / "outputs" / "latest" / "config.yaml").read_text())
     assert config["beta"] is None
-    assert "warning" not in scvae("train", *FAST, "model=ae").err
+    assert "has no effect" not in scvae("train", *FAST, "model=ae").err
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_folder(scvae, tmp_path):

@@ -1,0 +1,288 @@
+"""Faults, for real, and what was lost: `make faults` prints and writes docs/reliability.md.
+
+Each fault strikes a run in a process of its own. Then `scvae train resume=RUN` goes on, and every
+file is compared with those of a run that nothing happened to.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+MODELS = ["vae", "vsc", "ae"]
+# Some seconds, of which training and maps take most.
+SETTINGS = [
+    "data=synthetic", "data.n_cells=1500", "data.n_genes=1000", "epochs=60", "batch_size=128",
+    "tsne.max_iter=400", "cluster.n_init=20", "checkpoint.every=5", "map_3d=false", "h5ad=true",
+]  # fmt: skip
+SIZES = [64, 100, 128, 192, 256, 512, 1024, 2048, 3072, 4096, 6144, 8192]  # of disks, kB
+SAME = [
+    "latent.csv", "cells.csv", "scores.json", "model.safetensors", "genes.csv", "config.yaml",
+    "figures/map_2d.png", "figures/loss.png",
+]  # fmt: skip
+
+
+@dataclass
+class Fault:
+    """One fault: what it was, when it struck, what the tool said, what was lost."""
+
+    kind: str
+    when: str
+    code: int
+    said: str
+    lost: list[str]
+
+
+def train(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """`scvae train ARGUMENTS` in a process of its own."""
+    command = [sys.executable, "-m", "scvae_cli", "train", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def done(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its exit code, and the last line that it said."""
+    _, err = process.communicate(timeout=300)
+    assert "Traceback" not in err, err
+    lines = [line for line in err.splitlines() if line.strip()]
+    return process.returncode, lines[-1] if lines else ""
+
+
+def lost(reference: Path, run: Path) -> list[str]:
+    """Files that are not what they are without the fault."""
+    differ = [n for n in SAME if _bytes(run / n) != _bytes(reference / n)]
+    columns = ["epoch", "total", "reconstruction", "kl"]
+    histories = [
+        pd.read_csv(path / "history.csv", dtype=str)[columns] for path in (reference, run)
+    ]
+    return differ + ([] if histories[0].equals(histories[1]) else ["history.csv"])
+
+
+def strike(
+    folder: Path, reference: Path, model: str, number: int, moment: float, seconds: float
+) -> Fault:
+    """A signal at a moment (0 to 1) of a run that takes so many seconds; then the run goes on."""
+    name = f"run-{len(list(folder.glob('run-*')))}"
+    process = train(*SETTINGS, f"model={model}", f"hydra.run.dir={name}", cwd=folder)
+    time.sleep(moment * seconds)
+    while not (folder / name / "run.json").exists() and process.poll() is None:
+        time.sleep(0.01)  # before there is a run, there is nothing to lose
+    process.send_signal(number)
+    code, said = done(process)
+    record = json.loads((folder / name / "run.json").read_text())
+    when = record.get("stage", "start") if record["status"] != "done" else "when it was over"
+    for _ in range(2):  # a second time there is nothing to do
+        again, text = done(train(f"resume={name}", cwd=folder))
+        assert again == 0, text
+    kind = signal.Signals(number).name
+    return Fault(kind, when, code, said, lost(reference, folder / name))
+
+
+def spoil(folder: Path, reference: Path, name: str, how: str, rng: random.Random) -> Fault:
+    """Cuts a file of a run that is done, or flips a bit of it; then the run goes on."""
+    run = folder / f"spoilt-{len(list(folder.glob('spoilt-*')))}"
+    subprocess.run(["cp", "-r", str(reference), str(run)], check=True)
+    whole = bytearray((run / name).read_bytes())
+    if how == "a bit flipped":
+        whole[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+    else:
+        whole = whole[: int(len(whole) * float(how.split()[-2]) / 100)]
+    (run / name).write_bytes(whole)
+    code, said = done(train(f"resume={run.name}", cwd=folder))
+    return Fault(how, name, code, said, lost(reference, run) if code == 0 else ["not mended"])
+
+
+def checkpoint(folder: Path, reference: Path, model: str, how: str, rng: random.Random) -> Fault:
+    """Kills a training once it has a checkpoint, damages that, and goes on."""
+    name = f"kept-{len(list(folder.glob('kept-*')))}"
+    process = train(*SETTINGS, f"model={model}", f"hydra.run.dir={name}", cwd=folder)
+    path = folder / name / "checkpoint.safetensors"
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    done(process)
+    whole = bytearray(path.read_bytes())
+    if how == "a bit flipped":
+        whole[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+    elif how == "cut":
+        whole = whole[: rng.randrange(len(whole))]
+    path.write_bytes(whole)
+    code, said = done(train(f"resume={name}", cwd=folder))
+    record = json.loads((folder / name / "run.json").read_text())
+    noticed = any("checkpoint" in text for text in record.get("warnings", []))
+    found = lost(reference, folder / name)
+    return Fault(
+        f"checkpoint, {how}", "train", code, said,
+        found if noticed == (how != "as it was") else [*found, "not noticed"],
+    )  # fmt: skip
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A disk of so many bytes; needs the right to mount."""
+    place = folder / f"disk-{size}"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    subprocess.run(mount, check=True, capture_output=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def may_mount() -> bool:
+    """Whether this process may make a small disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with small_disk(Path(folder), 2**20):
+                return True
+        except (OSError, subprocess.CalledProcessError):
+            return False
+
+
+def full_disk(folder: Path, reference: Path, model: str, size: int) -> Fault:
+    """A disk that fills up; then there is room again, and the run goes on."""
+    with small_disk(folder, size) as disk:
+        place = f"hydra.run.dir={disk / 'run'}"
+        code, said = done(train(*SETTINGS, f"model={model}", place, cwd=folder))
+        run = disk / "run"
+        if not (run / "run.json").exists():
+            left = [p for p in disk.rglob("*") if p.is_file() and p.stat().st_size]
+            return Fault("disk full", "start", code, said, [p.name for p in left])
+        record = json.loads((run / "run.json").read_text())
+        if code == 0:
+            return Fault("disk full", "never", code, said, lost(reference, run))
+        if record["status"] != "failed":
+            return Fault("disk full", record["stage"], code, said, ["not marked failed"])
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        again, text = done(train(f"resume={run}", cwd=folder))
+        found = lost(reference, run) if again == 0 else [text]
+    return Fault("disk full", record["stage"], code, said, found)
+
+
+def read_only(folder: Path, reference: Path, model: str) -> Fault:
+    """The folder becomes read-only while the run trains; then it is not any more."""
+    with small_disk(folder, 2**26) as disk:
+        run = disk / "run"
+        place = f"hydra.run.dir={run}"
+        process = train(*SETTINGS, f"model={model}", place, cwd=folder)
+        while not (run / "checkpoint.safetensors").exists() and process.poll() is None:
+            time.sleep(0.01)
+        # Files that are open for writing keep a disk from it: the log is one.
+        bound = ["mount", "--bind", "-o", "ro", str(disk), str(disk)]
+        subprocess.run(bound, check=True, capture_output=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(disk)], check=True)
+        code, said = done(process)
+        subprocess.run(["umount", str(disk)], check=True)
+        again, text = done(train(f"resume={run}", cwd=folder))
+        found = lost(reference, run) if again == 0 else [text]
+    return Fault("folder read-only", "train", code, said, found)
+
+
+def two_at_once(folder: Path, reference: Path, model: str) -> Fault:
+    """A second process on the folder of a run that goes on."""
+    process = train(*SETTINGS, f"model={model}", "hydra.run.dir=one", cwd=folder)
+    while not (folder / "one" / "run.json").exists():
+        time.sleep(0.01)
+    code, said = done(train("resume=one", cwd=folder))
+    first, _ = done(process)
+    found = lost(reference, folder / "one")
+    return Fault("a second process", "at once", code, said, found if first == 0 else ["the first"])
+
+
+def table(faults: list[Fault]) -> str:
+    """A row for each kind of fault and place, as Markdown."""
+    rows: dict[tuple[str, str], list[Fault]] = {}
+    for fault in faults:
+        rows.setdefault((fault.kind, fault.when), []).append(fault)
+    lines = ["| fault | where | times | exit codes | lost |", "| --- | --- | --- | --- | --- |"]
+    for (kind, when), some in sorted(rows.items()):
+        codes = ", ".join(str(code) for code in sorted({fault.code for fault in some}))
+        bad = Counter(name for fault in some for name in fault.lost)
+        what = ", ".join(f"{name} ({n})" for name, n in bad.items()) or "nothing"
+        lines.append(f"| {kind} | {when} | {len(some)} | {codes} | {what} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """All faults, and the page about them."""
+    parser = argparse.ArgumentParser("python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("--kills", type=int, default=50, help="random moments (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
+    asked = parser.parse_args()
+    rng = random.Random(asked.seed)
+    faults: list[Fault] = []
+
+    def note(fault: Fault) -> None:
+        faults.append(fault)
+        print(f"[{len(faults)}] {fault.kind}, {fault.when}: {fault.lost or 'nothing lost'}")
+        print(f"     {fault.code}: {fault.said}")
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        took, references = {}, {}
+        for model in MODELS:
+            began = time.perf_counter()
+            code, said = done(
+                train(*SETTINGS, f"model={model}", f"hydra.run.dir={model}", cwd=folder)
+            )
+            assert code == 0, said
+            took[model] = time.perf_counter() - began
+            references[model] = folder / model
+        kinds = [signal.SIGKILL] * asked.kills + [signal.SIGTERM, signal.SIGINT] * 10
+        for i, number in enumerate(kinds):
+            model = MODELS[i % len(MODELS)]
+            moment = rng.uniform(0.25, 1.0)  # before that it is Python that starts
+            note(strike(folder, references[model], model, number, moment, took[model]))
+        for file in [*SAME, "history.csv", "run.json"]:
+            for how in ("cut to 0 %", "cut to 50 %", "cut to 99 %", "a bit flipped"):
+                note(spoil(folder, references["vae"], file, how, rng))
+        for how in ["as it was", "cut", *["a bit flipped"] * 5]:
+            note(checkpoint(folder, references["vsc"], "vsc", how, rng))
+        note(two_at_once(folder, references["ae"], "ae"))
+        if may_mount():
+            for kilobytes in SIZES:
+                note(full_disk(folder, references["vae"], "vae", 1024 * kilobytes))
+            note(read_only(folder, references["vae"], "vae"))
+    page = PAGE.format(table=table(faults), seed=asked.seed, n=len(faults))
+    (ROOT / "docs" / "reliability.md").write_text(page)
+    print(table(faults))
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+PAGE = """\
+# What is lost when something goes wrong
+
+`make faults` wrote this page: {n} faults, for real, in runs of some seconds, at moments drawn at
+random (seed {seed}). After each, `scvae train resume=RUN` went on, and every file was compared,
+byte by byte, with those of a run that nothing happened to: weights, latent space, map, clusters,
+scores, figures, and the history but for its seconds.
+
+{table}
+
+"Where" is the stage that the run was in, or the file that was spoilt. Exit codes are those of the
+command that met the fault: 143 after SIGTERM, 130 after Ctrl-C, 1 where a run failed, 2 where it
+was refused, -9 of a process that was killed and could say nothing.
+"""
+
+if __name__ == "__main__":
+    main()
