@@ -22,6 +22,7 @@ from scipy.sparse import csr_array, vstack
 from scvae_cli import __version__, tenx
 from scvae_cli.dataset import UNLABELLED, Dataset, Recipe, labelled, restore, save
 from scvae_cli.errors import InputError
+from scvae_cli.strangers import check_packed
 
 log = logging.getLogger("scvae")
 
@@ -304,6 +305,7 @@ def file(
 def read_labels(path: str, cells: np.ndarray) -> np.ndarray:
     """The type (n_cells,) of each cell by its barcode; the first two columns of a csv file."""
     try:
+        check_packed(Path(path))
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]

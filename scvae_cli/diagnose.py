@@ -58,7 +58,5 @@ def diagnose(
         )
     dead = int((gates == len(latent)).sum())
     if dead:
-        found.append(
-            f"{dead} of {n_latent} latent features are never switched off: their gates are 1"
-        )
+        found.append(f"{dead} of {n_latent} latent features are on for every cell: gates of 1")
     return found

@@ -4,10 +4,8 @@ Every reader is scanpy's or anndata's. Here is what they leave open: which axis 
 whether values are counts, and what is wrong with a file, in one line.
 """
 
-import gzip
 import logging
 import re
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix, issparse
 
 from scvae_cli.errors import InputError
+from scvae_cli.strangers import check_hdf5, check_matrix, check_packed, check_zarr, unpack
 
 log = logging.getLogger("scvae")
 
@@ -192,8 +191,11 @@ def _read(path: Path, transpose: bool | None, say: Callable[[str], None]) -> ann
     name = path.name.lower()
     if path.is_dir():
         if any((path / mark).exists() for mark in (".zgroup", "zarr.json", ".zattrs")):
+            check_zarr(path)
             return anndata.read_zarr(path)
         return _read_10x_folder(path)
+    if name.endswith((".h5", ".h5ad")):
+        check_hdf5(path)
     if name.endswith(".h5ad"):
         return anndata.read_h5ad(path)
     if name.endswith(".h5"):
@@ -223,21 +225,27 @@ def _read_10x_folder(path: Path) -> anndata.AnnData:
         legacy = found["genes"].name.startswith("genes")
         for file in found.values():
             target = Path(clean) / file.name.removesuffix(".gz")
-            opened = gzip.open if file.suffix == ".gz" else open
-            with opened(file, "rb") as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
+            unpack(file, target)
         if not legacy:  # scanpy reads plain files of the third format as those of the second
             table = pd.read_csv(Path(clean) / "features.tsv", sep="\t", header=None, dtype=str)
             table.iloc[:, :2].to_csv(
                 Path(clean) / "genes.tsv", sep="\t", header=False, index=False
             )
+        counted = {name: _lines(Path(clean) / name) for name in ("genes.tsv", "barcodes.tsv")}
+        check_matrix(Path(clean) / "matrix.mtx", *counted.values())
         return sc.read_10x_mtx(clean)
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.strip())
 
 
 def _read_table(
     path: Path, separator: str, transpose: bool | None, say: Callable[[str], None]
 ) -> anndata.AnnData:
     """A table with names of rows and columns."""
+    check_packed(path)
     table = pd.read_csv(path, sep=separator, index_col=0, comment="#")
     if table.shape[1] == 0:
         raise InputError(f"data.path={path}: one column alone; is {separator!r} its separator?")

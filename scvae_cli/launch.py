@@ -4,6 +4,7 @@ Nothing here imports torch or scanpy before a run starts, nor pydantic or rich b
 checked or said, so that help, `--cfg` and tab completion answer at once.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import hydra
 import yaml
@@ -36,8 +37,20 @@ from omegaconf.errors import OmegaConfBaseException
 from scvae_cli import CONF
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.provenance import difference, git_state, versions
-from scvae_cli.run_dir import RunDir, claim, discard, intact, read_json, read_settings
+from scvae_cli.run_dir import (
+    RunDir,
+    claim,
+    damaged,
+    discard,
+    hold,
+    intact,
+    let_go,
+    read_json,
+    read_settings,
+    settings_text,
+)
 from scvae_cli.signals import Terminated, listen
+from scvae_cli.strangers import check_inside, check_presets, read_yaml
 
 if TYPE_CHECKING:
     from scvae_cli.config import Config
@@ -66,8 +79,17 @@ def launch(arguments: list[str]) -> None:
     listen()
     try:
         start()
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        if _is_ours(error):
+            raise
         raise InputError(_explain(error, arguments)) from error
+    except OSError as error:  # Hydra's own record cannot be written
+        if ClaimFolder.created:
+            discard(ClaimFolder.created)
+        where = error.filename or ClaimFolder.created
+        raise InputError(
+            f"{where}: {error.strerror}; give another place with output_dir=FOLDER"
+        ) from error
 
 
 def job(cfg: DictConfig) -> int:
@@ -118,10 +140,11 @@ def resume(path: Path, others: list[str]) -> None:
         InputError: there is nothing to go on with, or not by this version.
         SystemExit: the run did not end well.
     """
-    from scvae_cli.config import restored
     from scvae_cli.console import Console
 
     path = path.absolute()
+    let_go(hold(path))  # if no other process is at it
+    check_inside(path, f"resume={shown(path)}")
     unknown = [word for word in others if word not in ("force=true", "force=false")]
     if unknown:
         raise InputError(
@@ -129,7 +152,7 @@ def resume(path: Path, others: list[str]) -> None:
         )
     try:
         record = read_json(path, "run")
-        config = restored(read_settings(path), path / "config.yaml")
+        config = _settings(path, record)
         _ = record["versions"], record["command"], record["overrides"]
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
         raise InputError(
@@ -145,6 +168,8 @@ def resume(path: Path, others: list[str]) -> None:
         raise InputError(
             f"resume={path}: {differs}; start it anew, or go on all the same with force=true"
         )
+    for name in damaged(path):
+        console.warn(f"{name} is not what the run wrote; it is made anew")
     listen()
     with suppress(OSError, KeyError):
         os.chdir(record["cwd"])  # which the paths in its settings start from
@@ -163,6 +188,27 @@ def resume(path: Path, others: list[str]) -> None:
         raise SystemExit(code)
 
 
+def _settings(path: Path, record: dict[str, Any]) -> "Config":
+    """The settings of a run that goes on; those that Hydra kept, if config.yaml is damaged.
+
+    Raises:
+        InputError: both are.
+    """
+    from scvae_cli.config import parse, restored
+
+    if "config.yaml" not in damaged(path):
+        return restored(read_settings(path), path / "config.yaml")
+    with suppress(OSError, ValueError, InputError, OmegaConfBaseException, yaml.YAMLError):
+        config = parse(OmegaConf.create(read_yaml(path / ".hydra" / "config.yaml")))
+        written = settings_text(config.model_dump())
+        if hashlib.sha256(written).hexdigest() == record["files"]["config.yaml"]:
+            return config
+    raise InputError(
+        f"resume={shown(path)}: config.yaml is damaged; start the run anew, as "
+        f"`{record.get('command')}`"
+    )
+
+
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
     """A run's log goes to its folder."""
@@ -178,7 +224,8 @@ def logged(path: Path) -> Iterator[None]:
     finally:
         root.setLevel(level)
         root.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
 
 
 def exit_code(error: BaseException) -> int:
@@ -301,7 +348,9 @@ def compose(overrides: list[str]) -> "Config":
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             return parse(hydra.compose("config", overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if _is_ours(error):
+            raise
         raise InputError(_explain(error, overrides)) from error
 
 
@@ -312,17 +361,19 @@ class ClaimFolder(Callback):
     as Hydra turns any other exception of a callback into a warning.
     """
 
+    created: ClassVar[list[Path]] = []
+
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Checks the configuration and points hydra.run.dir at a new folder."""
         with _leaving_on_errors():
             if (folder := parse_job(config).resume) is not None:
                 raise InputError(f"resume={folder}: give it on the command line")
-            _, self.created = claim_folder(config, "run")
+            _, ClaimFolder.created = claim_folder(config, "run")
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Leaves with the run's exit code; of a run that was refused no folder stays behind."""
         code = kwargs["job_return"].return_value
-        if code == REFUSED:
+        if code == REFUSED or not (self.created[-1] / "run.json").exists():
             discard(self.created)
         if code != DONE:
             raise SystemExit(code)
@@ -371,7 +422,8 @@ def _close_log() -> None:
     root = logging.getLogger()
     for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
         root.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # a full disk: what it would have written is lost
+            handler.close()
 
 
 def _unused(config: "Config", overrides: list[str]) -> list[str]:
@@ -419,6 +471,10 @@ def _sorted_arguments(arguments: list[str]) -> list[str]:
 
     parser.error = fail  # type: ignore[method-assign]
     parsed = parser.parse_intermixed_args(arguments)
+    if parsed.config_path is not None:
+        fail("--config-path: not supported; give a folder of presets with --config-dir")
+    if parsed.config_dir is not None and Path(parsed.config_dir).is_dir():
+        check_presets(Path(parsed.config_dir))
     if parsed.experimental_rerun is not None:
         fail("--experimental-rerun: not supported, as it loads a pickle")
     what = [flag for flag in ("run", "multirun", "cfg", "info") if getattr(parsed, flag)]
@@ -426,11 +482,18 @@ def _sorted_arguments(arguments: list[str]) -> list[str]:
         fail(f"--{what[0]} and --{what[1]} do not go together")
     overrides: list[str] = parsed.overrides
     for override in overrides:
+        if re.match(r"[+]*hydra\.searchpath=", override):
+            raise InputError(f"{override}: not supported; give a folder with --config-dir")
         if found := re.match(r"[+]*(model|data)\.name=(.*)", override):
             raise InputError(
                 f"{override}: the name goes with its settings; use {found[1]}={found[2]}"
             )
     return [a for a in arguments if a not in overrides] + overrides
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it is a fault of this code, and not what Hydra says of a choice such as model=0."""
+    return type(error) is ValueError and not str(error).startswith("Config group override")
 
 
 def _explain(error: Exception, arguments: list[str]) -> str:
@@ -447,6 +510,9 @@ def _explain(error: Exception, arguments: list[str]) -> str:
         return unknown_choice(group or "--config-name", name, error.options or [])
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read as KEY=VALUE; quote special characters"
+    if first.startswith("Config group override"):
+        groups = r"[+~]*(model|data|experiment|hydra/\w+)?="
+        return f"{next((a for a in arguments if re.match(groups, a)), first)}: names no choice"
     if found := re.match(r"Ambiguous value for argument '(.*)'", first):
         return f"{found[1]}: several values; add -m to run each, or write a list as [1,2]"
     if found := re.match(r"Could not override '([^']*)'", first):

@@ -36,6 +36,7 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from scvae_cli.errors import InputError
+from scvae_cli.strangers import read_yaml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,7 +183,7 @@ def read_record(
 
 
 def hold(path: Path) -> FileLock:
-    """Keeps other processes from a folder, until `release`.
+    """Keeps other processes from a folder, until `let_go`.
 
     Raises:
         InputError: another process is at it.
@@ -195,6 +196,21 @@ def hold(path: Path) -> FileLock:
     except (OSError, NotImplementedError) as error:
         log.warning("%s cannot be locked: %s", path, error)
     return lock
+
+
+def let_go(lock: FileLock) -> None:
+    """Lets others at the folder, and leaves no file there."""
+    with suppress(OSError):
+        Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
+def damaged(path: Path) -> list[str]:
+    """Files of a run that are not what it wrote, as far as its record can be read."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        written = read_json(path, "run").get("files", {})
+        return [name for name, sha in written.items() if not _is(path / name, sha)]
+    return []
 
 
 def intact(path: Path) -> bool:
@@ -215,8 +231,12 @@ def read_table(path: Path, name: str) -> Any:
 
 def read_settings(path: Path) -> dict[str, Any]:
     """config.yaml of a run's folder."""
-    settings: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
-    return {str(key): value for key, value in settings.items()}
+    return read_yaml(path / "config.yaml")
+
+
+def settings_text(config: Mapping[str, Any]) -> bytes:
+    """What config.yaml holds for these settings."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode()
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
@@ -275,7 +295,7 @@ class RunDir:
             written = before.get("files", {})
             self._digests = {n: sha for n, sha in written.items() if _is(path / n, sha)}
         elif (path / "run.json").exists():
-            self._lock.release()
+            let_go(self._lock)
             raise InputError(f"{path}: holds a run already; give a folder of its own")
         self._reserve = path / ".reserve"
         try:
@@ -283,7 +303,7 @@ class RunDir:
             self._reserve.write_bytes(b"0" * RESERVE)
             self.note()
         except OSError:
-            self._lock.release()
+            let_go(self._lock)
             raise
 
     @property
@@ -308,9 +328,7 @@ class RunDir:
         try:
             self.note(**fields)
         finally:
-            self._lock.release()
-            with suppress(OSError):
-                (self.path / LOCK).unlink()
+            let_go(self._lock)
 
     def kept(self, name: str, columns: Sequence[str]) -> "np.ndarray | None":
         """Columns (n_cells, n_columns) of NAME.csv, float32, where a run goes on that has them."""
@@ -340,7 +358,7 @@ class RunDir:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """config.yaml."""
-        self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode())
+        self._write("config.yaml", settings_text(config))
 
     def write_table(self, name: str, columns: Mapping[str, Any]) -> None:
         """NAME.csv from equally long columns; float32 values read back as the same float32."""

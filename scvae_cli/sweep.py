@@ -38,9 +38,11 @@ from scvae_cli.run_dir import (
     essential,
     hold,
     intact,
+    let_go,
     read_settings,
     write_file,
 )
+from scvae_cli.strangers import check_inside, check_words
 
 log = logging.getLogger("scvae")
 
@@ -104,7 +106,7 @@ def sweep(
             _compare_data(folder, before, record)
         plan, done = _place(folder, plan, fresh=not before, force=force)
     except BaseException:
-        lock.release()
+        let_go(lock)
         if created:
             discard(created)
         raise
@@ -140,7 +142,7 @@ def sweep(
         console.error(f"{type(error).__name__}: {' '.join(str(error).split())}")
         code = launch.FAILED
     states = _finish(folder, plan, record, console, repeated)
-    lock.release()
+    let_go(lock)
     if code == launch.DONE and states.count("done") < len(plan):
         code = launch.FAILED
     if code != launch.DONE:
@@ -168,7 +170,10 @@ def resumed(arguments: list[str]) -> list[str]:
     flags = [] if {"-m", "--multirun"} & set(arguments) else ["-m"]
     if any("=" in a and not a.startswith(("hydra", "resume=", "force=")) for a in arguments):
         return [*flags, *arguments]
+    folder = Path(given[-1].removeprefix("resume=").strip("'\""))
+    check_inside(folder, f"resume={folder}")
     words = shlex.split(str(record["command"]))[2:]
+    check_words(words, folder / "sweep.json")
     again = [w for w in words if w not in ("-m", "--multirun") and "hydra.sweep.dir=" not in w]
     if any(a.startswith("hydra") for a in arguments):  # another launcher, say
         again = [w for w in again if not w.startswith("hydra")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
-LEAVES = {"arguments", "errors", "batches", "dataset", "signals"}
+LEAVES = {"arguments", "errors", "batches", "dataset", "signals", "strangers"}
 ALLOWED = {
     "cli": {"apply", "compare", "launch", "paper", "show", "sweep", "verify"},
     "verify": {"config", "console", "launch", "provenance", "run_dir"},

@@ -1,0 +1,258 @@
+"""Faults, for real: a representative of each that `make faults` tries, and what was lost."""
+
+import json
+import random
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import FAST, SMALL
+from scipy.sparse import csr_array
+
+from benchmarks import faults
+from scvae_cli.checkpoint import Checkpoint, unpack
+from scvae_cli.diagnose import diagnose
+from scvae_cli.models import build
+from scvae_cli.run_dir import RunDir
+from scvae_cli.train import train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory) -> dict[str, tuple[Path, float]]:
+    """A run of each model that nothing happens to, and the seconds of its stages."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    found = {}
+    for model in faults.MODELS:
+        arguments = [*faults.SETTINGS, f"model={model}", f"hydra.run.dir={model}"]
+        assert faults.done(faults.train(*arguments, cwd=folder))[0] == 0
+        found[model] = folder / model, faults.work(folder / model)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "moment", "number", "code"),
+    [
+        ("vsc", 0.3, signal.SIGKILL, -9),
+        ("vae", 0.7, signal.SIGKILL, -9),
+        ("vsc", 0.3, signal.SIGTERM, 143),
+        ("vae", 0.7, signal.SIGINT, 130),
+    ],
+)
+def test_killed_and_gone_on_with(references, tmp_path, model, moment, number, code):
+    reference, seconds = references[model]
+    fault = faults.strike(tmp_path, reference, model, number, moment, seconds)
+    assert fault.lost == []
+    assert fault.code == code
+    if code > 0:
+        assert "`scvae train resume=run-0` goes on from here" in fault.said
+
+
+@pytest.mark.parametrize("how", ["a bit flipped", "as it was"])
+def test_a_checkpoint_is_used_if_it_is_whole(references, tmp_path, how):
+    fault = faults.checkpoint(tmp_path, references["vae"][0], "vae", how, random.Random(1))
+    assert fault.lost == []
+
+
+@pytest.mark.parametrize("name", ["latent.csv", "model.safetensors", "config.yaml"])
+def test_what_is_damaged_is_made_anew(references, tmp_path, name):
+    fault = faults.spoil(tmp_path, references["ae"][0], name, "cut to 50 %", random.Random(1))
+    assert fault.lost == []
+
+
+def test_a_second_process_is_refused(references, tmp_path):
+    fault = faults.two_at_once(tmp_path, references["ae"][0], "ae")
+    assert (fault.code, fault.lost) == (2, [])
+    assert "another process is at it" in fault.said
+
+
+@pytest.mark.skipif(not faults.may_mount(), reason="may not mount a small disk")
+@pytest.mark.parametrize("kilobytes", [64, 384])
+def test_a_full_disk(references, tmp_path, kilobytes):
+    fault = faults.full_disk(tmp_path, references["vae"][0], "vae", 1024 * kilobytes)
+    assert (fault.code, fault.lost) == (1, [])
+    assert "No space left on device" in fault.said
+
+
+@pytest.mark.skipif(not faults.may_mount(), reason="may not mount a small disk")
+def test_a_folder_that_becomes_read_only(references, tmp_path):
+    fault = faults.read_only(tmp_path, references["vae"][0], "vae")
+    assert (fault.code, fault.lost) == (1, [])
+    assert "Read-only file system" in fault.said
+
+
+@pytest.mark.parametrize("model", faults.MODELS)
+def test_the_same_seed_gives_the_same_bytes(scvae, references, model):
+    result = scvae("verify", str(references[model][0]))
+    assert result.code == 0, result.err
+    assert result.out.count("identical") == 6
+
+
+def test_verify_tells_what_is_different(scvae, references, tmp_path):
+    """A run whose files and checksums are another run's but for the settings."""
+    shutil.copytree(references["ae"][0], tmp_path / "r")
+    config = (tmp_path / "r" / "config.yaml").read_text()
+    (tmp_path / "r" / "config.yaml").write_text(config.replace("seed: 0", "seed: 1"))
+    assert scvae("verify", "r").code == 2  # a file is not what it wrote
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    del record["files"]["config.yaml"]
+    (tmp_path / "r" / "run.json").write_text(json.dumps(record))
+    result = scvae("verify", "r")
+    assert result.code == 1
+    assert "latent.csv" in result.out
+    assert "different: z1 is" in result.out
+
+
+def test_a_run_that_is_done_is_left_alone(scvae, tmp_path):
+    assert scvae("train", *FAST, "model=pca", "map_3d=false", "hydra.run.dir=r").code == 0
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*")}
+    result = scvae("train", "resume=r")
+    assert result.code == 0
+    assert "the run is done" in result.err
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["resume=r", "beta=4"], "leave out beta=4"),
+        (["resume=nowhere"], "no sweep there"),
+        (["resume=other"], "was begun with torch 1.0, and not"),
+        (["resume=cells"], "was begun on other cells, genes or labels"),
+    ],
+)
+def test_what_cannot_be_gone_on_with(scvae, tmp_path, words, said):
+    assert scvae("train", *FAST, "model=pca", "map_3d=false", "hydra.run.dir=r").code == 0
+    for name, key, value in (
+        ("other", "versions", {"torch": "1.0"}),
+        ("cells", "data", {"fingerprint": "0"}),
+    ):
+        shutil.copytree(tmp_path / "r", tmp_path / name)
+        record = json.loads((tmp_path / name / "run.json").read_text())
+        record[key] |= value
+        record["status"] = "running"
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+    result = scvae("train", *words)
+    assert result.code == 2
+    assert said in result.err.strip().splitlines()[-1]
+
+
+def test_what_diverges_keeps_the_last_good_checkpoint(scvae, tmp_path):
+    """The loss is fine for some epochs and then is not."""
+    settings = [*SMALL, "model=ae", "lr=0.3", "data.scale=10", "model.latent_activation=linear"]
+    result = scvae("train", *settings, "epochs=20", "checkpoint.every=1", "hydra.run.dir=fine")
+    assert result.code in (0, 1)
+    x = csr_array(np.full((8, 5), 1e18, np.float32))
+    model = build("ae", 5, 2, seed=0, encoder=[4], decoder=[4], first_activation="linear",
+                  latent_activation="linear")  # fmt: skip
+    kept: list[bytes] = []
+
+    def keep(n_epochs, batch, take):
+        kept.append(take().pack())
+
+    with pytest.raises(Exception, match="the loss is"):
+        train(model, x, epochs=9, batch_size=4, lr=1e15, batch_seed=0, noise_seed=0, device=CPU,
+              on_epoch=lambda row: None, keep=keep)  # fmt: skip
+    for contents in kept:
+        tensors = unpack(contents).tensors
+        assert all(torch.isfinite(tensors["sums"]))
+
+
+def test_a_checkpoint_between_two_steps_leads_to_the_same_end():
+    """From every step of a training, also within an epoch."""
+    rng = np.random.default_rng(0)
+    x = csr_array(rng.poisson(0.3, (50, 30)).astype(np.float32))
+    options = {"encoder": [8], "branch": None, "sigma": "log_sigma", "decoder": [8],
+               "first_activation": "linear", "beta": 1.0, "c": 50.0, "alpha": 0.5}  # fmt: skip
+    how = {"epochs": 3, "batch_size": 16, "lr": 0.01, "batch_seed": 1, "noise_seed": 2,
+           "device": CPU, "on_epoch": lambda row: None}  # fmt: skip
+    kept: list[Checkpoint] = []
+    first = build("vsc", 30, 3, seed=0, **options)
+    history = train(first, x, **how, keep=lambda n, b, take: kept.append(unpack(take().pack())))
+    assert len(kept) == 3 * (4 + 1)
+    for checkpoint in kept:
+        other = build("vsc", 30, 3, seed=9, **options)
+        again = train(other, x, **how, start=checkpoint)
+        pd.testing.assert_frame_equal(
+            history.drop(columns="seconds"), again.drop(columns="seconds"), check_exact=True
+        )
+        for a, b in zip(first.parameters(), other.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_every_bit_of_a_checkpoint_counts():
+    checkpoint = Checkpoint({"a": torch.arange(3.0), "b": torch.zeros(())}, [{"epoch": 1}], 2, 0.5)
+    whole = checkpoint.pack()
+    assert unpack(whole).history == [{"epoch": 1}]
+    missed = []
+    for bit in range(8 * len(whole)):
+        spoilt = bytearray(whole)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        try:
+            found = unpack(bytes(spoilt))
+        except ValueError:
+            continue
+        if found.history != [{"epoch": 1}] or not torch.equal(
+            found.tensors["a"], torch.arange(3.0)
+        ):
+            missed.append(bit)
+    assert missed == []
+
+
+X = csr_array(np.random.default_rng(0).poisson(0.5, (40, 20)).astype(np.float32))
+OPTIONS = {
+    "encoder": [8], "branch": None, "sigma": "log_sigma", "decoder": [8],
+    "first_activation": "linear", "beta": 1.0,
+}  # fmt: skip
+
+
+def findings(model, latent: np.ndarray) -> str:
+    return "\n".join(diagnose(model, X, latent, batch_size=16, device=CPU))
+
+
+def test_what_is_wrong_with_a_latent_space_is_said():
+    latent = np.random.default_rng(1).normal(size=(40, 3))
+    model = build("vae", 20, 3, seed=0, **OPTIONS)
+    assert findings(model, latent) == ""
+    with torch.no_grad():
+        for head in (model.mu, model.sigma):
+            head.weight.zero_()
+            head.bias.zero_()
+    assert "posterior collapse" in findings(model, latent)
+    model = build("vsc", 20, 3, seed=0, **OPTIONS, c=50.0, alpha=0.5)
+    with torch.no_grad():
+        model.gate.bias.copy_(torch.tensor([99.0, -1.0, -1.0]))
+        model.gate.weight.zero_()
+    assert "1 of 3 latent features are on for every cell" in findings(model, latent)
+    latent[:, 1:] = 0
+    assert "2 of 3 latent features are the same" in findings(model, latent)
+
+
+def test_fewer_clusters_than_asked_for_is_said(scvae, tmp_path):
+    """Cells of two kinds, all of a kind alike."""
+    table = pd.DataFrame(np.repeat([[9, 0, 1], [0, 9, 1]], 10, axis=0), columns=list("xyz"))
+    table.index = [f"c{i}" for i in range(20)]
+    table.to_csv(tmp_path / "t.csv")
+    result = scvae(
+        "train", "data=file", "data.path=t.csv", "model=pca", "latent_dim=2", "map_3d=false",
+        "cluster.n_clusters=5", "tsne.perplexity=5", "tsne.max_iter=250", "hydra.run.dir=r",
+    )  # fmt: skip
+    said = "k-means finds 2 clusters on the latent space, of the 5 asked for"
+    assert said in result.err
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert said in record["warnings"]
+
+
+def test_a_folder_is_one_processs(tmp_path):
+    record = {"status": "running"}
+    first = RunDir(tmp_path, record)
+    with pytest.raises(Exception, match="another process is at it"):
+        RunDir(tmp_path, record, go_on=True)
+    first.end(status="failed")
+    RunDir(tmp_path, record, go_on=True).end(status="done")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

@@ -1,0 +1,303 @@
+"""Files from strangers: nothing in them runs, leads elsewhere, or takes memory unseen."""
+
+import contextlib
+import gzip
+import json
+import pickle
+import shlex
+import shutil
+from pathlib import Path
+
+import h5py
+import hypothesis.strategies as st
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from anndata import AnnData
+from conftest import FAST
+from hypothesis import HealthCheck, given, settings
+from scipy.io import mmwrite
+from scipy.sparse import csr_matrix
+
+from scvae_cli import files, strangers
+from scvae_cli.errors import InputError
+from scvae_cli.launch import compose
+
+FUZZ = settings(
+    max_examples=150, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+
+
+class Harm:
+    """What a pickle could do."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("harmed"),)
+
+
+def refusal(result) -> str:
+    assert result.code == 2, result.err
+    (line,) = result.err.strip().splitlines()
+    return line
+
+
+def cells() -> AnnData:
+    rng = np.random.default_rng(0)
+    x = csr_matrix(rng.poisson(1.0, (12, 9)).astype(np.float32))
+    obs = pd.DataFrame({"kind": list("abc") * 4}, index=[f"c{i}" for i in range(12)])
+    return AnnData(x, obs, pd.DataFrame(index=[f"g{i}" for i in range(9)]))
+
+
+def hostile(to: Path, name: str) -> str:
+    """A file or folder of cells that asks for trouble, and its name."""
+    secret = to / "secret"
+    secret.write_bytes(b"secret" * 100)
+    if name.endswith((".h5ad", ".h5")):
+        cells().write_h5ad(to / name)
+        with h5py.File(to / name, "a") as file:
+            if name.startswith("large"):
+                file["layers"].create_dataset("l", shape=(10**7, 10**7), chunks=True, dtype="f4")
+            elif name.startswith("external"):
+                cells().write_h5ad(to / "other.h5ad")
+                file["layers/l"] = h5py.ExternalLink("other.h5ad", "/X")
+            elif name.startswith("raw"):
+                kind = {"shape": (600,), "dtype": "u1", "external": [(str(secret), 0, 600)]}
+                file["uns"].create_dataset("l", **kind)
+            elif name.startswith("virtual"):
+                layout = h5py.VirtualLayout((12, 9), "f4")
+                layout[:] = h5py.VirtualSource("other.h5ad", "X", (12, 9))
+                file["layers"].create_virtual_dataset("l", layout)
+        return name
+    if name.endswith(".zarr"):
+        cells().write_zarr(to / name)
+        array = to / name / "X" / "data"
+        header = json.loads((array / ".zarray").read_text())
+        if name.startswith("large"):
+            header["shape"] = [10**14]
+        elif name.startswith("pickle"):
+            header["compressor"] = {"id": "pickle"}
+            (array / "0").write_bytes(pickle.dumps(Harm()))
+        elif name.startswith("link"):
+            (array / "0").unlink()
+            (array / "0").symlink_to(secret)
+        (array / ".zarray").write_text(json.dumps(header))
+        return name
+    if name.endswith(".gz"):
+        with gzip.open(to / name, "wb", compresslevel=1) as file:
+            file.write(b"cell,g1,g2\n" + b"a,1,2\n" * 10**6)
+        return name
+    folder = to / "ten"
+    folder.mkdir()
+    mmwrite(folder / "matrix.mtx", cells().X.T.astype(int))
+    (folder / "genes.tsv").write_text("".join(f"E{i}\tg{i}\n" for i in range(9)))
+    (folder / "barcodes.tsv").write_text("".join(f"c{i}\n" for i in range(12)))
+    text = (folder / "matrix.mtx").read_text().splitlines()
+    place = next(i for i, line in enumerate(text) if not line.startswith("%"))
+    text[place] = {
+        "large matrix": f"{10**9} {10**9} 60",
+        "long matrix": f"9 12 {10**12}",
+        "no matrix": "nine twelve all",
+    }[name]
+    (folder / "matrix.mtx").write_text("\n".join(text))
+    return "ten"
+
+
+HOSTILE = {
+    "large.h5ad": "more than this machine's memory",
+    "external.h5ad": "leads to another file",
+    "raw.h5ad": "leads to another file",
+    "virtual.h5ad": "leads to another file",
+    "large.h5": "more than this machine's memory",
+    "large.zarr": "more than this machine's memory",
+    "pickle.zarr": "data holds pickles",
+    "link.zarr": "X/data/0 leads out of the folder",
+    "large matrix": "is 1000000000 genes x 1000000000 cells, and there are 9 genes and 12 barc",
+    "long matrix": "is shorter than its header says",
+    "no matrix": "its header is no Matrix Market's",
+    "bomb.csv.gz": "more than this machine's memory",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_cells_are_refused(scvae, tmp_path, monkeypatch, name):
+    path = hostile(tmp_path, name)
+    if name == "bomb.csv.gz":
+        monkeypatch.setattr(strangers, "memory", lambda: 2.0**22)
+    before = set(tmp_path.rglob("*"))
+    line = refusal(scvae("train", "data=file", f"data.path={path}", "cluster.n_clusters=3"))
+    assert HOSTILE[name] in line
+    assert set(tmp_path.rglob("*")) == before
+
+
+TARGET = "{_target_: pathlib.Path.touch, _args_: [harmed]}"
+PRESETS = {
+    "a callback": (
+        "experiment/e.yaml", f"# @package _global_\nhydra: {{callbacks: {{x: {TARGET}}}}}",
+    ),
+    "a package": ("experiment/e.yaml", f"# @package hydra.callbacks.x\n{TARGET}"),
+    "a target": ("experiment/e.yaml", f"# @package _global_\nmodel: {TARGET}"),
+    "a log": ("hydra/job_logging/scvae.yaml", "version: 1"),
+    "another log": (
+        "experiment/e.yaml",
+        "# @package _global_\ndefaults: [override /hydra/job_logging: evil]",
+    ),
+    "a shell command": (
+        "experiment/e.yaml",
+        "# @package _global_\nhydra: {launcher: {setup: [touch harmed]}}",
+    ),
+    "a group elsewhere": (
+        "experiment/e.yaml", "# @package _global_\ndefaults: [/evil@hydra.callbacks: x]",
+    ),
+    "aliases": ("experiment/e.yaml", "a: &a [1, 1]\nb: [*a, *a]"),
+    "no section": ("experiment/e.yaml", "# @package _global_\nhydra: [1]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_strangers_preset_runs_nothing(scvae, tmp_path, name):
+    place, text = PRESETS[name]
+    path = tmp_path / "their" / place
+    path.parent.mkdir(parents=True)
+    path.write_text(text + "\n")
+    line = refusal(scvae("train", "--config-dir", "their", "experiment=e", *FAST))
+    assert str(Path("their") / place) in line
+    assert not (tmp_path / "harmed").exists()
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_preset_may_say_where_and_how_many(scvae, tmp_path):
+    path = tmp_path / "my" / "experiment" / "e.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "# @package _global_\ndefaults: [override /model: pca, override /hydra/launcher: joblib]\n"
+        "hydra: {run: {dir: here}, launcher: {n_jobs: 1}}\n"
+    )
+    result = scvae("train", "--config-dir", "my", "experiment=e", *FAST, "map_3d=false")
+    assert result.code == 0, result.err
+    assert (tmp_path / "here" / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    "word", ["--config-path=x", "hydra.searchpath=[file://x]", "--experimental-rerun=x"]
+)
+def test_other_ways_in_are_shut(scvae, word):
+    assert "not supported" in refusal(scvae("train", word, *FAST))
+
+
+RUNS = ["log", "figures", "reserve", "bomb", "sweep"]
+
+
+@pytest.mark.parametrize("how", RUNS)
+def test_a_strangers_run_writes_nowhere_else(scvae, tmp_path, how):
+    assert scvae("train", *FAST, "model=pca", "map_3d=false", "hydra.run.dir=r").code == 0
+    run, outside = tmp_path / "r", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    (run / "latent.csv").write_text("cut")  # so that there is something to do
+    if how == "log":
+        (run / "scvae.log").unlink()
+        (run / "scvae.log").symlink_to(outside / "file")
+    elif how == "figures":
+        shutil.rmtree(run / "figures")
+        (run / "figures").symlink_to(outside)
+    elif how == "reserve":
+        (run / ".reserve").symlink_to(outside / "file")
+    elif how == "bomb":
+        levels = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
+        levels += [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+        (run / "config.yaml").write_text("\n".join(levels))
+        shutil.rmtree(run / ".hydra")  # which has the settings too
+        assert refusal(scvae("embed", "r", "r/latent.csv")).count("aliases (*) are not read") == 1
+    else:
+        harm = "hydra.callbacks.x={_target_: pathlib.Path.touch, _args_: [harmed]}"
+        record = {
+            "versions": {},
+            "jobs": [],
+            "command": shlex.join(["scvae", "train", "-m", harm]),
+        }
+        (run / "run.json").unlink()
+        (run / "sweep.json").write_text(json.dumps(record))
+    line = refusal(scvae("train", "resume=r"))
+    assert {"bomb": "config.yaml is damaged", "sweep": "can run code"}.get(
+        how, "leads out"
+    ) in line
+    assert (outside / "file").read_text() == "mine"
+    assert [path.name for path in outside.iterdir()] == ["file"]
+    assert not (tmp_path / "harmed").exists()
+
+
+def whole(to: Path) -> dict[str, bytes]:
+    """A file of each format."""
+    cells().write_h5ad(to / "a.h5ad")
+    cells().to_df().to_csv(to / "a.csv")
+    cells().to_df().T.to_csv(to / "a.tsv.gz", sep="\t")
+    return {path.name: path.read_bytes() for path in to.glob("a.*")}
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory) -> dict[str, bytes]:
+    return whole(tmp_path_factory.mktemp("samples"))
+
+
+@FUZZ
+@given(
+    name=st.sampled_from(["a.h5ad", "a.csv", "a.tsv.gz"]),
+    cut=st.one_of(st.none(), st.floats(0, 1)),
+    edits=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6)), max_size=4
+    ),
+)
+def test_whatever_is_in_a_file_is_read_or_refused(samples, tmp_path, name, cut, edits):
+    contents = bytearray(samples[name])
+    for where, new in edits:
+        place = int(where * len(contents))
+        contents[place : place + len(new)] = new
+    path = tmp_path / name
+    path.write_bytes(contents if cut is None else contents[: int(cut * len(contents))])
+    try:
+        found = files.read(path, transpose=None, say=lambda text: None)
+        files.select(found, path, layer=None, raw=False, gene_names=None)
+    except InputError:
+        pass
+
+
+KEYS = st.sampled_from([
+    "beta", "latent_dim", "epochs", "lr", "seed", "model", "data", "data.n_cells", "model.encoder",
+    "tsne.perplexity", "tsne.metric", "cluster.n_clusters", "checkpoint.every", "embedding",
+    "score", "trained", "device", "", "x.y", "data.qc.min_cells",
+])  # fmt: skip
+VALUES = st.one_of(
+    st.integers(-(10**30), 10**30).map(str),
+    st.floats().map(str),
+    st.sampled_from(["null", "true", "[]", "[1,2]", "{}", "{a:1}", "''", "vae", "synthetic"]),
+    st.text("abz01-.,:[]{}'\"$ \\@?=!%&*#", max_size=12),
+)
+
+
+@FUZZ
+@given(st.lists(st.tuples(st.sampled_from(["", "+", "~", "++"]), KEYS, VALUES), max_size=4))
+def test_whatever_is_asked_is_a_configuration_or_refused(words):
+    with contextlib.suppress(InputError):
+        compose([f"{sign}{key}={value}" for sign, key, value in words])
+
+
+@FUZZ
+@given(st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9)),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
+    max_leaves=12,
+))  # fmt: skip
+def test_whatever_a_record_holds_is_read_or_refused(tmp_path, value):
+    from scvae_cli import trained
+    from scvae_cli.summary import read_run
+
+    for name in ("run.json", "scores.json"):
+        (tmp_path / name).write_text(json.dumps(value))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(value, allow_unicode=True))
+    read_run(tmp_path)
+    with pytest.raises(InputError):
+        trained.load(tmp_path)
