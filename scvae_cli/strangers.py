@@ -61,7 +61,7 @@ def check_hdf5(path: Path) -> None:
         for dataset in _datasets(file, path):
             if dataset.external or dataset.is_virtual:
                 raise InputError(f"data.path={path}: {dataset.name} leads to another file")
-            needed += dataset.size * max(dataset.dtype.itemsize, 1)
+            needed += (dataset.size or 0) * max(dataset.dtype.itemsize, 1)
     check_memory(needed, path)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
+from yaml import YAMLError
 
 from scvae_cli.config import unknown_choice
 from scvae_cli.errors import InputError
@@ -56,8 +57,9 @@ class Run:
 
 def read_run(path: Path) -> Run | None:
     """The run in that folder; None where there is none that can be read."""
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, YAMLError):
         record = read_json(path, "run")
+        _ = record["status"]
         settings, scores, losses = {}, {}, {}
         if (path / "config.yaml").exists():
             settings = _flat(read_settings(path))

@@ -9,6 +9,9 @@ import pytest
 
 from scvae_cli.cli import main
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside each other, each on one core
+    os.environ |= {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
+
 # A run of seconds whose cells are told apart by a trained model and not by an untrained one.
 SMALL = [
     "data=synthetic",

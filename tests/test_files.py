@@ -320,7 +320,7 @@ BAD_FILES = {
     "10x without genes": "features.tsv or genes.tsv is missing",
     "10x without barcodes": "barcodes.tsv is missing",
     "10x without matrix": "matrix.mtx is missing",
-    "10x of short barcodes": "cannot be read",
+    "10x of short barcodes": "there are 40 genes and 1 barcodes",
     "10x of a cut matrix": "cannot be read",
     "words.csv": "column g2 is not numbers",
     "column.csv": "one column alone",

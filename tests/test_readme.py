@@ -12,7 +12,7 @@ from conftest import FAST
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(
-    r"^(?:\$ )?(scvae (?:train|compare|embed) [^#\n]+?)\s*(?:#.*)?$", README, flags=re.M
+    r"^(?:\$ )?(scvae (?:train|compare|embed|verify) [^#\n]+?)\s*(?:#.*)?$", README, flags=re.M
 )
 
 
@@ -34,7 +34,7 @@ def test_every_command_runs_or_fails_as_shown(scvae, tmp_path, command):
         result = scvae(*arguments)
         assert (result.code, result.err.strip()) == (2, shown[1])
         return
-    if arguments[0] == "compare" or "resume=" in command:
+    if arguments[0] in ("compare", "verify") or "resume=" in command:
         assert scvae("train", "-m", *FAST, "model=pca,ae", "seed=0,1").code == 0
         (sweep,) = (tmp_path / "outputs").glob("*/*-sweep")
         there = sweep if "resume=" in command else sweep.parent
