@@ -231,6 +231,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="random moments (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which nohup would have ignored
     rng = random.Random(asked.seed)
     faults: list[Fault] = []
 
