@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +30,7 @@ MODELS = ["vae", "vsc", "ae"]
 SETTINGS = [
     "data=synthetic", "data.n_cells=800", "data.n_genes=500", "epochs=60", "batch_size=64",
     "tsne.max_iter=400", "cluster.n_init=20", "checkpoint.every=5", "map_3d=false", "h5ad=true",
+    "threads=1",
 ]  # fmt: skip
 SIZES = [64, 100, 128, 192, 256, 512, 1024, 2048, 3072, 4096, 6144, 8192]  # of disks, kB
 SAME = [
@@ -64,6 +68,15 @@ def done(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, lines[-1] if lines else ""
 
 
+def new_name(folder: Path, kind: str) -> str:
+    """A name that no other run there has or will get."""
+    for n in count():
+        with suppress(FileExistsError):
+            (folder / f".{kind}-{n}").mkdir()
+            return f"{kind}-{n}"
+    raise AssertionError
+
+
 def work(run: Path) -> float:
     """Seconds of a run's stages."""
     return float(sum(json.loads((run / "run.json").read_text())["seconds"].values()))
@@ -83,7 +96,7 @@ def strike(
     folder: Path, reference: Path, model: str, number: int, moment: float, seconds: float
 ) -> Fault:
     """A signal at a moment (0 to 1) of a run whose work takes so long; then the run goes on."""
-    name = f"run-{len(list(folder.glob('run-*')))}"
+    name = new_name(folder, "run")
     process = train(*SETTINGS, f"model={model}", f"hydra.run.dir={name}", cwd=folder)
     while not (folder / name / "config.yaml").exists() and process.poll() is None:
         time.sleep(0.01)  # before there is a run, there is nothing to lose
@@ -92,17 +105,16 @@ def strike(
     code, said = done(process)
     record = json.loads((folder / name / "run.json").read_text())
     when = record.get("stage", "start") if record["status"] != "done" else "when it was over"
-    for _ in range(2):  # a second time there is nothing to do
-        again, text = done(train(f"resume={name}", cwd=folder))
-        assert again == 0, text
+    again, text = done(train(f"resume={name}", cwd=folder))
+    assert again == 0, text
     kind = signal.Signals(number).name
     return Fault(kind, when, code, said, lost(reference, folder / name))
 
 
 def spoil(folder: Path, reference: Path, name: str, how: str, rng: random.Random) -> Fault:
     """Cuts a file of a run that is done, or flips a bit of it; then the run goes on."""
-    run = folder / f"spoilt-{len(list(folder.glob('spoilt-*')))}"
-    subprocess.run(["cp", "-r", str(reference), str(run)], check=True)
+    run = folder / new_name(folder, "spoilt")
+    shutil.copytree(reference, run)
     whole = bytearray((run / name).read_bytes())
     if how == "a bit flipped":
         whole[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
@@ -115,7 +127,7 @@ def spoil(folder: Path, reference: Path, name: str, how: str, rng: random.Random
 
 def checkpoint(folder: Path, reference: Path, model: str, how: str, rng: random.Random) -> Fault:
     """Kills a training once it has a checkpoint, damages that, and goes on."""
-    name = f"kept-{len(list(folder.glob('kept-*')))}"
+    name = new_name(folder, "kept")
     process = train(*SETTINGS, f"model={model}", f"hydra.run.dir={name}", cwd=folder)
     path = folder / name / "checkpoint.safetensors"
     while not path.exists() and process.poll() is None:
@@ -237,10 +249,10 @@ def main() -> None:
 
     def note(fault: Fault) -> None:
         faults.append(fault)
-        print(f"[{len(faults)}] {fault.kind}, {fault.when}: {fault.lost or 'nothing lost'}")
-        print(f"     {fault.code}: {fault.said}")
+        text = f"[{len(faults)}] {fault.kind}, {fault.when}: {fault.lost or 'nothing lost'}"
+        print(f"{text}\n     {fault.code}: {fault.said}", flush=True)
 
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
         folder = Path(name)
         took, references = {}, {}
         for model in MODELS:
@@ -250,15 +262,21 @@ def main() -> None:
             assert code == 0, said
             references[model] = folder / model
             took[model] = work(folder / model)
-        kinds = [signal.SIGKILL] * asked.kills + [signal.SIGTERM, signal.SIGINT] * 10
+        kinds = [signal.SIGKILL] * asked.kills + [signal.SIGTERM, signal.SIGINT] * 5
+        asked_for = []
         for i, number in enumerate(kinds):
             model = MODELS[i % len(MODELS)]
-            note(strike(folder, references[model], model, number, rng.random(), took[model]))
+            what = (strike, folder, references[model], model, number, rng.random(), took[model])
+            asked_for.append(pool.submit(*what))
         for file in [*SAME, "history.csv", "run.json"]:
             for how in ("cut to 0 %", "cut to 50 %", "cut to 99 %", "a bit flipped"):
-                note(spoil(folder, references["vae"], file, how, rng))
+                draw = random.Random(rng.random())
+                asked_for.append(pool.submit(spoil, folder, references["vae"], file, how, draw))
         for how in ["as it was", "cut", *["a bit flipped"] * 5]:
-            note(checkpoint(folder, references["vsc"], "vsc", how, rng))
+            draw = random.Random(rng.random())
+            asked_for.append(pool.submit(checkpoint, folder, references["vsc"], "vsc", how, draw))
+        for future in asked_for:
+            note(future.result())
         note(two_at_once(folder, references["ae"], "ae"))
         if may_mount():
             for kilobytes in SIZES:
