@@ -113,6 +113,7 @@ def ours(kind: str, n_genes: int) -> Any:
     """A model of the report's size."""
     config = compose([f"model={kind}", "data=pbmc3k"])
     options = config.model.model_dump() | ({"beta": 2.0} if kind != "ae" else {})
+    options["likelihood"] = config.likelihood
     return build(n_genes=n_genes, n_latent=6, seed=0, **options)
 
 

@@ -55,6 +55,17 @@ class SparseRows:
             include_last_offset=True,
         )
 
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self._rows.shape[0])
+
+    def entries(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Values that are not zero (n,), their rows and their columns."""
+        sizes = torch.from_numpy(np.diff(self._rows.indptr).astype(np.int64))
+        rows = torch.repeat_interleave(torch.arange(self.n_rows), sizes)
+        return self._values, rows, self._index.long()
+
     def squares(self) -> Tensor:
         """||x||^2 of each cell (n_cells,)."""
         rows = self._rows

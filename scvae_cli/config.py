@@ -67,7 +67,7 @@ class VSCConfig(Block):
 class PCAConfig(Block):
     """Principal components."""
 
-    ignores: ClassVar = ("beta", "epochs", "lr")
+    ignores: ClassVar = ("beta", "epochs", "likelihood", "lr")
     name: Literal["pca"]
 
 
@@ -202,11 +202,12 @@ class Seeds(NamedTuple):
 
 
 class Config(Block):
-    """A run. `beta`, `epochs` and `lr` are None where the model has no use for them."""
+    """A run. What the model has no use for (`beta`, `epochs`, `likelihood`, `lr`) is None."""
 
     model: Annotated[ModelConfig, Field(discriminator="name")]
     data: Annotated[DataConfig, Field(discriminator="name")]
     beta: NonNegative | None
+    likelihood: Literal["gaussian", "poisson", "nb", "zinb"] | None
     latent_dim: Count
     epochs: Count | None
     batch_size: Count
@@ -265,9 +266,9 @@ def parse(cfg: DictConfig) -> Config:
         config = Config.model_validate(values)
     except ValidationError as error:
         raise InputError("\n".join(_complaints(error, cfg, values))) from error
-    for key in ("beta", "epochs", "lr"):
+    for key in ("beta", "epochs", "likelihood", "lr"):
         if getattr(config, key) is None and key not in config.model.ignores:
-            raise InputError(f"{key}=null: model={config.model.name} needs a number")
+            raise InputError(f"{key}=null: model={config.model.name} needs one")
     return config.model_copy(update=dict.fromkeys(config.model.ignores))
 
 

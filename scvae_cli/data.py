@@ -27,7 +27,7 @@ from scvae_cli.strangers import check_packed
 log = logging.getLogger("scvae")
 
 KEPT = 2  # data sets in memory
-LAYOUT = 2  # of what is kept on disk; with another, nothing kept before is found
+LAYOUT = 3  # of what is kept on disk; with another, nothing kept before is found
 _LOADED: dict[str, Dataset] = {}
 
 
@@ -205,7 +205,7 @@ def synthetic(
         cell_types=_numbered("type", n_types),
         cells=np.array(_numbered("cell", n_cells)),
         genes=np.array(_numbered("gene", n_genes)),
-        recipe=Recipe("counts", target_sum),
+        recipe=Recipe("counts", target_sum, np.ravel(counts.sum(axis=1))),
     )
 
 
@@ -281,9 +281,10 @@ def file(
     elif values == "normalized":
         x = logarithm(x)
     names = cells.var_names.to_numpy(dtype=str)
-    recipe = Recipe(
-        values, target_sum if values == "counts" else None, names, files.other_names(cells)
-    )
+    recipe = Recipe(values, counted=names, ids=files.other_names(cells))
+    if values == "counts":
+        totals = np.ravel(cells.X.sum(axis=1))
+        recipe = replace(recipe, target_sum=target_sum, totals=totals)
     if genes is not None:
         kept = variable_genes(cells, genes)
         x, names = csr_array(x[:, kept]), names[kept]
@@ -351,7 +352,8 @@ def _prepare_pbmc3k(
     genes = counts.var_names.to_numpy(dtype=str)
     found = find_clusters(counts, x, **clusters)
     types = np.array(name_clusters(x, genes, found))[found]
-    recipe = Recipe("counts", target_sum, ids=counts.var["gene_ids"].to_numpy(dtype=str))
+    ids = counts.var["gene_ids"].to_numpy(dtype=str)
+    recipe = Recipe("counts", target_sum, np.ravel(counts.X.sum(axis=1)), ids=ids)
     return labelled("pbmc3k", x, types, counts.obs_names.to_numpy(), genes, recipe)
 
 

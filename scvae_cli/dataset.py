@@ -26,6 +26,7 @@ class Recipe:
     Attributes:
         values: what they were made from: `counts`, `normalized` or `logged`.
         target_sum: total of each cell before the logarithm, where they were counts.
+        totals: (n_cells,) what each cell's total was before that.
         counted: (n_counted,) names of the genes that this total is over, in their order, those of
             the data set among them; None where it has them all.
         ids: other names of the same genes, or None.
@@ -36,6 +37,7 @@ class Recipe:
 
     values: str = "logged"
     target_sum: float | None = None
+    totals: np.ndarray | None = None
     counted: np.ndarray | None = None
     ids: np.ndarray | None = None
     mean: np.ndarray | None = None
@@ -88,6 +90,15 @@ class Dataset:
     def is_labelled(self) -> bool:
         """Whether there are types to compare clusters with."""
         return len(self.cell_types) > 1
+
+    def counts(self) -> csr_array | None:
+        """(n_cells, n_genes) float32 counts that x comes from; None where there are none."""
+        totals, target_sum = self.recipe.totals, self.recipe.target_sum
+        if totals is None or target_sum is None or not isinstance(self.x, csr_array):
+            return None
+        scale = np.repeat(totals / target_sum, np.diff(self.x.indptr))
+        counts = np.rint(np.expm1(self.x.data, dtype=np.float64) * scale).astype(np.float32)
+        return csr_array((counts, self.x.indices, self.x.indptr), shape=self.x.shape)
 
     def fingerprint(self) -> str:
         """Sha256 of all values, names and labels: equal for equal data, on any machine."""
@@ -187,7 +198,10 @@ def save(dataset: Dataset, path: Path) -> None:
     names = np.array(dataset.cell_types)[dataset.labels]
     cells = anndata.AnnData(
         csr_matrix(dataset.x),
-        obs=pd.DataFrame({"cell_type": pd.Categorical(names)}, index=dataset.cells),
+        obs=pd.DataFrame(
+            {"cell_type": pd.Categorical(names), "total": dataset.recipe.totals},
+            index=dataset.cells,
+        ),
         var=pd.DataFrame({"id": dataset.recipe.ids}, index=dataset.genes),
         uns={
             "fingerprint": dataset.fingerprint(),
@@ -211,6 +225,7 @@ def restore(path: Path) -> Dataset | None:
             Recipe(
                 "counts",
                 float(cells.uns["target_sum"]),
+                cells.obs["total"].to_numpy(),
                 ids=cells.var["id"].to_numpy(dtype=str),
             ),
         )

@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA as SklearnPCA
 from torch import Generator, Tensor, nn
 
 from scvae_cli.batches import Cells, GeneLinear, dense, reconstruction_error
+from scvae_cli.likelihoods import Likelihood
 from scvae_cli.losses import kl_normal, kl_spike_slab, squared_error
 
 
@@ -31,6 +32,7 @@ class Autoencoder(nn.Module):
         decoder: widths between z and output.
         first_activation: `linear` or `relu`, after the encoder's first layer.
         latent_activation: `linear` or `relu`, on z.
+        likelihood: see `_Variational`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Autoencoder(nn.Module):
         decoder: list[int],
         first_activation: str,
         latent_activation: str,
+        likelihood: str,
     ) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
@@ -50,10 +53,11 @@ class Autoencoder(nn.Module):
             *_activation(latent_activation),
         )
         self.decoder = _decoder([n_latent, *decoder, n_genes])
+        self.likelihood = _likelihood(likelihood, n_genes, decoder[-1])
 
-    def loss(self, x: Cells, generator: Generator) -> Loss:
-        """Squared error of x (n_cells, n_genes); the generator is not used."""
-        reconstruction = _error(x, self.decoder, self.encoder(x))
+    def loss(self, x: Cells, generator: Generator, counts: Cells | None = None) -> Loss:
+        """How badly x (n_cells, n_genes) comes back; the generator is not used."""
+        reconstruction = _error(x, counts, self.decoder, self.likelihood, self.encoder(x))
         return Loss(reconstruction, reconstruction, torch.zeros_like(reconstruction))
 
     def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
@@ -74,6 +78,8 @@ class _Variational(nn.Module):
         sigma: what the second head gives, `log_sigma` or `log_variance`.
         decoder: widths between z and output.
         first_activation: `linear` or `relu`, after the encoder's first layer.
+        likelihood: of a cell given z: `gaussian`, which is the squared error of x, or `poisson`,
+            `nb`, `zinb` of its counts (see `likelihoods`).
     """
 
     def __init__(
@@ -87,6 +93,7 @@ class _Variational(nn.Module):
         sigma: str,
         decoder: list[int],
         first_activation: str,
+        likelihood: str,
     ) -> None:
         super().__init__()
         self.beta = beta
@@ -95,6 +102,7 @@ class _Variational(nn.Module):
         self.mu = _head(encoder[-1], branch, n_latent)
         self.sigma = _head(encoder[-1], branch, n_latent)
         self.decoder = _decoder([n_latent, *decoder, n_genes])
+        self.likelihood = _likelihood(likelihood, n_genes, decoder[-1])
 
 
 class BetaVAE(_Variational):
@@ -105,11 +113,11 @@ class BetaVAE(_Variational):
         h = self.encoder(x)
         return self.mu(h), self.logvar_scale * self.sigma(h)
 
-    def loss(self, x: Cells, generator: Generator) -> Loss:
-        """The terms at one posterior sample per cell of x (n_cells, n_genes)."""
+    def loss(self, x: Cells, generator: Generator, counts: Cells | None = None) -> Loss:
+        """The terms at one posterior sample per cell of x, and counts (n_cells, n_genes)."""
         mu, logvar = self.posterior(x)
         z = _sample_normal(mu, logvar, generator)
-        reconstruction = _error(x, self.decoder, z)
+        reconstruction = _error(x, counts, self.decoder, self.likelihood, z)
         kl = kl_normal(mu, logvar).sum(1).mean()
         return Loss(reconstruction + self.beta * kl, reconstruction, kl)
 
@@ -164,11 +172,11 @@ class VSC(_Variational):
         eta = torch.rand(mu.shape, generator=generator, dtype=mu.dtype, device=mu.device)
         return torch.sigmoid(self.c * (eta - 1.0 + log_gamma.exp())) * slab
 
-    def loss(self, x: Cells, generator: Generator) -> Loss:
-        """The terms at one posterior sample per cell of x (n_cells, n_genes)."""
+    def loss(self, x: Cells, generator: Generator, counts: Cells | None = None) -> Loss:
+        """The terms at one posterior sample per cell of x, and counts (n_cells, n_genes)."""
         mu, logvar, log_gamma = self.posterior(x)
         z = self.sample(mu, logvar, log_gamma, generator)
-        reconstruction = _error(x, self.decoder, z)
+        reconstruction = _error(x, counts, self.decoder, self.likelihood, z)
         kl = kl_spike_slab(mu, logvar, log_gamma, self.alpha).sum(1).mean()
         return Loss(reconstruction + self.beta * kl, reconstruction, kl)
 
@@ -203,8 +211,8 @@ class PCA(nn.Module):
         self.mean.copy_(torch.from_numpy(np.ascontiguousarray(fit.mean_)))
         self.components.copy_(torch.from_numpy(np.ascontiguousarray(fit.components_)))
 
-    def loss(self, x: Cells, generator: Generator) -> Loss:
-        """Squared error of x (n_cells, n_genes); the generator is not used."""
+    def loss(self, x: Cells, generator: Generator, counts: Cells | None = None) -> Loss:
+        """Squared error of x (n_cells, n_genes); nothing else is used."""
         x_hat = self.embed(x, "mean", generator) @ self.components + self.mean
         reconstruction = squared_error(dense(x), x_hat).mean()
         return Loss(reconstruction, reconstruction, torch.zeros_like(reconstruction))
@@ -260,11 +268,27 @@ def _decoder(widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*_layers(widths[:-1]), nn.Linear(widths[-2], widths[-1]))
 
 
-def _error(x: Cells, decoder: nn.Sequential, z: Tensor) -> Tensor:
-    """Squared error of the decoder's output, averaged over cells."""
+def _likelihood(name: str, n_genes: int, width: int) -> Likelihood | None:
+    """None for `gaussian`, whose error is of x."""
+    return None if name == "gaussian" else Likelihood(name, n_genes, width)
+
+
+def _error(
+    x: Cells,
+    counts: Cells | None,
+    decoder: nn.Sequential,
+    likelihood: Likelihood | None,
+    z: Tensor,
+) -> Tensor:
+    """Squared error of x, or -log P of counts, given z, averaged over cells."""
     output = decoder[-1]
     assert isinstance(output, nn.Linear)
-    return reconstruction_error(x, decoder[:-1](z), output).mean()
+    h = decoder[:-1](z)
+    if likelihood is None:
+        return reconstruction_error(x, h, output).mean()
+    assert counts is not None
+    error: Tensor = likelihood(counts, h, output)
+    return error.mean()
 
 
 def _sample_normal(mu: Tensor, logvar: Tensor, generator: Generator) -> Tensor:

@@ -75,6 +75,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         dataset = load(**config.data.model_dump(), on_download=shown.download, say=found.append)
         n_clusters = _n_clusters(config, dataset)
         _check(config, dataset, n_clusters)
+        counts = None if config.likelihood in (None, "gaussian") else dataset.counts()
         fingerprint = dataset.fingerprint()
         if run_dir.fingerprint not in (None, fingerprint):
             raise InputError(f"{run_dir.path}: was begun on other cells, genes or labels")
@@ -90,8 +91,11 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
 
     with stage("train") as shown:
         options = config.model.model_dump()
-        if config.beta is not None:
-            options["beta"] = config.beta
+        options |= {
+            key: value
+            for key in ("beta", "likelihood")
+            if (value := getattr(config, key)) is not None
+        }
         model = build(
             n_genes=dataset.n_genes, n_latent=config.latent_dim, seed=seeds.weights, **options
         ).to(device)
@@ -134,6 +138,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
                         noise_seed=seeds.noise,
                         device=device,
                         on_epoch=on_epoch,
+                        counts=counts,
                         start=_checkpoint(run_dir, warn),
                         keep=Keeper(config.checkpoint.every, run_dir.write_checkpoint, interrupt),
                     )
@@ -315,6 +320,16 @@ def _check(config: Config, dataset: Dataset, n_clusters: int) -> None:
     n_cells, n_genes = dataset.n_cells, dataset.n_genes
     n_mapped = min(n_cells, config.tsne.max_cells or n_cells)
     mapped = "mapped cells" if n_mapped < n_cells else "cells"
+    if config.likelihood not in (None, "gaussian") and dataset.recipe.totals is None:
+        raise InputError(
+            f"likelihood={config.likelihood}: needs counts, and data={dataset.name} has "
+            f"{dataset.recipe.values} values; give counts, or likelihood=gaussian"
+        )
+    if config.likelihood not in (None, "gaussian") and config.data.scale is not None:
+        raise InputError(
+            f"likelihood={config.likelihood}: is of counts, and data.scale={config.data.scale:g} "
+            "makes z-scores; leave one of them out"
+        )
     limits = [
         ("tsne.perplexity", config.tsne.perplexity, n_mapped, mapped),
         ("latent_dim", config.latent_dim, n_genes, "genes"),

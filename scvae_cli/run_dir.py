@@ -92,7 +92,17 @@ def discard(created: list[Path]) -> None:
 
 
 # Settings that a model's weights depend on.
-TRAINING = ["model", "data", "beta", "latent_dim", "epochs", "batch_size", "lr", "seed"]
+TRAINING = [
+    "model",
+    "data",
+    "beta",
+    "likelihood",
+    "latent_dim",
+    "epochs",
+    "batch_size",
+    "lr",
+    "seed",
+]
 
 
 def read_training(

@@ -75,6 +75,7 @@ def train(
     noise_seed: int,
     device: torch.device,
     on_epoch: Callable[[dict[str, float]], None],
+    counts: csr_array | None = None,
     start: Checkpoint | None = None,
     keep: Callable[[int, int, Callable[[], Checkpoint]], None] = lambda *_: None,
 ) -> pd.DataFrame:
@@ -90,6 +91,7 @@ def train(
         noise_seed: of the model's sampling.
         device: where to compute.
         on_epoch: called after each epoch with its row of the history.
+        counts: (n_cells, n_genes) counts, which likelihoods of counts need.
         start: where the same training stood once; it goes on from there, to the same end.
         keep: called between steps with the number of epochs that are done, of batches of the
             next, and with what tells all of it.
@@ -118,7 +120,9 @@ def train(
         order = torch.randperm(x.shape[0], generator=at.shuffler).split(batch_size)
         began = perf_counter() - at.seconds
         for index in order[at.batch :]:
-            loss = model.loss(take(x, index.numpy(), device), at.noise)
+            cells = index.numpy()
+            counted = None if counts is None else take(counts, cells, device)
+            loss = model.loss(take(x, cells, device), at.noise, counted)
             at.optimizer.step(loss.total)
             at.sums += torch.stack(loss).detach() * len(index)
             at.batch += 1

@@ -233,8 +233,9 @@ def load(path: Path | str) -> TrainedRun:
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path / 'model.safetensors'}: damaged ({error})") from error
     options = config.model.model_dump()
-    if config.beta is not None:
-        options["beta"] = config.beta
+    for key in ("beta", "likelihood"):
+        if (value := getattr(config, key)) is not None:
+            options[key] = value
     with torch.device("meta"):  # takes no memory, whatever the settings say
         model = build(
             n_genes=int(genes["used"].sum()), n_latent=config.latent_dim, seed=0, **options

@@ -30,7 +30,7 @@ ALLOWED = {
     },
     "data": {"celltypes", "files", "preprocess", "tenx"},
     "batches": {"losses"},
-    "models": {"losses"},
+    "models": {"likelihoods", "losses"},
     "train": {"checkpoint", "models"},
     "diagnose": {"losses", "models"},
     "embed": {"models"},

@@ -149,7 +149,7 @@ def test_what_diverges_keeps_the_last_good_checkpoint(scvae, tmp_path):
     assert result.code in (0, 1)
     x = csr_array(np.full((8, 5), 1e18, np.float32))
     model = build("ae", 5, 2, seed=0, encoder=[4], decoder=[4], first_activation="linear",
-                  latent_activation="linear")  # fmt: skip
+                  latent_activation="linear", likelihood="gaussian")  # fmt: skip
     kept: list[bytes] = []
 
     def keep(n_epochs, batch, take):
@@ -168,7 +168,8 @@ def test_a_checkpoint_between_two_steps_leads_to_the_same_end():
     rng = np.random.default_rng(0)
     x = csr_array(rng.poisson(0.3, (50, 30)).astype(np.float32))
     options = {"encoder": [8], "branch": None, "sigma": "log_sigma", "decoder": [8],
-               "first_activation": "linear", "beta": 1.0, "c": 50.0, "alpha": 0.5}  # fmt: skip
+               "first_activation": "linear", "beta": 1.0, "c": 50.0, "alpha": 0.5,
+               "likelihood": "gaussian"}  # fmt: skip
     how = {"epochs": 3, "batch_size": 16, "lr": 0.01, "batch_seed": 1, "noise_seed": 2,
            "device": CPU, "on_epoch": lambda row: None}  # fmt: skip
     kept: list[Checkpoint] = []
@@ -207,7 +208,7 @@ def test_every_bit_of_a_checkpoint_counts():
 X = csr_array(np.random.default_rng(0).poisson(0.5, (40, 20)).astype(np.float32))
 OPTIONS = {
     "encoder": [8], "branch": None, "sigma": "log_sigma", "decoder": [8],
-    "first_activation": "linear", "beta": 1.0,
+    "first_activation": "linear", "beta": 1.0, "likelihood": "gaussian",
 }  # fmt: skip
 
 

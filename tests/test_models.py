@@ -21,6 +21,7 @@ HEADS = {
     "sigma": "log_sigma",
     "decoder": [16, 32, 128],
     "first_activation": "linear",
+    "likelihood": "gaussian",
     "beta": 2.0,
 }
 OPTIONS = {
@@ -29,6 +30,7 @@ OPTIONS = {
         "decoder": [16, 32, 128],
         "first_activation": "linear",
         "latent_activation": "relu",
+        "likelihood": "gaussian",
     },
     "vae": HEADS,
     "vsc": {**HEADS, "c": 50.0, "alpha": 0.5},
@@ -220,7 +222,8 @@ def test_training_does_not_import_the_compiler():
     code = (
         "import sys, numpy as np, torch; from scvae_cli.models import build; "
         "from scvae_cli.train import train; model = build('ae', 9, 2, seed=0, encoder=[4], "
-        "decoder=[4], first_activation='relu', latent_activation='linear'); "
+        "decoder=[4], first_activation='relu', latent_activation='linear', "
+        "likelihood='gaussian'); "
         "train(model, np.ones((8, 9), 'f4'), epochs=1, batch_size=4, lr=.1, batch_seed=0, "
         "noise_seed=0, device=torch.device('cpu'), on_epoch=print); "
         "assert 'torch._dynamo' not in sys.modules"

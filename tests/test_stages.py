@@ -125,6 +125,7 @@ def test_a_dataset_checks_itself(damage):
 
 def small_training(x, *, lr=1e-3, batch_size=64):
     options = {"encoder": [8], "decoder": [8], "first_activation": "linear"}
+    options["likelihood"] = "gaussian"
     model = build("ae", x.shape[1], 2, seed=0, latent_activation="linear", **options)
     history = train(
         model, x, epochs=5, batch_size=batch_size, lr=lr, batch_seed=1, noise_seed=2,

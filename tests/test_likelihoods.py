@@ -1,0 +1,200 @@
+"""Likelihoods of counts: against torch.distributions and scipy, and on cells."""
+
+import json
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import SMALL
+from scipy import stats
+from scipy.sparse import csr_array
+from torch.distributions import NegativeBinomial, Poisson
+
+from scvae_cli import likelihoods, tenx
+from scvae_cli.batches import SparseRows
+from scvae_cli.data import load
+from scvae_cli.launch import compose
+from scvae_cli.likelihoods import Likelihood
+
+GENES, WIDTH = 30, 5
+
+
+def draws(seed=0):
+    """Counts (9, 30) of which one cell has none, means and dispersions, float64."""
+    rng = np.random.default_rng(seed)
+    x = rng.negative_binomial(1, 0.4, (9, GENES)) * (rng.random((9, GENES)) < 0.4)
+    x[3] = 0
+    mu = rng.gamma(1.0, 2.0, (9, GENES))
+    theta = rng.gamma(2.0, 1.0, GENES)
+    return (torch.from_numpy(a.astype(np.float64)) for a in (x, mu, theta))
+
+
+def test_poisson_is_that_of_torch():
+    x, mu, _ = draws()
+    torch.testing.assert_close(likelihoods.poisson(x, mu), Poisson(mu).log_prob(x).sum(1))
+
+
+def test_negative_binomial_is_that_of_torch_and_scipy():
+    x, mu, theta = draws()
+    ours = likelihoods.negative_binomial(x, mu, theta)
+    torch.testing.assert_close(
+        ours, NegativeBinomial(theta, logits=mu.log() - theta.log()).log_prob(x).sum(1)
+    )
+    theirs = stats.nbinom.logpmf(x.numpy(), theta.numpy(), (theta / (theta + mu)).numpy()).sum(1)
+    np.testing.assert_allclose(ours.numpy(), theirs)
+
+
+@pytest.mark.parametrize("name", ["poisson", "nb", "zinb"])
+def test_probabilities_sum_to_one(name):
+    x = torch.arange(3000.0, dtype=torch.float64)[:, None]
+    mu, theta, dropout = torch.full_like(x, 3.7), x.new_tensor([0.8]), torch.full_like(x, 0.3)
+    log_p = {
+        "poisson": lambda: likelihoods.poisson(x, mu),
+        "nb": lambda: likelihoods.negative_binomial(x, mu, theta),
+        "zinb": lambda: likelihoods.zero_inflated(x, mu, theta, dropout),
+    }[name]()
+    assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-12)
+    mean = float((log_p.exp() * x[:, 0]).sum())
+    assert mean == pytest.approx(3.7 * (1 if name != "zinb" else 1 / (1 + np.exp(0.3))))
+
+
+def test_zero_inflation_adds_zeros():
+    """pi + (1 - pi) P(0) at zero, (1 - pi) P(x) elsewhere, by scipy; none of it is the NB."""
+    x, mu, theta = draws()
+    pi = 0.25
+    dropout = torch.full_like(mu, np.log(pi / (1 - pi)))
+    nb = stats.nbinom.pmf(x.numpy(), theta.numpy(), (theta / (theta + mu)).numpy())
+    theirs = np.log(np.where(x.numpy() == 0, pi, 0) + (1 - pi) * nb).sum(1)
+    np.testing.assert_allclose(likelihoods.zero_inflated(x, mu, theta, dropout), theirs)
+    never = torch.full_like(mu, -80.0)
+    torch.testing.assert_close(
+        likelihoods.zero_inflated(x, mu, theta, never), likelihoods.negative_binomial(x, mu, theta)
+    )
+
+
+def parts(name, dtype=torch.float64):
+    torch.manual_seed(0)
+    x, _, _ = draws()
+    output = torch.nn.Linear(WIDTH, GENES).to(dtype)
+    likelihood = Likelihood(name, GENES, WIDTH).to(dtype)
+    if name != "poisson":
+        torch.nn.init.normal_(likelihood.log_theta)
+    h = torch.randn(9, WIDTH, dtype=dtype, requires_grad=True)
+    return x.to(dtype), h, output, likelihood
+
+
+@pytest.mark.parametrize("name", ["poisson", "nb", "zinb"])
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-11), (torch.float32, 2e-4)])
+def test_leaving_out_zeros_changes_nothing(name, dtype, within):
+    x, h, output, likelihood = parts(name, dtype)
+    rows = SparseRows(csr_array(x.numpy()))
+    weights = torch.randn(9, dtype=dtype)
+    parameters = [h, *output.parameters(), *likelihood.parameters()]
+    found = []
+    for counts in (rows, x):
+        loss = likelihood(counts, h, output)
+        found.append((loss, *torch.autograd.grad((loss * weights).sum(), parameters)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=within, atol=within)
+
+
+@pytest.mark.parametrize("name", ["poisson", "nb", "zinb"])
+def test_gradients(name):
+    x, h, output, likelihood = parts(name)
+    rows = SparseRows(csr_array(x.numpy()))
+
+    def loss(h, weight, *others):
+        state = dict(zip([n for n, _ in likelihood.named_parameters()], others, strict=True))
+        linear = torch.nn.utils.stateless._reparametrize_module
+        with linear(output, {"weight": weight}), linear(likelihood, state):
+            return likelihood(rows, h, output)
+
+    inputs = (h, output.weight, *likelihood.parameters())
+    assert torch.autograd.gradcheck(loss, inputs)
+
+
+def test_the_mean_is_the_cells_total_shared_out():
+    x, h, output, likelihood = parts("nb")
+    mu = x.sum(1, keepdim=True).clamp_min(1) * torch.softmax(output(h), 1)
+    theirs = NegativeBinomial(likelihood.log_theta.exp(), logits=mu.log() - likelihood.log_theta)
+    torch.testing.assert_close(likelihood(x, h, output), -theirs.log_prob(x).sum(1))
+
+
+def test_counts_come_back_from_logarithms(real_data):
+    """PBMC3k's own, from disk and anew, and variable genes of the sorted cells."""
+    raw = tenx.read(next((real_data / "pbmc3k").glob("*.tar.gz")))
+    raw = raw[:, ~raw.var_names.duplicated()]
+    for _ in range(2):
+        dataset = load(**compose(["data=pbmc3k"]).data.model_dump())
+        theirs = raw[dataset.cells, dataset.genes].X.toarray()
+        np.testing.assert_array_equal(dataset.counts().toarray(), theirs)
+    path = real_data / "zheng_facs" / "zheng_facs_raw.h5ad"
+    dataset = load(
+        **compose(["data=file", f"data.path={path}", "data.genes=500"]).data.model_dump()
+    )
+    theirs = anndata.read_h5ad(path)[dataset.cells, dataset.genes].X.toarray()
+    np.testing.assert_array_equal(dataset.counts().toarray(), theirs)
+
+
+@pytest.mark.parametrize(
+    ("model", "likelihood"), [("vae", "nb"), ("vsc", "zinb"), ("ae", "poisson"), ("ae", "nb")]
+)
+def test_models_of_counts_find_the_types_and_untrained_ones_do_not(
+    scvae, tmp_path, model, likelihood
+):
+    settings = [
+        *SMALL, f"model={model}", f"likelihood={likelihood}", "beta=1", "map_3d=false",
+        "model.encoder=[64]", "model.decoder=[64]", "model.first_activation=relu",
+    ]  # fmt: skip
+    if model == "ae":
+        settings.append("model.latent_activation=linear")
+    scores = []
+    for folder, changes in (("r", ["epochs=60"]), ("u", ["epochs=1", "lr=1e-9"])):
+        result = scvae("train", *settings, *changes, f"hydra.run.dir={folder}")
+        assert result.code == 0, result.err
+        scores.append(json.loads((tmp_path / folder / "scores.json").read_text())["latent"]["ari"])
+    assert scores[0] > 0.8
+    assert scores[1] < 0.5
+    history = pd.read_csv(tmp_path / "r" / "history.csv")
+    assert history["reconstruction"].iloc[-1] < history["reconstruction"].iloc[0]
+
+
+def test_a_run_of_counts_embeds_other_cells(scvae, tmp_path):
+    rng = np.random.default_rng(0)
+    rates = rng.gamma(0.7, 2.0, (3, 60))[np.arange(90) % 3]
+    names = pd.DataFrame(index=[f"c{i}" for i in range(90)])
+    cells = anndata.AnnData(csr_array(rng.poisson(rates).astype(np.float32)), names)
+    cells.write_h5ad(tmp_path / "c.h5ad")
+    settings = ["data=file", "data.path=c.h5ad", "likelihood=nb", "epochs=2", "map_3d=false",
+                "tsne.perplexity=8", "cluster.n_clusters=3", "hydra.run.dir=r"]  # fmt: skip
+    assert scvae("train", *settings).code == 0
+    assert scvae("embed", "r", "c.h5ad").code == 0
+    assert (tmp_path / "latent.csv").read_bytes() == (tmp_path / "r/latent.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["likelihood=nb"], "likelihood=nb: needs counts, and data=pbmc68k has logged values"),
+        (["likelihood=nb", "data=synthetic", "data.scale=10"], "likelihood=nb: is of counts, and"),
+        (
+            ["likelihood=normal"],
+            "likelihood=normal: must be 'gaussian', 'poisson', 'nb' or 'zinb'",
+        ),
+        (["likelihood=null"], "likelihood=null: model=vsc needs one"),
+    ],
+)
+def test_mistakes_are_one_line(scvae, tmp_path, words, said):
+    result = scvae("train", *words)
+    assert result.code == 2
+    (line,) = result.err.strip().splitlines()
+    assert said in line
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_principal_components_have_none(scvae, tmp_path):
+    result = scvae("train", *SMALL, "model=pca", "likelihood=nb", "map_3d=false")
+    assert result.code == 0
+    assert "likelihood has no effect on model=pca" in result.err
