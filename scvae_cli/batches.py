@@ -55,16 +55,16 @@ class SparseRows:
             include_last_offset=True,
         )
 
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return int(self._rows.shape[0])
+    def entries(self, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Values that are not zero (n,), row by row, and where they are.
 
-    def entries(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Values that are not zero (n,), their rows and their columns."""
-        sizes = torch.from_numpy(np.diff(self._rows.indptr).astype(np.int64))
-        rows = torch.repeat_interleave(torch.arange(self.n_rows), sizes)
-        return self._values, rows, self._index.long()
+        Returns:
+            The values; their places in a flat matrix of this width (n,); where each row begins
+            among them (n_rows + 1,).
+        """
+        starts = self._rows.indptr.astype(np.int64)
+        rows = np.repeat(np.arange(len(starts) - 1) * width, np.diff(starts))
+        return self._values, torch.from_numpy(rows + self._rows.indices), torch.from_numpy(starts)
 
     def squares(self) -> Tensor:
         """||x||^2 of each cell (n_cells,)."""

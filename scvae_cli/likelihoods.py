@@ -13,6 +13,8 @@ from torch.nn.functional import softplus
 
 from scvae_cli.batches import Cells, SparseRows, dense
 
+BLOCK = 16  # cells at a time
+
 
 def poisson(x: Tensor, mu: Tensor) -> Tensor:
     """Log P(x) = x log mu - mu - log x!, summed over genes.
@@ -78,81 +80,107 @@ class Likelihood(nn.Module):
             self.dropout = nn.Linear(width, n_genes)
 
     def forward(self, counts: Cells, h: Tensor, output: nn.Linear) -> Tensor:
-        """-log P of counts (n_cells, n_genes) given h (n_cells, width): (n_cells,)."""
+        """-log P of counts (n_cells, n_genes) given h (n_cells, width), averaged over cells."""
         logits = output(h)
-        at_nonzeros: Tensor
-        if isinstance(counts, SparseRows) and self.name == "poisson":
-            at_nonzeros = _Poisson.apply(counts, logits)  # type: ignore[no-untyped-call]
-            return at_nonzeros
-        if isinstance(counts, SparseRows) and self.name == "nb":
-            arguments = (counts, logits, self.log_theta)
-            at_nonzeros = _NegativeBinomial.apply(*arguments)  # type: ignore[no-untyped-call]
-            return at_nonzeros
+        if isinstance(counts, SparseRows) and self.name != "zinb":
+            log_theta = None if self.name == "poisson" else self.log_theta
+            loss: Tensor = _AtNonzeros.apply(counts, logits, log_theta)  # type: ignore[no-untyped-call]
+            return loss
         x = dense(counts)
         mu = x.sum(1, keepdim=True).clamp_min(1) * torch.softmax(logits, 1)
         if self.name == "poisson":
-            return -poisson(x, mu)
+            return -poisson(x, mu).mean()
         if self.name == "nb":
-            return -negative_binomial(x, mu, self.log_theta.exp())
-        return -zero_inflated(x, mu, self.log_theta.exp(), self.dropout(h))
+            return -negative_binomial(x, mu, self.log_theta.exp()).mean()
+        return -zero_inflated(x, mu, self.log_theta.exp(), self.dropout(h)).mean()
 
 
-class _Poisson(torch.autograd.Function):
-    """-log P of counts under mu = l softmax(logits), whose sum over genes is l."""
+class _AtNonzeros(torch.autograd.Function):
+    """-log P of counts under mu = l softmax(logits), averaged over cells, and its gradients.
 
-    @staticmethod
-    def forward(ctx: Any, counts: SparseRows, logits: Tensor) -> Tensor:
-        x, (rows, genes), total = _parts(counts)
-        log_z = torch.logsumexp(logits, 1)
-        log_mu = _at(logits, (rows, genes)) + (total.log() - log_z)[rows]
-        ctx.save_for_backward(logits, log_z, x, rows, genes)
-        return total.index_add(0, rows, torch.lgamma(x + 1) - x * log_mu)
+    Poisson: sum of mu = l, and non-zeros add log x! - x log mu.
+    Negative binomial, with a = log(mu / theta): zeros have theta softplus(a), non-zeros add
+    lgamma(theta) - lgamma(x + theta) + log x! - x (a - softplus(a)).
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
-        logits, log_z, x, rows, genes = ctx.saved_tensors
-        x = x * grads[0][rows]
-        total = torch.zeros_like(log_z).index_add_(0, rows, x)
-        grad = (logits - log_z[:, None]).exp_().mul_(total[:, None])
-        _add_at(grad, (rows, genes), -x)
-        return None, grad
-
-
-class _NegativeBinomial(torch.autograd.Function):
-    """-log P of counts under mu = l softmax(logits) and theta, with r = theta / (theta + mu).
-
-    Zeros have -theta log r. Non-zeros add
-    -lgamma(x + theta) + lgamma(theta) + lgamma(x + 1) - x (log mu - log theta + log r).
+    Some cells at a time, so that what is between stays in the processor's cache; the gradients
+    at once, as all that they need is there.
     """
 
     @staticmethod
-    def forward(ctx: Any, counts: SparseRows, logits: Tensor, log_theta: Tensor) -> Tensor:
-        x, place, total = _parts(counts)
-        theta = log_theta.exp()
-        log_z = torch.logsumexp(logits, 1)
-        share = (logits - log_z[:, None]).exp_()
-        r = (share * total[:, None]).add_(theta).reciprocal_().mul_(theta)
-        log_r = r.log()
-        theta_x = theta[place[1]]
-        log_mu = _at(logits, place) + (total.log() - log_z)[place[0]]
-        terms = torch.lgamma(theta_x) - torch.lgamma(x + theta_x) + torch.lgamma(x + 1)
-        terms -= x * (log_mu - log_theta[place[1]] + _at(log_r, place))
-        ctx.save_for_backward(share, r, log_r, theta, x, *place)
-        return torch.mv(log_r, theta).neg_().index_add_(0, place[0], terms)
+    def forward(ctx: Any, counts: SparseRows, logits: Tensor, log_theta: Tensor | None) -> Tensor:
+        x, place, starts = counts.entries(logits.shape[1])
+        n_cells = len(logits)
+        total = torch.segment_reduce(x, "sum", offsets=starts)
+        log_total = total.clamp_min(1).log()  # a cell without counts has no mean to speak of
+        grad = torch.empty_like(logits)
+        grad_theta = None if log_theta is None else torch.zeros_like(log_theta)
+        loss = torch.lgamma(x + 1).sum()
+        for first in range(0, n_cells, BLOCK):
+            rows = slice(first, min(first + BLOCK, n_cells))
+            some = slice(int(starts[rows.start]), int(starts[rows.stop]))
+            here = place[some] - rows.start * logits.shape[1]
+            given = (logits[rows], x[some], here, log_total[rows, None])
+            if log_theta is None or grad_theta is None:
+                loss = loss + _poisson_block(*given, total[rows, None], grad[rows])
+            else:
+                loss = loss + _nb_block(*given, log_theta, grad[rows], grad_theta)
+        if log_theta is not None and grad_theta is not None:
+            genes = place % logits.shape[1]
+            theta = log_theta.exp()
+            theta_x = theta[genes]
+            loss = loss + (torch.lgamma(theta)[genes] - torch.lgamma(x + theta_x)).sum()
+            gammas = torch.digamma(theta)[genes] - torch.digamma(x + theta_x)
+            grad_theta.mul_(theta).index_add_(0, genes, theta_x * gammas)
+            grad_theta /= n_cells
+        grad /= n_cells
+        ctx.save_for_backward(grad, grad_theta)
+        return loss / n_cells
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
-        share, r, log_r, theta, x, rows, genes = ctx.saved_tensors
-        weight = grads[0]
-        theta_x, weight_x, r_x = theta[genes], weight[rows], _at(r, (rows, genes))
-        # of log mu: theta (1 - r) - x r
-        grad = (1 - r).mul_(theta).mul_(weight[:, None])
-        _add_at(grad, (rows, genes), -x * r_x * weight_x)
-        grad -= share * grad.sum(1, keepdim=True)
-        # of log theta: theta (r - 1 - log r) + x r - theta (digamma(x + theta) - digamma(theta))
-        at_all = (torch.mv(r.T, weight) - weight.sum() - torch.mv(log_r.T, weight)).mul_(theta)
-        gammas = torch.digamma(x + theta_x) - torch.digamma(theta_x)
-        return None, grad, at_all.index_add_(0, genes, (x * r_x - theta_x * gammas) * weight_x)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor | None]:
+        grad, grad_theta = ctx.saved_tensors
+        return None, grad * grads[0], None if grad_theta is None else grad_theta * grads[0]
+
+
+def _poisson_block(
+    logits: Tensor, x: Tensor, place: Tensor, log_total: Tensor, total: Tensor, grad: Tensor
+) -> Tensor:
+    """The loss of some cells but for log x!, and in `grad` that of their logits."""
+    log_z = torch.logsumexp(logits, 1, keepdim=True)
+    log_mu = (logits + (log_total - log_z)).view(-1)[place]
+    torch.sub(logits, log_z, out=grad).exp_().mul_(total)
+    _add_at(grad, place, -x)
+    return total.clamp_min(1).sum() - x @ log_mu
+
+
+def _nb_block(
+    logits: Tensor,
+    x: Tensor,
+    place: Tensor,
+    log_total: Tensor,
+    log_theta: Tensor,
+    grad: Tensor,
+    grad_theta: Tensor,
+) -> Tensor:
+    """The loss of some cells but for gammas, in `grad` that of their logits.
+
+    The gradient of theta, which is still to be multiplied by theta, is added to `grad_theta`.
+    """
+    theta = log_theta.exp()
+    log_z = torch.logsumexp(logits, 1, keepdim=True)
+    a = (logits + (log_total - log_z)).sub_(log_theta)
+    at_zero = softplus(a, threshold=1e9)  # exact: a threshold would cut it off
+    a_x, at_zero_x = a.view(-1)[place], at_zero.view(-1)[place]
+    share = torch.sigmoid(a)  # mu / (theta + mu)
+    rest = x * (1 - share.view(-1)[place])  # of log mu, at non-zeros: x theta / (theta + mu)
+    grad_theta += (at_zero - share).sum(0)
+    grad_theta.index_add_(0, place % len(theta), rest / theta[place % len(theta)])
+    loss = torch.mv(at_zero, theta).sum() - x @ (a_x - at_zero_x)
+    torch.mul(share, theta, out=grad)
+    _add_at(grad, place, -rest)
+    share = torch.sub(logits, log_z, out=share).exp_()  # of the cell's counts
+    grad.sub_(share.mul_(grad.sum(1, keepdim=True)))
+    return loss
 
 
 def _log_nb(x: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
@@ -163,19 +191,7 @@ def _log_nb(x: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def _parts(counts: SparseRows) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-    """Counts that are not zero (n,), their rows and columns, and each cell's total (n_cells,)."""
-    x, rows, genes = counts.entries()
-    total = x.new_zeros(counts.n_rows).index_add_(0, rows, x)
-    return x, (rows, genes), total.clamp_min_(1)  # a cell without counts has no mean to speak of
-
-
-def _at(values: Tensor, place: tuple[Tensor, Tensor]) -> Tensor:
-    """The elements of a matrix at these rows and columns."""
-    return values.view(-1)[place[0] * values.shape[1] + place[1]]
-
-
-def _add_at(values: Tensor, place: tuple[Tensor, Tensor], terms: Tensor) -> None:
-    """Adds terms to elements of a matrix, no two of them to the same."""
-    flat, index = values.view(-1), place[0] * values.shape[1] + place[1]
-    flat[index] = flat[index] + terms
+def _add_at(values: Tensor, place: Tensor, terms: Tensor) -> None:
+    """Adds terms to elements of a matrix, by their places in it, no two to the same."""
+    flat = values.view(-1)
+    flat[place] = flat[place] + terms

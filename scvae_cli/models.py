@@ -288,7 +288,7 @@ def _error(
         return reconstruction_error(x, h, output).mean()
     assert counts is not None
     error: Tensor = likelihood(counts, h, output)
-    return error.mean()
+    return error
 
 
 def _sample_normal(mu: Tensor, logvar: Tensor, generator: Generator) -> Tensor:

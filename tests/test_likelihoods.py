@@ -90,12 +90,11 @@ def parts(name, dtype=torch.float64):
 def test_leaving_out_zeros_changes_nothing(name, dtype, within):
     x, h, output, likelihood = parts(name, dtype)
     rows = SparseRows(csr_array(x.numpy()))
-    weights = torch.randn(9, dtype=dtype)
     parameters = [h, *output.parameters(), *likelihood.parameters()]
     found = []
     for counts in (rows, x):
         loss = likelihood(counts, h, output)
-        found.append((loss, *torch.autograd.grad((loss * weights).sum(), parameters)))
+        found.append((loss, *torch.autograd.grad(3 * loss, parameters)))
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=within, atol=within)
 
@@ -119,7 +118,7 @@ def test_the_mean_is_the_cells_total_shared_out():
     x, h, output, likelihood = parts("nb")
     mu = x.sum(1, keepdim=True).clamp_min(1) * torch.softmax(output(h), 1)
     theirs = NegativeBinomial(likelihood.log_theta.exp(), logits=mu.log() - likelihood.log_theta)
-    torch.testing.assert_close(likelihood(x, h, output), -theirs.log_prob(x).sum(1))
+    torch.testing.assert_close(likelihood(x, h, output), -theirs.log_prob(x).sum(1).mean())
 
 
 def test_counts_come_back_from_logarithms(real_data):
