@@ -62,6 +62,7 @@ class VSCConfig(Block):
     first_activation: Activation
     c: Positive
     alpha: Probability
+    gate: Literal["relu", "sigmoid"]
 
 
 class PCAConfig(Block):

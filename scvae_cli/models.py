@@ -8,6 +8,7 @@ import torch
 from scipy.sparse import csr_array
 from sklearn.decomposition import PCA as SklearnPCA
 from torch import Generator, Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from scvae_cli.batches import Cells, GeneLinear, dense, reconstruction_error
 from scvae_cli.likelihoods import Likelihood
@@ -131,7 +132,8 @@ class VSC(_Variational):
     """beta-VSC: beta-VAE with a spike-and-slab posterior (report 2.3, 2.4.2).
 
     z = sigmoid(c (eta - 1 + gamma)) * (mu + sigma eps), eta ~ U(0, 1), eps ~ N(0, 1), and
-    log gamma = -ReLU(-v). gamma is the probability of the slab, which the report calls spike.
+    log gamma = -ReLU(-v), the report's, or gamma = sigmoid(v), whose gradient never is 0. gamma is
+    the probability of the slab, which the report calls spike.
     Tonolini, Jensen & Murray-Smith, Variational Sparse Coding (2019).
 
     Args:
@@ -141,6 +143,7 @@ class VSC(_Variational):
         branch: width of each head's own hidden layer, or None for heads without one.
         c: steepness of the relaxed spike.
         alpha: prior probability of the slab.
+        gate: `relu` or `sigmoid`: how the third head gives gamma.
         shared: see `_Variational`.
     """
 
@@ -153,16 +156,18 @@ class VSC(_Variational):
         branch: int | None,
         c: float,
         alpha: float,
+        gate: str,
         **shared: Any,
     ) -> None:
         super().__init__(n_genes, n_latent, encoder=encoder, branch=branch, **shared)
         self.c, self.alpha = c, alpha
+        self.log_gamma = {"relu": lambda v: -torch.relu(-v), "sigmoid": logsigmoid}[gate]
         self.gate = _head(encoder[-1], branch, n_latent)
 
     def posterior(self, x: Cells) -> tuple[Tensor, Tensor, Tensor]:
         """Mu, log sigma^2 and log gamma, each (n_cells, n_latent), of x (n_cells, n_genes)."""
         h = self.encoder(x)
-        return self.mu(h), self.logvar_scale * self.sigma(h), -torch.relu(-self.gate(h))
+        return self.mu(h), self.logvar_scale * self.sigma(h), self.log_gamma(self.gate(h))
 
     def sample(
         self, mu: Tensor, logvar: Tensor, log_gamma: Tensor, generator: Generator

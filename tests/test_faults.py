@@ -169,6 +169,7 @@ def test_a_checkpoint_between_two_steps_leads_to_the_same_end():
     x = csr_array(rng.poisson(0.3, (50, 30)).astype(np.float32))
     options = {"encoder": [8], "branch": None, "sigma": "log_sigma", "decoder": [8],
                "first_activation": "linear", "beta": 1.0, "c": 50.0, "alpha": 0.5,
+               "gate": "relu",
                "likelihood": "gaussian"}  # fmt: skip
     how = {"epochs": 3, "batch_size": 16, "lr": 0.01, "batch_seed": 1, "noise_seed": 2,
            "device": CPU, "on_epoch": lambda row: None}  # fmt: skip
@@ -225,7 +226,7 @@ def test_what_is_wrong_with_a_latent_space_is_said():
             head.weight.zero_()
             head.bias.zero_()
     assert "posterior collapse" in findings(model, latent)
-    model = build("vsc", 20, 3, seed=0, **OPTIONS, c=50.0, alpha=0.5)
+    model = build("vsc", 20, 3, seed=0, **OPTIONS, c=50.0, alpha=0.5, gate="relu")
     with torch.no_grad():
         model.gate.bias.copy_(torch.tensor([99.0, -1.0, -1.0]))
         model.gate.weight.zero_()

@@ -33,7 +33,7 @@ OPTIONS = {
         "likelihood": "gaussian",
     },
     "vae": HEADS,
-    "vsc": {**HEADS, "c": 50.0, "alpha": 0.5},
+    "vsc": {**HEADS, "c": 50.0, "alpha": 0.5, "gate": "relu"},
     "pca": {},
 }
 TRAINED = ["ae", "vae", "vsc"]
@@ -229,3 +229,19 @@ def test_training_does_not_import_the_compiler():
         "assert 'torch._dynamo' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_reports_gates_get_stuck_and_sigmoid_ones_do_not():
+    """Gates that are exactly 1 have no gradient; a sigmoid is Bernoulli's with these logits."""
+    stuck = {}
+    for gate in ("relu", "sigmoid"):
+        model = make("vsc", gate=gate)
+        v = model.gate(model.encoder(cells()))
+        log_gamma = model.posterior(cells())[2]
+        (gradient,) = torch.autograd.grad(model.log_gamma(v).sum(), v)
+        stuck[gate] = float((gradient == 0).float().mean())
+        if gate == "sigmoid":
+            theirs = torch.distributions.Bernoulli(logits=v).probs
+            torch.testing.assert_close(log_gamma.exp(), theirs)
+    assert stuck["relu"] > 0.2
+    assert stuck["sigmoid"] == 0.0
