@@ -305,8 +305,8 @@ scores, figures, and the history but for its seconds.
 command that met the fault: 143 after SIGTERM, 130 after Ctrl-C, 1 where a run failed, 2 where it
 was refused, -9 of a process that was killed and could say nothing.
 
-run.json alone is not mended: without it nobody can tell what the run was. It is refused with a line,
-and the run's other files stay as they are.
+run.json alone is not mended: without it nobody can tell what the run was. It is refused with a
+line, and the run's other files stay as they are.
 """
 
 if __name__ == "__main__":
