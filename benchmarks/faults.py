@@ -212,6 +212,30 @@ def read_only(folder: Path, reference: Path, model: str) -> Fault:
     return Fault("folder read-only", "train", code, said, found)
 
 
+def vanished(folder: Path, reference: Path, model: str) -> Fault:
+    """The disk goes away while the run trains, and comes back as it was."""
+    disk, image = folder / "mounted", folder / "image"
+    disk.mkdir()
+    image.write_bytes(b"")
+    os.truncate(image, 2**26)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True, capture_output=True)
+    mount = ["mount", "-o", "loop", str(image), str(disk)]
+    subprocess.run(mount, check=True)
+    run = disk / "run"
+    try:
+        process = train(*SETTINGS, f"model={model}", f"hydra.run.dir={run}", cwd=folder)
+        while not (run / "checkpoint.safetensors").exists() and process.poll() is None:
+            time.sleep(0.01)
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+        code, said = done(process)
+        subprocess.run(mount, check=True)
+        again, text = done(train(f"resume={run}", cwd=folder))
+        found = lost(reference, run) if again == 0 else [text]
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+    return Fault("disk gone", "train", code, said, found)
+
+
 def two_at_once(folder: Path, reference: Path, model: str) -> Fault:
     """A second process on the folder of a run that goes on."""
     process = train(*SETTINGS, f"model={model}", "hydra.run.dir=one", cwd=folder)
@@ -282,6 +306,8 @@ def main() -> None:
             for kilobytes in SIZES:
                 note(full_disk(folder, references["vae"], "vae", 1024 * kilobytes))
             note(read_only(folder, references["vae"], "vae"))
+            with suppress(subprocess.CalledProcessError):  # where no disk can be made of a file
+                note(vanished(folder, references["vae"], "vae"))
     page = PAGE.format(table=table(faults), seed=asked.seed, n=len(faults))
     (ROOT / "docs" / "reliability.md").write_text(page)
     print(table(faults))

@@ -269,7 +269,8 @@ def parse(cfg: DictConfig) -> Config:
         raise InputError("\n".join(_complaints(error, cfg, values))) from error
     for key in ("beta", "epochs", "likelihood", "lr"):
         if getattr(config, key) is None and key not in config.model.ignores:
-            raise InputError(f"{key}=null: model={config.model.name} needs one")
+            what = "one" if key == "likelihood" else "a number"
+            raise InputError(f"{key}=null: model={config.model.name} needs {what}")
     return config.model_copy(update=dict.fromkeys(config.model.ignores))
 
 

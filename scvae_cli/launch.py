@@ -279,8 +279,10 @@ def start(
         KeyboardInterrupt: it was interrupted, which its record says.
     """
     record: dict[str, Any] = {"status": "running", "reason": None}
+    before: dict[str, Any] = {}
     if go_on:
-        record["resumed"] = [*read_json(path, "run").get("resumed", []), now()]
+        before = read_json(path, "run")
+        record["resumed"] = [*before.get("resumed", []), now()]
     else:
         record |= {
             "command": shlex.join(["scvae", "train", *arguments]),
@@ -302,8 +304,12 @@ def start(
         return FAILED, {}
 
     def end(code: int, reason: str | None) -> int:
+        status = "failed" if code else "done"
         try:
-            run_dir.end(status="failed" if code else "done", reason=reason, ended=now())
+            if go_on and code == REFUSED:  # nothing was done: it is as it was
+                run_dir.end(status=before["status"], reason=before.get("reason"))
+            else:
+                run_dir.end(status=status, reason=reason, ended=now())
         except OSError as error:
             reason, code = reason or _fault(error, path), code or FAILED
         if reason and code != INTERRUPTED:

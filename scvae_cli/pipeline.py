@@ -21,7 +21,7 @@ from scvae_cli.dataset import Dataset, annotated
 from scvae_cli.diagnose import diagnose
 from scvae_cli.embed import embed
 from scvae_cli.errors import InputError, RunError
-from scvae_cli.models import PCA, build
+from scvae_cli.models import PCA, Model, build
 from scvae_cli.run_dir import RunDir, read_training
 from scvae_cli.score import score, silhouette
 from scvae_cli.signals import held
@@ -75,7 +75,6 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         dataset = load(**config.data.model_dump(), on_download=shown.download, say=found.append)
         n_clusters = _n_clusters(config, dataset)
         _check(config, dataset, n_clusters)
-        counts = None if config.likelihood in (None, "gaussian") else dataset.counts()
         fingerprint = dataset.fingerprint()
         if run_dir.fingerprint not in (None, fingerprint):
             raise InputError(f"{run_dir.path}: was begun on other cells, genes or labels")
@@ -117,35 +116,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
                 model, dataset.x, batch_size=config.batch_size, seed=seeds.weights, device=device
             )
         else:
-            epochs, lr = config.epochs, config.lr
-            assert epochs is not None
-            assert lr is not None
-            rows: list[dict[str, float]] = []
-
-            def on_epoch(row: dict[str, float]) -> None:
-                rows.append(row)
-                shown.epoch(row, epochs)
-
-            with held() as interrupt:
-                try:
-                    history = train(
-                        model,
-                        dataset.x,
-                        epochs=epochs,
-                        batch_size=config.batch_size,
-                        lr=lr,
-                        batch_seed=seeds.batches,
-                        noise_seed=seeds.noise,
-                        device=device,
-                        on_epoch=on_epoch,
-                        counts=counts,
-                        start=_checkpoint(run_dir, warn),
-                        keep=Keeper(config.checkpoint.every, run_dir.write_checkpoint, interrupt),
-                    )
-                except RunError:
-                    if rows:
-                        run_dir.write_table("history", pd.DataFrame(rows, columns=COLUMNS))
-                    raise
+            history = _train(config, model, dataset, device, run_dir, shown, warn)
         _, total, reconstruction, kl, _ = history.iloc[-1]
         shown.say(f"loss {total:.6g}: reconstruction {reconstruction:.6g}, kl {kl:.4g}")
     run_dir.write_table("history", history)
@@ -250,6 +221,47 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
             shown.say("cells.h5ad")
     console.scores({"2-D map": scores["tsne"], "latent space": scores["latent"]})
     return scores
+
+
+def _train(
+    config: Config,
+    model: Model,
+    dataset: Dataset,
+    device: torch.device,
+    run_dir: RunDir,
+    shown: Stage,
+    warn: Callable[[str], None],
+) -> pd.DataFrame:
+    """Trains from the start or a checkpoint, kept on the way; see `train`."""
+    epochs, lr = config.epochs, config.lr
+    assert epochs is not None
+    assert lr is not None
+    rows: list[dict[str, float]] = []
+
+    def on_epoch(row: dict[str, float]) -> None:
+        rows.append(row)
+        shown.epoch(row, epochs)
+
+    with held() as interrupt:
+        try:
+            return train(
+                model,
+                dataset.x,
+                epochs=epochs,
+                batch_size=config.batch_size,
+                lr=lr,
+                batch_seed=config.seeds.batches,
+                noise_seed=config.seeds.noise,
+                device=device,
+                on_epoch=on_epoch,
+                counts=None if config.likelihood == "gaussian" else dataset.counts(),
+                start=_checkpoint(run_dir, warn),
+                keep=Keeper(config.checkpoint.every, run_dir.write_checkpoint, interrupt),
+            )
+        except RunError:
+            if rows:
+                run_dir.write_table("history", pd.DataFrame(rows, columns=COLUMNS))
+            raise
 
 
 def _checkpoint(run_dir: RunDir, warn: Callable[[str], None]) -> Checkpoint | None:

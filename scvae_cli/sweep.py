@@ -166,17 +166,17 @@ def resumed(arguments: list[str]) -> list[str]:
     given = [a for a in arguments if a.startswith("resume=") and a != "resume=null"]
     if not given:
         return arguments
-    record = _read(Path(given[-1].removeprefix("resume=").strip("'\"")))
+    folder = Path(given[-1].removeprefix("resume=").strip("'\""))
+    record = _read(folder)
+    check_inside(folder, f"resume={folder}")
     flags = [] if {"-m", "--multirun"} & set(arguments) else ["-m"]
     if any("=" in a and not a.startswith(("hydra", "resume=", "force=")) for a in arguments):
         return [*flags, *arguments]
-    folder = Path(given[-1].removeprefix("resume=").strip("'\""))
-    check_inside(folder, f"resume={folder}")
     words = shlex.split(str(record["command"]))[2:]
-    check_words(words, folder / "sweep.json")
     again = [w for w in words if w not in ("-m", "--multirun") and "hydra.sweep.dir=" not in w]
     if any(a.startswith("hydra") for a in arguments):  # another launcher, say
         again = [w for w in again if not w.startswith("hydra")]
+    check_words(again, folder / "sweep.json")
     return [*flags, *arguments, *again]
 
 

@@ -137,9 +137,12 @@ def test_what_cannot_be_gone_on_with(scvae, tmp_path, words, said):
         record[key] |= value
         record["status"] = "running"
         (tmp_path / name / "run.json").write_text(json.dumps(record))
+    before = {p: json.loads((p / "run.json").read_text())["status"] for p in tmp_path.iterdir()}
     result = scvae("train", *words)
     assert result.code == 2
     assert said in result.err.strip().splitlines()[-1]
+    for path, status in before.items():  # none became a failure by that
+        assert json.loads((path / "run.json").read_text())["status"] == status
 
 
 def test_what_diverges_keeps_the_last_good_checkpoint(scvae, tmp_path):
