@@ -30,7 +30,7 @@ class Block(BaseModel):
 class AEConfig(Block):
     """Deep autoencoder."""
 
-    ignores: ClassVar = ("beta",)
+    ignores: ClassVar = ("beta", "kl_warmup")
     name: Literal["ae"]
     encoder: Widths
     decoder: Widths
@@ -68,7 +68,7 @@ class VSCConfig(Block):
 class PCAConfig(Block):
     """Principal components."""
 
-    ignores: ClassVar = ("beta", "epochs", "likelihood", "lr")
+    ignores: ClassVar = ("beta", "epochs", "kl_warmup", "likelihood", "lr")
     name: Literal["pca"]
 
 
@@ -203,11 +203,12 @@ class Seeds(NamedTuple):
 
 
 class Config(Block):
-    """A run. What the model has no use for (`beta`, `epochs`, `likelihood`, `lr`) is None."""
+    """A run. What the model has no use for (`beta`, `epochs`, `likelihood`, ...) is None."""
 
     model: Annotated[ModelConfig, Field(discriminator="name")]
     data: Annotated[DataConfig, Field(discriminator="name")]
     beta: NonNegative | None
+    kl_warmup: Annotated[float, Field(ge=0, lt=1)] | None
     likelihood: Literal["gaussian", "poisson", "nb", "zinb"] | None
     latent_dim: Count
     epochs: Count | None
@@ -267,7 +268,7 @@ def parse(cfg: DictConfig) -> Config:
         config = Config.model_validate(values)
     except ValidationError as error:
         raise InputError("\n".join(_complaints(error, cfg, values))) from error
-    for key in ("beta", "epochs", "likelihood", "lr"):
+    for key in ("beta", "epochs", "kl_warmup", "likelihood", "lr"):
         if getattr(config, key) is None and key not in config.model.ignores:
             what = "one" if key == "likelihood" else "a number"
             raise InputError(f"{key}=null: model={config.model.name} needs {what}")

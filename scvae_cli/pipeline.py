@@ -255,6 +255,7 @@ def _train(
                 device=device,
                 on_epoch=on_epoch,
                 counts=None if config.likelihood == "gaussian" else dataset.counts(),
+                kl_warmup=config.kl_warmup or 0.0,
                 start=_checkpoint(run_dir, warn),
                 keep=Keeper(config.checkpoint.every, run_dir.write_checkpoint, interrupt),
             )

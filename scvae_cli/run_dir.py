@@ -96,6 +96,7 @@ TRAINING = [
     "model",
     "data",
     "beta",
+    "kl_warmup",
     "likelihood",
     "latent_dim",
     "epochs",

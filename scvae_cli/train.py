@@ -76,6 +76,7 @@ def train(
     device: torch.device,
     on_epoch: Callable[[dict[str, float]], None],
     counts: csr_array | None = None,
+    kl_warmup: float = 0.0,
     start: Checkpoint | None = None,
     keep: Callable[[int, int, Callable[[], Checkpoint]], None] = lambda *_: None,
 ) -> pd.DataFrame:
@@ -92,6 +93,8 @@ def train(
         device: where to compute.
         on_epoch: called after each epoch with its row of the history.
         counts: (n_cells, n_genes) counts, which likelihoods of counts need.
+        kl_warmup: share of the epochs over which the weight of the KL rises from 0 to all of it
+            (Sonderby et al., Ladder variational autoencoders, 2016).
         start: where the same training stood once; it goes on from there, to the same end.
         keep: called between steps with the number of epochs that are done, of batches of the
             next, and with what tells all of it.
@@ -119,10 +122,14 @@ def train(
         at.shuffled = at.shuffler.get_state()
         order = torch.randperm(x.shape[0], generator=at.shuffler).split(batch_size)
         began = perf_counter() - at.seconds
+        warm = min(1.0, len(at.history) / (kl_warmup * epochs)) if kl_warmup else 1.0
         for index in order[at.batch :]:
             cells = index.numpy()
             counted = None if counts is None else take(counts, cells, device)
             loss = model.loss(take(x, cells, device), at.noise, counted)
+            if warm < 1.0:
+                rest = loss.total - loss.reconstruction
+                loss = loss._replace(total=loss.reconstruction + warm * rest)
             at.optimizer.step(loss.total)
             at.sums += torch.stack(loss).detach() * len(index)
             at.batch += 1

@@ -151,7 +151,7 @@ class TrainedRun:
         ):
             raise InputError(
                 f"values are {kind}, and the run's were {theirs}: treat them as those were "
-                "(values=logged takes them as they are)"
+                "(data.values=logged takes them as they are)"
             )
         done = {
             "counts": f"normalized to {target_sum:,g} and logged here" if target_sum else "",

@@ -329,3 +329,18 @@ def test_of_many_cells_some_are_mapped(scvae, tmp_path):
         "scvae: tsne.perplexity=40: must be less than the number of mapped cells, which is 30 in "
         "data=synthetic",
     )
+
+
+def test_the_weight_of_the_kl_rises_to_beta(scvae, tmp_path):
+    """Over half of eight epochs: 0, 1/4, 1/2, 3/4 of beta, and then all of it."""
+    settings = [*FAST, "model=vae", "beta=3", "epochs=8", "kl_warmup=0.5", "map_3d=false"]
+    assert scvae("train", *settings, "hydra.run.dir=r").code == 0
+    history = pd.read_csv(tmp_path / "r" / "history.csv")
+    weight = (history["total"] - history["reconstruction"]) / history["kl"]
+    assert list(weight) == pytest.approx([0, 0.75, 1.5, 2.25, 3, 3, 3, 3], abs=1e-3)
+    refused = scvae("train", *settings, "kl_warmup=1")
+    assert (refused.code, "kl_warmup=1: must be" in refused.err) == (2, True)
+    assert (
+        "kl_warmup has no effect on model=ae"
+        in scvae("train", *FAST, "model=ae", "kl_warmup=0.5", "map_3d=false").err
+    )
