@@ -177,20 +177,28 @@ def full_disk(folder: Path, reference: Path, model: str, size: int) -> Fault:
     """A disk that fills up; then there is room again, and the run goes on."""
     with small_disk(folder, size) as disk:
         place = f"hydra.run.dir={disk / 'run'}"
-        code, said = done(train(*SETTINGS, f"model={model}", place, cwd=folder))
         run = disk / "run"
+        process = train(*SETTINGS, f"model={model}", place, cwd=folder)
+        begun = False
+        while process.poll() is None:
+            begun |= (run / "run.json").exists()
+            time.sleep(0.01)
+        code, said = done(process)
         if not (run / "run.json").exists():
-            left = [p for p in disk.rglob("*") if p.is_file() and p.stat().st_size]
-            return Fault("disk full", "start", code, said, [p.name for p in left])
+            left = [p.name for p in disk.rglob("*") if p.is_file() and p.stat().st_size]
+            return Fault("disk full", "start", code, said, ["the run"] if begun else left)
         record = json.loads((run / "run.json").read_text())
         if code == 0:
             return Fault("disk full", "never", code, said, lost(reference, run))
-        if record["status"] != "failed":
-            return Fault("disk full", record["stage"], code, said, ["not marked failed"])
+        where = record["stage"] if record["status"] != "done" else "report"
+        if record["status"] == "running":
+            return Fault("disk full", where, code, said, ["not marked failed"])
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         again, text = done(train(f"resume={run}", cwd=folder))
         found = lost(reference, run) if again == 0 else [text]
-    return Fault("disk full", record["stage"], code, said, found)
+        if not (run / "report.html").exists():
+            found.append("report.html")
+    return Fault("disk full", where, code, said, found)
 
 
 def read_only(folder: Path, reference: Path, model: str) -> Fault:

@@ -77,18 +77,21 @@ def launch(arguments: list[str]) -> None:
     sys.argv = ["scvae", *arguments]
     start = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
     listen()
+    ClaimFolder.created = []
     try:
         start()
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         if _is_ours(error):
             raise
         raise InputError(_explain(error, arguments)) from error
-    except OSError as error:  # Hydra's own record cannot be written
-        if ClaimFolder.created:
-            discard(ClaimFolder.created)
-        where = error.filename or ClaimFolder.created
+    except OSError as error:
+        created = ClaimFolder.created
+        if not created or (created[-1] / "run.json").exists():
+            raise
+        discard(created)  # Hydra's own record could not be written, and no run began
         raise InputError(
-            f"{where}: {error.strerror}; give another place with output_dir=FOLDER"
+            f"{error.filename or created[-1]}: {error.strerror}; give another place with "
+            "output_dir=FOLDER"
         ) from error
 
 
@@ -114,7 +117,7 @@ def job(cfg: DictConfig) -> int:
         begun = of_sweep and (path / "run.json").exists()  # a sweep that goes on left it there
         code, _ = start(config, path, arguments, overrides, console, go_on=begun)
         if code == DONE and not of_sweep:
-            _report(path)
+            code = _report(path, console)
         if code != REFUSED:
             console.folder(Path(shown(path)))
         return code
@@ -143,8 +146,8 @@ def resume(path: Path, others: list[str]) -> None:
     from scvae_cli.console import Console
 
     path = path.absolute()
-    let_go(hold(path))  # if no other process is at it
     check_inside(path, f"resume={shown(path)}")
+    let_go(hold(path))  # if no other process is at it
     unknown = [word for word in others if word not in ("force=true", "force=false")]
     if unknown:
         raise InputError(
@@ -161,7 +164,10 @@ def resume(path: Path, others: list[str]) -> None:
     console = Console()
     if intact(path):
         console.line("the run is done, and its files are what it wrote")
+        code = DONE if (path / "report.html").exists() else _report(path, console)
         console.folder(Path(shown(path)))
+        if code != DONE:
+            raise SystemExit(code)
         return
     differs = difference(record, {"versions": versions(), "git": git_state()})
     if differs and "force=true" not in others:
@@ -178,7 +184,7 @@ def resume(path: Path, others: list[str]) -> None:
         with logged(path):
             code, _ = start(config, path, command, record["overrides"], console, go_on=True)
             if code == DONE:
-                _report(path)
+                code = _report(path, console)
     except KeyboardInterrupt as error:
         _say_how_to_go_on(error, path, console)
         raise SystemExit(exit_code(error)) from None
@@ -244,13 +250,18 @@ def _a_failed_one(folder: Path) -> bool:
     return any(record["status"] == "failed" for record in records)
 
 
-def _report(path: Path) -> None:
-    """The page of a run that is done."""
+def _report(path: Path, console: "Console") -> int:
+    """The page of a run that is done. Returns an exit code."""
     from scvae_cli.summary import read_run, write_run
 
     run = read_run(path)
     assert run is not None
-    write_run(run)
+    try:
+        write_run(run)
+    except OSError as error:
+        console.error(_fault(error, path))
+        return FAILED
+    return DONE
 
 
 def start(
@@ -380,7 +391,7 @@ class ClaimFolder(Callback):
         """Leaves with the run's exit code; of a run that was refused no folder stays behind."""
         code = kwargs["job_return"].return_value
         if code == REFUSED or not (self.created[-1] / "run.json").exists():
-            discard(self.created)
+            discard(self.created)  # no run began
         if code != DONE:
             raise SystemExit(code)
 

@@ -72,7 +72,7 @@ def test_a_second_process_is_refused(references, tmp_path):
 
 
 @pytest.mark.skipif(not faults.may_mount(), reason="may not mount a small disk")
-@pytest.mark.parametrize("kilobytes", [64, 384])
+@pytest.mark.parametrize("kilobytes", [64, 384, 4096])
 def test_a_full_disk(references, tmp_path, kilobytes):
     fault = faults.full_disk(tmp_path, references["vae"][0], "vae", 1024 * kilobytes)
     assert (fault.code, fault.lost) == (1, [])
