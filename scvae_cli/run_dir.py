@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("scvae")
 
+RESULTS = ["history.csv", "model.safetensors", "latent.csv", "cells.csv", "scores.json"]
 LOCK = ".lock"
 CHECKPOINT = "checkpoint.safetensors"
 RESERVE = 2**16  # bytes
@@ -84,7 +85,12 @@ def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
 
 
 def discard(created: list[Path]) -> None:
-    """Removes a claimed folder, and those created for it that are empty, innermost first."""
+    """Removes a claimed folder, and those created for it that are empty, innermost first.
+
+    A folder with a result in it stays, whoever thinks that it may go.
+    """
+    if any((created[-1] / name).exists() for name in RESULTS):
+        return
     shutil.rmtree(created[-1], ignore_errors=True)
     for path in reversed(created[:-1]):
         with suppress(OSError):  # it holds something by now, and stays

@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
+from scvae_cli.run_dir import discard
+
 FILES = {
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "cells.csv", "config.yaml",
     "figures/loss.png", "figures/map_2d.png", "figures/map_3d.png", "genes.csv",
@@ -344,3 +346,15 @@ def test_the_weight_of_the_kl_rises_to_beta(scvae, tmp_path):
         "kl_warmup has no effect on model=ae"
         in scvae("train", *FAST, "model=ae", "kl_warmup=0.5", "map_3d=false").err
     )
+
+
+def test_a_folder_with_a_result_is_never_discarded(tmp_path):
+    for name, stays in (("empty", False), ("begun", False), ("done", True)):
+        path = tmp_path / name
+        path.mkdir()
+        if name != "empty":
+            (path / "run.json").write_text("{}")
+        if name == "done":
+            (path / "latent.csv").write_text("cell,z1")
+        discard([path])
+        assert path.exists() == stays
