@@ -231,6 +231,13 @@ class Config(Block):
     checkpoint: CheckpointConfig
 
     @property
+    def model_options(self) -> dict[str, Any]:
+        """What the model's class is made with, beside sizes and seed."""
+        shared = {"beta": self.beta, "likelihood": self.likelihood}
+        given = {key: value for key, value in shared.items() if value is not None}
+        return self.model.model_dump() | given
+
+    @property
     def seeds(self) -> Seeds:
         """Independent seeds, from `seed`."""
         from numpy.random import SeedSequence

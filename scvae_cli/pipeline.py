@@ -89,12 +89,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     run_dir.make_latest(Path(config.output_dir))
 
     with stage("train") as shown:
-        options = config.model.model_dump()
-        options |= {
-            key: value
-            for key in ("beta", "likelihood")
-            if (value := getattr(config, key)) is not None
-        }
+        options = config.model_options
         model = build(
             n_genes=dataset.n_genes, n_latent=config.latent_dim, seed=seeds.weights, **options
         ).to(device)

@@ -190,8 +190,9 @@ def check_presets(folder: Path) -> None:
             raise InputError(f"{path}: presets may not configure Hydra; do so on the command line")
         try:
             values = yaml.load(text, _Plain)
-        except yaml.MarkedYAMLError:
-            continue  # which is said where it is used
+        except yaml.MarkedYAMLError as error:  # Hydra's reader takes tags that this one does not
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise InputError(f"{path}, line {line}: {error.problem}") from error
         except yaml.YAMLError as error:
             raise InputError(f"{path}: {error}") from error
         for key in _forbidden(values):

@@ -232,13 +232,12 @@ def load(path: Path | str) -> TrainedRun:
         weights = read_weights(contents["model.safetensors"])
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path / 'model.safetensors'}: damaged ({error})") from error
-    options = config.model.model_dump()
-    for key in ("beta", "likelihood"):
-        if (value := getattr(config, key)) is not None:
-            options[key] = value
     with torch.device("meta"):  # takes no memory, whatever the settings say
         model = build(
-            n_genes=int(genes["used"].sum()), n_latent=config.latent_dim, seed=0, **options
+            n_genes=int(genes["used"].sum()),
+            n_latent=config.latent_dim,
+            seed=0,
+            **config.model_options,
         )
     expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
     if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:

@@ -151,6 +151,11 @@ PRESETS = {
         "experiment/e.yaml", "# @package _global_\ndefaults: [/evil@hydra.callbacks: x]",
     ),
     "aliases": ("experiment/e.yaml", "a: &a [1, 1]\nb: [*a, *a]"),
+    "a tag": (
+        "experiment/e.yaml",
+        "# @package _global_\np: !!python/object/apply:pathlib.PosixPath [a]\n"
+        f"hydra: {{callbacks: {{x: {TARGET}}}}}",
+    ),
     "no section": ("experiment/e.yaml", "# @package _global_\nhydra: [1]"),
 }  # fmt: skip
 
