@@ -37,6 +37,7 @@ SAME = [
     "latent.csv", "cells.csv", "scores.json", "model.safetensors", "genes.csv", "config.yaml",
     "figures/map_2d.png", "figures/loss.png",
 ]  # fmt: skip
+OF_VSC = ["latents.csv", "drivers.csv", "figures/sparsity.png"]
 
 
 @dataclass
@@ -84,7 +85,7 @@ def work(run: Path) -> float:
 
 def lost(reference: Path, run: Path) -> list[str]:
     """Files that are not what they are without the fault."""
-    differ = [n for n in SAME if _bytes(run / n) != _bytes(reference / n)]
+    differ = [n for n in [*SAME, *OF_VSC] if _bytes(run / n) != _bytes(reference / n)]
     columns = ["epoch", "total", "reconstruction", "kl"]
     histories = [
         pd.read_csv(path / "history.csv", dtype=str)[columns] for path in (reference, run)

@@ -11,7 +11,8 @@ import scanpy as sc
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
+
+from scvae_cli.cluster import shared_neighbours
 
 # The tutorial's markers.
 MARKERS = {
@@ -64,7 +65,7 @@ def find_clusters(
     )["highly_variable"].to_numpy()
     z = sc.pp.scale(log_values[:, np.flatnonzero(chosen)].toarray(), max_value=10)
     places = PCA(n_components, svd_solver="arpack", random_state=seed).fit_transform(z)
-    graph = _shared_neighbours(places, n_neighbors, prune)
+    graph = shared_neighbours(places, n_neighbors, prune)
     best, clusters = -np.inf, np.zeros(len(z), np.int64)
     for start in range(n_starts):
         igraph.set_random_number_generator(random.Random(f"{seed} {start}"))
@@ -101,19 +102,3 @@ def name_clusters(log_values: csr_array, genes: np.ndarray, clusters: np.ndarray
     rest = [c for c in range(n_clusters) if c not in names]
     names |= {c: f"unnamed {i}" for i, c in enumerate(rest, start=1)}
     return [names[c] for c in range(n_clusters)]
-
-
-def _shared_neighbours(places: np.ndarray, n_neighbors: int, prune: float) -> igraph.Graph:
-    """Cells joined by the Jaccard index of their neighbourhoods, where it is at least `prune`."""
-    n_cells = len(places)
-    near = NearestNeighbors(n_neighbors=n_neighbors).fit(places)
-    index = near.kneighbors(places, return_distance=False)
-    starts = np.arange(0, index.size + 1, n_neighbors)
-    member = csr_array((np.ones(index.size), index.ravel(), starts), shape=(n_cells, n_cells))
-    shared = (member @ member.T).tocoo()
-    jaccard = shared.data / (2 * n_neighbors - shared.data)
-    kept = (jaccard >= prune) & (shared.row < shared.col)
-    edges = np.column_stack([shared.row[kept], shared.col[kept]])
-    graph = igraph.Graph(n=n_cells, edges=edges)
-    graph.es["weight"] = jaccard[kept]
-    return graph

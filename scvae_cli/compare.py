@@ -121,7 +121,7 @@ def _once(runs: list[summary.Run]) -> tuple[list[summary.Run], int]:
     known: set[str] = set()
     kept = []
     for run in runs:
-        what = {k: v for k, v in run.settings.items() if k not in summary.HIDDEN}
+        what = {k: v for k, v in run.settings.items() if k not in {*summary.HIDDEN, "experiment"}}
         sha = run.record.get("data", {}).get("fingerprint")
         key = f"{sha} {sorted(what.items())} {run.status == 'done' or run.path}"
         if key not in known:

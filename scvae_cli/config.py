@@ -61,8 +61,17 @@ class VSCConfig(Block):
     decoder: Widths
     first_activation: Activation
     c: Positive
+    c_end: Positive | None
     alpha: Probability
     gate: Literal["relu", "sigmoid"]
+    spike_warmup: Annotated[float, Field(ge=0, lt=1)]
+
+
+class VSCUAIConfig(VSCConfig):
+    """beta-VSC with pseudo-inputs."""
+
+    name: Literal["vsc_uai"]  # type: ignore[assignment]
+    pseudo_inputs: Count
 
 
 class PCAConfig(Block):
@@ -70,6 +79,13 @@ class PCAConfig(Block):
 
     ignores: ClassVar = ("beta", "epochs", "kl_warmup", "likelihood", "lr")
     name: Literal["pca"]
+
+
+class ProjectionConfig(Block):
+    """Random directions."""
+
+    ignores: ClassVar = PCAConfig.ignores
+    name: Literal["projection"]
 
 
 class PBMC68kConfig(Block):
@@ -106,6 +122,7 @@ class PBMC3kConfig(Block):
     name: Literal["pbmc3k"]
     dir: str | None
     labels: str | None
+    genes: Annotated[int, Field(ge=2)] | None
     target_sum: Positive
     scale: Positive | None
     qc: QCConfig
@@ -189,7 +206,7 @@ class ScoreConfig(Block):
     nmi_average: Literal["geometric", "arithmetic"]
 
 
-ModelConfig = AEConfig | VAEConfig | VSCConfig | PCAConfig
+ModelConfig = AEConfig | VAEConfig | VSCConfig | VSCUAIConfig | PCAConfig | ProjectionConfig
 DataConfig = PBMC68kConfig | PBMC3kConfig | SyntheticConfig | FileConfig
 
 
@@ -211,7 +228,7 @@ class Config(Block):
     kl_warmup: Annotated[float, Field(ge=0, lt=1)] | None
     likelihood: Literal["gaussian", "poisson", "nb", "zinb"] | None
     latent_dim: Count
-    epochs: Count | None
+    epochs: Annotated[int, Field(ge=0)] | None
     batch_size: Count
     lr: Positive | None
     seed: Seed

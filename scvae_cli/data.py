@@ -17,7 +17,7 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array, csr_matrix, vstack
 
 from scvae_cli import __version__, tenx
 from scvae_cli.dataset import UNLABELLED, Dataset, Recipe, labelled, restore, save
@@ -104,6 +104,7 @@ def pbmc3k(
     *,
     dir: str | None,  # noqa: A002
     labels: str | None,
+    genes: int | None,
     target_sum: float,
     qc: Mapping[str, float],
     clusters: Mapping[str, float],
@@ -116,6 +117,7 @@ def pbmc3k(
     Args:
         dir: see `tenx.find`.
         labels: a csv file with a type for each barcode; None to find types in the counts.
+        genes: how many genes to keep, the most variable ones (Seurat v3), or None for all.
         target_sum: see `preprocess.log_normalize`.
         qc: see `preprocess.quality_control`.
         clusters: see `celltypes.find_clusters`.
@@ -136,11 +138,12 @@ def pbmc3k(
             save(dataset, kept)
         except OSError as error:
             log.warning("cannot keep the prepared cells in %s: %s", kept, error)
-    if labels is None:
-        return dataset
-    assert isinstance(dataset.x, csr_array)
-    types = read_labels(labels, dataset.cells)
-    return labelled(dataset.name, dataset.x, types, dataset.cells, dataset.genes, dataset.recipe)
+    if labels is not None:
+        types = read_labels(labels, dataset.cells)
+        parts = dataset.cells, dataset.genes, dataset.recipe
+        assert isinstance(dataset.x, csr_array)
+        dataset = labelled(dataset.name, dataset.x, types, *parts)
+    return dataset if genes is None else _most_variable(dataset, genes)
 
 
 def synthetic(
@@ -355,6 +358,19 @@ def _prepare_pbmc3k(
     ids = counts.var["gene_ids"].to_numpy(dtype=str)
     recipe = Recipe("counts", target_sum, np.ravel(counts.X.sum(axis=1)), ids=ids)
     return labelled("pbmc3k", x, types, counts.obs_names.to_numpy(), genes, recipe)
+
+
+def _most_variable(dataset: Dataset, n_genes: int) -> Dataset:
+    """The same cells with their most variable genes alone."""
+    from scvae_cli.preprocess import variable_genes
+
+    if n_genes >= dataset.n_genes:
+        raise InputError(f"data.genes={n_genes}: there are {dataset.n_genes} genes in pbmc3k")
+    kept = variable_genes(anndata.AnnData(csr_matrix(dataset.counts())), n_genes)
+    recipe = replace(dataset.recipe, counted=dataset.genes)
+    return replace(
+        dataset, x=csr_array(dataset.x[:, kept]), genes=dataset.genes[kept], recipe=recipe
+    )
 
 
 def _draw(

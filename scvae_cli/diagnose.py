@@ -5,10 +5,8 @@ import torch
 from scipy.sparse import csr_array
 
 from scvae_cli.batches import take
-from scvae_cli.losses import kl_normal, kl_spike_slab
+from scvae_cli.losses import ACTIVE, kl_normal, kl_spike_slab
 from scvae_cli.models import VSC, BetaVAE, Model
-
-COLLAPSED = 0.01  # nats: a latent with less is the prior, whatever the cell
 
 
 @torch.inference_mode()
@@ -51,9 +49,9 @@ def diagnose(
         else:
             kl += kl_normal(*model.posterior(batch)).sum(0).cpu()
     highest = float(kl.max()) / len(latent)
-    if highest < COLLAPSED:
+    if highest < ACTIVE:
         found.append(
-            f"posterior collapse: the KL of every latent feature is below {COLLAPSED} nats, so "
+            f"posterior collapse: the KL of every latent feature is below {ACTIVE} nats, so "
             "that none tells of the cells; a smaller beta or more epochs may help"
         )
     dead = int((gates == len(latent)).sum())

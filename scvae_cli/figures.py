@@ -27,6 +27,9 @@ COLOURS = [
 ]  # fmt: skip
 MARKERS = "o^sDvP*X"
 SHADES = [1.0, 0.65, 0.4, 0.85]
+MINUS = "\N{MINUS SIGN}"
+NOTABLE = 0.1  # log1p of counts: a tenth more, of a gene that is well expressed
+GENE_LINE = 70  # characters
 VIEWS = [(20, -60), (20, 30)]  # elevation and azimuth, a right angle apart
 
 
@@ -305,6 +308,50 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> bytes:
     return _png(figure, dpi=110)
 
 
+def sparsity(latents: pd.DataFrame, drivers: pd.DataFrame, title: str) -> bytes:
+    """In which cell types each latent is on, by sign, beside the genes that it raises there.
+
+    Args:
+        latents: latents.csv, from `sparsity.by_type`.
+        drivers: drivers.csv, from `sparsity.drivers`; what it does not have is hardly ever on.
+        title: what was run.
+    """
+    types = [str(name) for name in dict.fromkeys(latents["cell_type"])]
+    rows, genes = _programmes(latents, drivers)
+    shares = np.array(list(rows.values()))
+    cell, (n_rows, n_types) = 0.27, shares.shape  # inches
+    figure = Figure(figsize=(cell * n_types, cell * n_rows))
+    axes = figure.add_axes((0, 0, 1, 1))  # all else is around it, and `_png` makes room
+    shades = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(n_types), types, rotation=90, fontsize=8)
+    axes.set_yticks(range(n_rows), list(rows), fontsize=8)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.set_xticks(np.arange(0.5, n_types - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, n_rows - 1), minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_visible(False)
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.05:
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6.5,
+                      color="white" if share > 0.6 else "black")  # fmt: skip
+    beside: dict[str, Any] = {
+        "textcoords": "offset points", "xytext": (10, 0), "va": "center", "fontsize": 8,
+        "annotation_clip": False,
+    }  # fmt: skip
+    for row, text in enumerate(genes):
+        axes.annotate(text, (n_types - 0.5, row), **beside)
+    head = "genes raised most, the first by how much (log1p of normalised counts)"
+    axes.annotate(head, (n_types - 0.5, -1), style="italic", **beside)
+    axes.set_title(title, fontsize=11, loc="left", pad=12)
+    scale = figure.add_axes((0, -0.8 / n_rows, 1.2 / (cell * n_types), 0.3 / n_rows))
+    figure.colorbar(shades, cax=scale, orientation="horizontal")
+    scale.set_xticks([0, 0.5, 1], ["0", "50", "100"], fontsize=7)
+    scale.annotate("% of the type's cells in which it is on (gamma > 1/2)", (1, 0.5), **beside)
+    return _png(figure)
+
+
 def loss_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> bytes:
     """Reconstruction error and KL over epochs, a line a seed.
 
@@ -334,6 +381,41 @@ def loss_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> bytes:
         axes.legend(frameon=False)
     figure.supylabel("mean over cells", fontsize=10)
     return _png(figure, dpi=130)
+
+
+def _programmes(
+    latents: pd.DataFrame, drivers: pd.DataFrame
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Name of each programme to its share in each type (n_types,), and its genes in a line."""
+    shares: dict[str, np.ndarray] = {}
+    genes = []
+    raised = drivers[drivers["change"] == "raised"]
+    for latent, by_type in latents.groupby("latent", sort=False):
+        found = [
+            (sign, top)
+            for sign, top in raised[raised["latent"] == latent].groupby("sign", sort=False)
+        ]
+        for sign, top in found:
+            shares[f"{latent} {'+' if sign == 'positive' else MINUS}"] = by_type[sign].to_numpy()
+            genes.append(_gene_line(top))
+        if not found:
+            shares[str(latent)] = by_type["on"].to_numpy()
+            genes.append("(off)")
+    return shares, genes
+
+
+def _gene_line(top: pd.DataFrame) -> str:
+    """Genes that change by `NOTABLE` or more, as many as a line has room for."""
+    notable = top[top["effect"] >= NOTABLE]
+    if not len(notable):
+        return f"(none by {NOTABLE:g})"
+    names = [str(gene) for gene in notable["gene"]]
+    text = f"{names[0]} (+{notable['effect'].iloc[0]:.1f})"
+    for name in names[1:]:
+        if len(text) + len(name) > GENE_LINE:
+            break
+        text += f"  {name}"
+    return text
 
 
 class Style(NamedTuple):

@@ -5,6 +5,7 @@ from torch import Tensor
 
 # The smallest distance from gamma to 1 that counts: nearer, log(1 - gamma) has no useful gradient.
 _EDGE = 1e-6
+ACTIVE = 0.01  # nats: a latent with a smaller KL is the prior, whatever the cell
 
 
 def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
@@ -69,3 +70,26 @@ def kl_spike_slab(mu: Tensor, logvar: Tensor, log_gamma: Tensor, alpha: float) -
         (n_cells, n_latent)
     """
     return log_gamma.exp() * kl_normal(mu, logvar) + kl_bernoulli(log_gamma, alpha)
+
+
+def kl_spike_slabs(q: tuple[Tensor, Tensor, Tensor], p: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """KL of each spike-and-slab q from each spike-and-slab p, for each latent.
+
+    gamma KL(N(mu, sigma^2) || N(mu_p, sigma_p^2)) + KL(Bernoulli(gamma) || Bernoulli(gamma_p)).
+    Finite where a gamma_p is exactly 0 or 1.
+
+    Args:
+        q: mu, log sigma^2 and log gamma, each (n_cells, n_latent).
+        p: the same, each (n_priors, n_latent).
+
+    Returns:
+        (n_cells, n_priors, n_latent)
+    """
+    mu, logvar, log_gamma = (part[:, None] for part in q)
+    mu_p, logvar_p, log_gamma_p = p
+    gamma, gamma_p = log_gamma.exp(), log_gamma_p.exp().clamp(_EDGE, 1.0 - _EDGE)
+    ratio = ((mu - mu_p).square() + logvar.exp()) / logvar_p.exp()
+    slab = 0.5 * (ratio - 1.0 + logvar_p - logvar)
+    rest = (1.0 - gamma).clamp_min(_EDGE)
+    spike = gamma * (log_gamma - gamma_p.log()) + rest * (rest.log() - (1.0 - gamma_p).log())
+    return gamma * slab + spike

@@ -21,14 +21,16 @@ from scvae_cli.dataset import Dataset, annotated
 from scvae_cli.diagnose import diagnose
 from scvae_cli.embed import embed
 from scvae_cli.errors import InputError, RunError
-from scvae_cli.models import PCA, Model, build
+from scvae_cli.models import PCA, VSC, Model, build
 from scvae_cli.run_dir import RunDir, read_training
 from scvae_cli.score import score, silhouette
 from scvae_cli.signals import held
-from scvae_cli.train import COLUMNS, solve, train
+from scvae_cli.sparsity import by_type, drivers, gated_steps, gates, points, traverse
+from scvae_cli.train import columns, solve, train
 from scvae_cli.tsne import choose, expected_seconds, tsne
 
 MEASURES = {"nmi": "NMI", "ari": "ARI"}
+DRIVEN = 20  # genes to name of those that a latent raises, and as many that it lowers
 ANNOUNCED = 60  # seconds of t-SNE that nobody has to be told of beforehand
 
 
@@ -49,8 +51,6 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     """
     threads = config.threads or joblib.cpu_count()
     device = _device(config.device)
-    torch.set_num_threads(threads)
-    threadpool_limits(threads)  # of BLAS and OpenMP, which scikit-learn computes with
     seeds = config.seeds
     seconds = run_dir.seconds  # of a run that goes on, what it took before
     warnings: list[str] = []
@@ -84,6 +84,9 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
             console.line(line)
         console.line(f"{config.title}, seed {config.seed}, {device.type}, threads {threads}")
         shown.say(f"{dataset.n_cells:,} cells x {dataset.n_genes:,} genes, {_types(dataset)}")
+    # Only now: loading some cells, scanpy's numba sets OpenMP, and so torch, to all cores.
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)  # of BLAS and OpenMP, which scikit-learn computes with
     run_dir.note(device=str(device), threads=threads, data=_summary(dataset, fingerprint))
     run_dir.write_table("genes", dataset.gene_table())
     run_dir.make_latest(Path(config.output_dir))
@@ -112,8 +115,12 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
             )
         else:
             history = _train(config, model, dataset, device, run_dir, shown, warn)
-        _, total, reconstruction, kl, _ = history.iloc[-1]
-        shown.say(f"loss {total:.6g}: reconstruction {reconstruction:.6g}, kl {kl:.4g}")
+        if len(history):
+            last = history.iloc[-1]
+            terms = f"reconstruction {last['reconstruction']:.6g}, kl {last['kl']:.4g}"
+            shown.say(f"loss {last['total']:.6g}: {terms}")
+        else:
+            shown.say("none: a control")
     run_dir.write_table("history", history)
     run_dir.write_model(
         model.state_dict(),
@@ -191,6 +198,23 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         shown.say(f"against {_types(dataset)}" if dataset.is_labelled else "of the clusters alone")
     run_dir.write_scores({**scores, **options, "n_clusters": n_clusters})
 
+    if isinstance(model, VSC):
+        with stage("sparsity") as shown:
+            found_gates = gates(model, dataset.x, batch_size=config.batch_size, device=device)
+            latents_on = by_type(found_gates, labels=dataset.labels, cell_types=dataset.cell_types)
+            steps = gated_steps(found_gates)
+            effects = traverse(
+                model,
+                *points(steps, centre=found_gates.centre),
+                target_sum=dataset.recipe.target_sum,
+                sd=dataset.recipe.sd,
+                device=device,
+            )
+            driven = drivers(steps, effects, genes=dataset.genes, n_top=DRIVEN)
+            shown.say(f"{found_gates.n_on:.1f} of {config.latent_dim} latents on in a cell")
+        run_dir.write_table("latents", latents_on)
+        run_dir.write_table("drivers", driven)
+
     with stage("figures") as shown:
         from scvae_cli import figures  # matplotlib, wanted here alone
 
@@ -204,6 +228,8 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
             drawn["map_3d"] = figures.map_3d(maps[3], *known, config.title)
         if len(history) > 1:
             drawn["loss"] = figures.loss_terms(history, config.beta)
+        if isinstance(model, VSC):
+            drawn["sparsity"] = figures.sparsity(latents_on, driven, config.title)
         for name, png in drawn.items():
             run_dir.write_figure(name, png)
         shown.say(", ".join(f"{name}.png" for name in drawn))
@@ -256,7 +282,7 @@ def _train(
             )
         except RunError:
             if rows:
-                run_dir.write_table("history", pd.DataFrame(rows, columns=COLUMNS))
+                run_dir.write_table("history", pd.DataFrame(rows, columns=columns(model)))
             raise
 
 

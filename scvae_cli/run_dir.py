@@ -6,11 +6,13 @@
     scvae.log           what the terminal showed, and warnings
     genes.csv           gene, id, used, mean, sd: what other cells need for this model
     checkpoint.safetensors   the training as it stands, until it is over
-    history.csv         epoch, total, reconstruction, kl, seconds
+    history.csv         epoch, total, reconstruction, kl, seconds, and what is watched (`train`)
     model.safetensors   weights; the metadata key `scvae` holds their architecture as JSON
     latent.csv          cell, z1, z2, ...
     cells.csv           cell, cell_type, cluster, tsne_1, tsne_2, tsne3d_1..3, latent_cluster
     scores.json         tsne and latent: nmi, ari, hom, com; seconds per stage
+    latents.csv         of a VSC: latent, cell_type, n_cells, gamma, on, positive, negative
+    drivers.csv         of a VSC: latent, sign, end, change, rank, gene, effect
     cells.h5ad          where asked for: values, latent space, maps, clusters and types for scanpy
     figures/*.png
     report.html         all of it on one page

@@ -37,7 +37,8 @@ class Run:
     Attributes:
         path: the folder.
         record: run.json.
-        settings: config.yaml, flat (`tsne.perplexity`); `model` and `data` are their names.
+        settings: config.yaml, flat (`tsne.perplexity`); `model` and `data` are their names,
+            `experiment` that of the preset, if there is one.
         scores: by names such as `tsne_nmi`; empty where there are none.
         losses: the last epoch's reconstruction error and KL, if there was one.
     """
@@ -62,13 +63,13 @@ def read_run(path: Path) -> Run | None:
         _ = record["status"]
         settings, scores, losses = {}, {}, {}
         if (path / "config.yaml").exists():
-            settings = _flat(read_settings(path))
+            settings = {**_flat(read_settings(path)), "experiment": _experiment(record)}
         if (path / "scores.json").exists():
             found = read_json(path, "scores")
             scores = {f"{s}_{m}": found[s][m] for s in SPACES if s in found for m in found[s]}
         if (path / "history.csv").exists():
-            last = read_table(path, "history").iloc[-1]
-            losses = {name: float(last[name]) for name in ("reconstruction", "kl")}
+            for _, last in read_table(path, "history").tail(1).iterrows():
+                losses = {name: float(last[name]) for name in ("reconstruction", "kl")}
         return Run(path, record, settings, scores, losses)
     return None
 
@@ -119,17 +120,21 @@ def varied(settings: pd.DataFrame) -> list[str]:
     """Keys that make a setting: `model` and `seed`, and those that differ for one model and data.
 
     A seed that only follows the run's is not one of them, nor is a width that differs because
-    the models do.
+    the models do. Where each run is of a preset, and there are several, presets stand for the
+    models and for all that they set.
     """
     if not {"model", "seed"} <= set(settings):
         return [key for key in ("model", "seed") if key in settings]
-    known = settings.dropna(subset=["model"]).map(lambda v: json.dumps(v, default=str))
-    keys = ["model"] + (["data"] if known["data"].nunique() > 1 else [])
+    known = settings.dropna(subset=["model"])
+    presets = known["experiment"].notna().all() and known["experiment"].nunique() > 1
+    known = known.map(lambda v: json.dumps(v, default=str))
+    what = "experiment" if presets else "model"
+    keys = [what] + (["data"] if known["data"].nunique() > 1 else [])
     for key in known.columns:
         follows = key.endswith(".seed") and (known[key] == known["seed"]).all()
-        if key in (*keys, "seed", "data") or key in HIDDEN or follows:
+        if key in (*keys, "model", "experiment", "seed", "data") or key in HIDDEN or follows:
             continue
-        if known.groupby(["model", "data"])[key].nunique().gt(1).any():
+        if known.groupby([what, "data"])[key].nunique().gt(1).any():
             keys.append(key)
     return [*keys, "seed"]
 
@@ -352,7 +357,12 @@ def write_run(run: Run) -> None:
     settings = pd.DataFrame(
         [{"key": key, "value": _shown(value)} for key, value in run.settings.items()]
     )
-    captions = {"map_2d": "2-D map", "map_3d": "3-D map", "loss": "Loss while training"}
+    captions = {
+        "map_2d": "2-D map",
+        "map_3d": "3-D map",
+        "sparsity": "Latents on by cell type, and the genes that they raise",
+        "loss": "Loss while training",
+    }
     data = run.record["data"]
     page = html(
         title=f"{run.settings['model']} on {run.settings['data']}, seed {run.settings['seed']}",
@@ -535,6 +545,12 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in x) + " |" for x in lines
     )
+
+
+def _experiment(record: Mapping[str, Any]) -> str | None:
+    """The preset that a run was asked for, if any."""
+    words = [word.partition("=") for word in record.get("overrides", [])]
+    return next((value for key, _, value in reversed(words) if key == "experiment"), None)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

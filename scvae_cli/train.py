@@ -14,7 +14,8 @@ from torch.optim.adam import adam
 from scvae_cli.batches import take
 from scvae_cli.checkpoint import Checkpoint
 from scvae_cli.errors import RunError
-from scvae_cli.models import PCA, Model
+from scvae_cli.losses import ACTIVE
+from scvae_cli.models import PCA, Model, monitors
 
 COLUMNS = ["epoch", "total", "reconstruction", "kl", "seconds"]
 
@@ -101,7 +102,9 @@ def train(
 
     Returns:
         A row per epoch: the loss terms averaged over cells, as they were while training, and the
-        seconds it took.
+        seconds it took. Of variational models also the KL of each latent in nats and how many are
+        active (more than `ACTIVE`); of VSC the mean of gamma and the share of gates that are
+        exactly 1, where a ReLU has no gradient.
 
     Raises:
         RunError: the loss is no longer finite.
@@ -111,7 +114,7 @@ def train(
         Adam(model.parameters(), lr),
         Generator().manual_seed(batch_seed),
         Generator(device).manual_seed(noise_seed),
-        torch.zeros(3, device=device),
+        torch.zeros(3 + len(monitors(model)), device=device),
     )
     if start is not None:
         at.restore(start)
@@ -122,25 +125,32 @@ def train(
         at.shuffled = at.shuffler.get_state()
         order = torch.randperm(x.shape[0], generator=at.shuffler).split(batch_size)
         began = perf_counter() - at.seconds
-        warm = min(1.0, len(at.history) / (kl_warmup * epochs)) if kl_warmup else 1.0
+        done = len(at.history) / epochs
+        warm = min(1.0, done / kl_warmup) if kl_warmup else 1.0
         for index in order[at.batch :]:
             cells = index.numpy()
             counted = None if counts is None else take(counts, cells, device)
-            loss = model.loss(take(x, cells, device), at.noise, counted)
+            loss = model.loss(take(x, cells, device), at.noise, counted, done)
             if warm < 1.0:
                 rest = loss.total - loss.reconstruction
                 loss = loss._replace(total=loss.reconstruction + warm * rest)
             at.optimizer.step(loss.total)
-            at.sums += torch.stack(loss).detach() * len(index)
+            terms = torch.stack([loss.total, loss.reconstruction, loss.kl])
+            at.sums += torch.cat([terms, loss.monitors]).detach() * len(index)
             at.batch += 1
             at.seconds = perf_counter() - began
             keep(len(at.history), at.batch, at.checkpoint)
         at.check()
-        terms = [float(term) for term in at.sums / x.shape[0]]
-        at.next_epoch(dict(zip(COLUMNS, [len(at.history) + 1, *terms, at.seconds], strict=True)))
+        at.next_epoch(x.shape[0])
         on_epoch(at.history[-1])
         keep(len(at.history), 0, at.checkpoint)
-    return pd.DataFrame(at.history, columns=COLUMNS)
+    return pd.DataFrame(at.history, columns=columns(model))
+
+
+def columns(model: Model) -> list[str]:
+    """Of the history: `COLUMNS`, then what is watched of the model's latents, if anything."""
+    watched = monitors(model)
+    return [*COLUMNS, *(["active"] if watched else []), *watched]
 
 
 class _Standing:
@@ -161,16 +171,21 @@ class _Standing:
         self.batch, self.seconds = 0, 0.0
         self.history: list[dict[str, float]] = []
 
-    def next_epoch(self, row: dict[str, float]) -> None:
-        """An epoch is over."""
-        self.history.append(row)
+    def next_epoch(self, n_cells: int) -> None:
+        """An epoch over so many cells is over."""
+        means = [float(mean) for mean in self.sums / n_cells]
+        row = dict(zip(COLUMNS, [len(self.history) + 1, *means[:3], self.seconds], strict=True))
+        watched = dict(zip(monitors(self.model), means[3:], strict=True))
+        kls = [kl for name, kl in watched.items() if name.startswith("kl_z")]
+        active = {"active": sum(kl > ACTIVE for kl in kls)} if kls else {}
+        self.history.append({**row, **active, **watched})
         self.shuffled = self.shuffler.get_state()
         self.sums.zero_()
         self.batch, self.seconds = 0, 0.0
 
     def check(self) -> None:
         """Raises RunError where the loss is no longer finite."""
-        total, reconstruction, kl = self.sums.tolist()
+        total, reconstruction, kl = self.sums[:3].tolist()
         if not all(map(math.isfinite, (total, reconstruction, kl))):
             raise RunError(
                 f"the loss is {total} in epoch {len(self.history) + 1} (reconstruction "

@@ -24,6 +24,7 @@ from scvae_cli.run_dir import (
 
 WITHIN = 1e-3  # of the largest value of a column: what rounding may come to
 TABLES = ["genes", "history", "latent", "cells"]
+OF_VSC = ["latents", "drivers"]
 UNEQUAL = {"seconds"}  # columns that differ from run to run
 
 
@@ -71,7 +72,8 @@ def verify(arguments: list[str]) -> None:
             code, _ = start(config, same, ["verify"], [], console)
         if code != DONE:
             raise SystemExit(code)
-        found = {f"{name}.csv": _table(path, same, name) for name in TABLES}
+        there = [name for name in OF_VSC if (path / f"{name}.csv").exists()]
+        found = {f"{name}.csv": _table(path, same, name) for name in [*TABLES, *there]}
         found["model.safetensors"] = _weights(path, same)
         found["scores.json"] = _scores(path, same)
     out.table([{"file": name, "came out": text or "identical"} for name, text in found.items()])

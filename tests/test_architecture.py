@@ -26,14 +26,16 @@ ALLOWED = {
     "launch": {"config", "console", "pipeline", "provenance", "run_dir", "summary"},
     "pipeline": {
         "checkpoint", "cluster", "config", "console", "data", "diagnose", "embed", "figures",
-        "models", "run_dir", "score", "train", "tsne",
+        "models", "run_dir", "score", "sparsity", "train", "tsne",
     },
+    "celltypes": {"cluster"},
     "data": {"celltypes", "files", "preprocess", "tenx"},
     "batches": {"losses"},
     "models": {"likelihoods", "losses"},
-    "train": {"checkpoint", "models"},
+    "train": {"checkpoint", "losses", "models"},
     "diagnose": {"losses", "models"},
     "embed": {"models"},
+    "sparsity": {"models"},
 }  # fmt: skip
 DOORS = {"matplotlib": {"figures"}, "rich": {"console"}, "hydra": {"launch", "sweep"}}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))

@@ -49,12 +49,14 @@ def test_help_names_every_key(scvae):
 COMPLETIONS = {
     "scvae tr": {"train"},
     "scvae train mod": {"model=", "model."},
-    "scvae train model=": {"model=ae", "model=pca", "model=vae", "model=vsc"},
-    "scvae train model=v": {"model=vae", "model=vsc"},
+    "scvae train model=": {
+        "model=ae", "model=pca", "model=projection", "model=vae", "model=vsc", "model=vsc_uai",
+    },
+    "scvae train model=v": {"model=vae", "model=vsc", "model=vsc_uai"},
     "scvae train -m beta=1 dat": {"data=", "data."},
     "scvae train data=synthetic data.n_": {"data.n_cells=", "data.n_genes=", "data.n_types="},
     "scvae train tsne.perp": {"tsne.perplexity="},
-}
+}  # fmt: skip
 
 
 def test_tab_completion_in_bash(tmp_path):
@@ -88,7 +90,7 @@ MISTAKES = {
     "tsne.perplexty=30": ["tsne.perplexty=30", "did you mean tsne.perplexity"],
     "data.n_cells=30": ["data.n_cells=30", "data=synthetic"],
     "nonsense=1": ["nonsense=1", "--help"],
-    "epochs=0": ["epochs=0", "at least 1"],
+    "epochs=-1": ["epochs=-1", "at least 0"],
     "epochs=1.5": ["epochs=1.5", "whole number"],
     "epochs=true": ["epochs=true", "whole number"],
     "beta=-1": ["beta=-1", "at least 0"],
@@ -148,7 +150,7 @@ def test_a_mistake_gets_one_clear_line(scvae, tmp_path, argument):
         (["model=vsc"], ["scvae train model=vsc"]),
         (["train", "-m", "model=vae,vcs"], ["model=vcs", "did you mean vsc"]),
         (["train", "-m", "beta=1,-2"], ["beta=-2", "at least 0"]),
-        (["train", "-m", "beta=1,2", "epochs=0"], ["epochs=0"]),
+        (["train", "-m", "beta=1,2", "epochs=-1"], ["epochs=-1"]),
         (["train", "data=synthetic", "data.n_types=2000"], ["data.n_types=2000", "1000"]),
         (["train", "data=synthetic", "data.n_cells=30"], ["tsne.perplexity=40", "30"]),
     ],

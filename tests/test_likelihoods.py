@@ -17,6 +17,8 @@ from scvae_cli.batches import SparseRows
 from scvae_cli.data import load
 from scvae_cli.launch import compose
 from scvae_cli.likelihoods import Likelihood
+from scvae_cli.models import build
+from scvae_cli.train import train
 
 GENES, WIDTH = 30, 5
 
@@ -80,7 +82,7 @@ def parts(name, dtype=torch.float64):
     output = torch.nn.Linear(WIDTH, GENES).to(dtype)
     likelihood = Likelihood(name, GENES, WIDTH).to(dtype)
     if name != "poisson":
-        torch.nn.init.normal_(likelihood.log_theta)
+        torch.nn.init.normal_(likelihood.dispersion, std=0.1)
     h = torch.randn(9, WIDTH, dtype=dtype, requires_grad=True)
     return x.to(dtype), h, output, likelihood
 
@@ -197,3 +199,25 @@ def test_principal_components_have_none(scvae, tmp_path):
     result = scvae("train", *SMALL, "model=pca", "likelihood=nb", "map_3d=false")
     assert result.code == 0
     assert "likelihood has no effect on model=pca" in result.err
+
+
+def test_dispersions_are_found_where_they_are():
+    """Counts of known theta, .5 to 50: training ends near, from a start near Poisson's.
+
+    Beta is so large that z is noise, and cannot explain away what genes vary.
+    """
+    rng = np.random.default_rng(0)
+    theta = np.exp(np.linspace(np.log(0.5), np.log(50), GENES))
+    mu = np.full(GENES, 20.0)
+    counts = rng.negative_binomial(theta, theta / (theta + mu), (2000, GENES))
+    options = {"encoder": [8], "decoder": [8], "first_activation": "relu", "branch": None}
+    model = build("vae", GENES, 2, seed=0, beta=1e4, sigma="log_sigma", likelihood="nb", **options)
+    x = csr_array(counts.astype(np.float32))
+    train(
+        model, csr_array(np.log1p(x.toarray())), epochs=60, batch_size=100, lr=1e-3, batch_seed=0,
+        noise_seed=0, device=torch.device("cpu"), on_epoch=lambda row: None, counts=x,
+    )  # fmt: skip
+    found = model.likelihood.log_theta.detach().numpy()
+    few = theta < 10  # above, one is as good as another
+    assert np.abs(found - np.log(theta))[few].max() < 0.7
+    assert np.corrcoef(found, np.log(theta))[0, 1] > 0.95

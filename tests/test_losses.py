@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from scvae_cli.losses import kl_bernoulli, kl_normal, kl_spike_slab, squared_error
+from scvae_cli.losses import (
+    kl_bernoulli,
+    kl_normal,
+    kl_spike_slab,
+    kl_spike_slabs,
+    squared_error,
+)
 
 
 @pytest.fixture
@@ -71,3 +77,28 @@ def test_gradients_match_finite_differences(draws):
 def test_squared_error_sums_over_genes():
     x, x_hat = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 4.0], [0.0, 3.0]])
     assert squared_error(x, x_hat).tolist() == [5.0, 9.0]
+
+
+def test_kl_between_spikes_and_slabs(draws):
+    """Each of 50 against each of 3, by PyTorch's KLs of normals and Bernoullis."""
+    mu, logvar, gamma = draws
+    q = mu, logvar, gamma.log()
+    p = tuple(part[:3] / 2 for part in q)  # of log gamma too: its square root
+    normals = [Normal(m, v.mul(0.5).exp()) for m, v, _ in (q, p)]
+    slabs = kl_divergence(Normal(mu[:, None], normals[0].scale[:, None]), normals[1])
+    ours, theirs = torch.broadcast_tensors(gamma[:, None], p[2].exp())
+    spikes = kl_divergence(Bernoulli(ours), Bernoulli(theirs))
+    torch.testing.assert_close(kl_spike_slabs(q, p), gamma[:, None] * slabs + spikes)
+    prior = (torch.zeros(1, 6).double(), torch.zeros(1, 6).double(), torch.full((1, 6), 0.3).log())
+    one = kl_spike_slabs(q, prior)[:, 0]
+    torch.testing.assert_close(one, kl_spike_slab(*q, 0.3), rtol=1e-6, atol=1e-6)
+
+
+def test_kl_between_spikes_is_finite_at_the_edges():
+    """Gates of exactly 0 or 1 on either side, with finite gradients."""
+    log_gamma = torch.tensor([[0.0, -800.0]], dtype=torch.float64, requires_grad=True)
+    zero = torch.zeros(1, 2, dtype=torch.float64)
+    kl = kl_spike_slabs((zero, zero, log_gamma), (zero, zero, log_gamma.detach().flip(1)))
+    (gradient,) = torch.autograd.grad(kl.sum(), log_gamma)
+    assert torch.isfinite(kl).all()
+    assert torch.isfinite(gradient).all()

@@ -12,7 +12,7 @@ from torch import nn
 
 from scvae_cli.batches import GeneLinear
 from scvae_cli.losses import kl_bernoulli
-from scvae_cli.models import MODELS, build
+from scvae_cli.models import MODELS, build, monitors
 from scvae_cli.train import Adam
 
 HEADS = {
@@ -24,6 +24,7 @@ HEADS = {
     "likelihood": "gaussian",
     "beta": 2.0,
 }
+GATES = {"c": 50.0, "c_end": None, "alpha": 0.5, "gate": "relu", "spike_warmup": 0.0}
 OPTIONS = {
     "ae": {
         "encoder": [128, 32, 16],
@@ -33,10 +34,12 @@ OPTIONS = {
         "likelihood": "gaussian",
     },
     "vae": HEADS,
-    "vsc": {**HEADS, "c": 50.0, "alpha": 0.5, "gate": "relu"},
+    "vsc": {**HEADS, **GATES},
+    "vsc_uai": {**HEADS, **GATES, "pseudo_inputs": 5},
     "pca": {},
+    "projection": {},
 }
-TRAINED = ["ae", "vae", "vsc"]
+TRAINED = ["ae", "vae", "vsc", "vsc_uai"]
 
 
 def make(name, n_genes=40, **changes):
@@ -174,6 +177,83 @@ def test_vsc_mean_is_gated_and_mu_is_not():
     assert (log_gamma < 0).any()
     torch.testing.assert_close(model.embed(x, "mean", noise()), mu * log_gamma.exp())
     torch.testing.assert_close(model.embed(x, "mu", noise()), mu)
+
+
+def test_spikes_warm_up_from_the_prior():
+    """At first the slab is N(0, 1), so that its KL is that of the gates; later what heads give."""
+    model, x = make("vsc", spike_warmup=0.5), cells()
+    mu, logvar, log_gamma = model.posterior(x, 0.0)
+    assert not mu.any()
+    assert not logvar.any()
+    gates = kl_bernoulli(log_gamma, 0.5).sum(1).mean()
+    torch.testing.assert_close(model.loss(x, noise(), None, 0.0).kl, gates)
+    at_once = make("vsc")
+    for done in (0.5, 1.0):
+        warm = model.loss(x, noise(), None, done)
+        torch.testing.assert_close(warm.total, at_once.loss(x, noise()).total)
+    assert model.loss(x, noise(), None, 0.25).kl < model.loss(x, noise(), None, 0.5).kl
+
+
+def test_c_grows_in_a_straight_line():
+    x = cells()
+    grows, halfway = make("vsc", c=50.0, c_end=200.0), make("vsc", c=125.0)
+    torch.testing.assert_close(
+        grows.loss(x, noise(), None, 0.5).total, halfway.loss(x, noise()).total
+    )
+    steep = make("vsc", c=200.0).embed(x, "sample", noise())
+    torch.testing.assert_close(grows.embed(x, "sample", noise()), steep)
+    assert not torch.equal(steep, halfway.embed(x, "sample", noise()))
+
+
+def test_a_pseudo_input_that_is_the_cell_leaves_the_kl_of_the_aggregate():
+    model, x = make("vsc_uai", pseudo_inputs=1, gate="sigmoid", alpha=0.2), cells(1)
+    with torch.no_grad():
+        model.pseudo.copy_(x)
+    on = model.posterior(x)[2].exp().mean()
+    p, q = (torch.distributions.Bernoulli(probs) for probs in (on, torch.tensor(0.2)))
+    expected = 6 * torch.distributions.kl_divergence(p, q)
+    torch.testing.assert_close(model.loss(x, noise()).kl, expected)
+
+
+def test_the_selector_weighs_pseudo_inputs():
+    """As sure as it gets, the prior is one pseudo-input's, whichever others there are."""
+    few, many = make("vsc_uai", pseudo_inputs=1), make("vsc_uai", pseudo_inputs=5)
+    shared = {k: v for k, v in few.state_dict().items() if "pseudo" not in k and "sel" not in k}
+    many.load_state_dict({**many.state_dict(), **shared})
+    with torch.no_grad():
+        many.pseudo[3] = few.pseudo[0]
+        many.selector.bias[3] = 1e4
+    x = cells()
+    torch.testing.assert_close(few.loss(x, noise()).kl, many.loss(x, noise()).kl)
+
+
+def test_monitors_tell_the_kl_and_stuck_gates():
+    x = cells()
+    for gate in ("relu", "sigmoid"):
+        model = make("vsc", gate=gate)
+        loss = model.loss(x, noise())
+        told = dict(zip(monitors(model), loss.monitors.tolist(), strict=True))
+        kls = [told.pop(f"kl_z{i}") for i in range(1, 7)]
+        assert sum(kls) == pytest.approx(loss.kl.item(), rel=1e-5)
+        gamma = model.posterior(x)[2].exp()
+        stuck = float((gamma == 1).float().mean())
+        assert told == pytest.approx({"gamma": float(gamma.mean()), "dead_gates": stuck})
+        assert (stuck > 0.2) == (gate == "relu")
+
+
+def test_a_random_projection_is_orthonormal_and_not_pca():
+    x = random_array((200, 40), density=0.3, rng=np.random.default_rng(0), format="csr")
+    x = x.astype(np.float32)
+    model, other = make("projection"), make("projection")
+    model.solve(x, 0)
+    other.solve(x, 1)
+    torch.testing.assert_close(model.components @ model.components.T, torch.eye(6))
+    assert not torch.allclose(model.components, other.components)
+    dense = torch.from_numpy(x.toarray())
+    z = model.embed(dense, "mean", noise())
+    centred = dense - dense.mean(0)
+    left = (centred.square().sum(1) - z.square().sum(1)).mean()  # Pythagoras
+    torch.testing.assert_close(model.loss(dense, noise()).total, left)
 
 
 def test_pca_is_scikit_learns():

@@ -9,18 +9,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import FAST, SMALL
 from safetensors.torch import load_file
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
+from scvae_cli import data
+from scvae_cli import load as load_run
+from scvae_cli.errors import RunError
+from scvae_cli.models import build
 from scvae_cli.run_dir import discard
 
 FILES = {
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "cells.csv", "config.yaml",
-    "figures/loss.png", "figures/map_2d.png", "figures/map_3d.png", "genes.csv",
-    "history.csv", "latent.csv",
+    "drivers.csv", "figures/loss.png", "figures/map_2d.png", "figures/map_3d.png",
+    "figures/sparsity.png", "genes.csv", "history.csv", "latent.csv", "latents.csv",
     "model.safetensors", "report.html", "run.json", "scores.json", "scvae.log",
 }  # fmt: skip
 
@@ -56,11 +61,17 @@ def test_default_run_on_real_cells_twice(scvae, tmp_path):
     assert run["versions"]["torch"].startswith("2.")
     assert run["device"] == "cpu"
     assert run["threads"] >= 1
-    stages = {"load", "train", "embed", "tsne_2d", "tsne_3d", "cluster", "score", "figures"}
-    assert set(run["seconds"]) == stages
+    stages = {"load", "train", "embed", "tsne_2d", "tsne_3d", "cluster", "score", "sparsity"}
+    assert set(run["seconds"]) == stages | {"figures"}
 
     history = pd.read_csv(folders[0] / "history.csv")
-    assert list(history) == ["epoch", "total", "reconstruction", "kl", "seconds"]
+    kls = [f"kl_z{i}" for i in range(1, 7)]
+    assert list(history) == [
+        "epoch", "total", "reconstruction", "kl", "seconds", "active", "gamma", "dead_gates", *kls,
+    ]  # fmt: skip
+    np.testing.assert_allclose(history.kl, history[kls].sum(axis=1), rtol=1e-5)
+    assert list(history.active) == list((history[kls] > 0.01).sum(axis=1))
+    assert 0.2 < history.dead_gates[0] < 0.7  # a fresh ReLU gate is 1 about half of the time
     np.testing.assert_allclose(history.total, history.reconstruction + 2 * history.kl, rtol=1e-5)
     latent = pd.read_csv(folders[0] / "latent.csv")
     assert list(latent) == ["cell", "z1", "z2", "z3", "z4", "z5", "z6"]
@@ -76,7 +87,7 @@ def test_default_run_on_real_cells_twice(scvae, tmp_path):
     assert config["tsne"]["seed"] == 0
 
 
-@pytest.mark.parametrize("name", ["ae", "vae", "vsc", "pca"])
+@pytest.mark.parametrize("name", ["ae", "vae", "vsc", "pca", "vsc_uai"])
 def test_trained_models_find_the_types_and_untrained_ones_do_not(scvae, tmp_path, name):
     trained = scvae("train", *SMALL, f"model={name}", "output_dir=trained", "tsne.max_iter=500")
     assert trained.code == 0, trained.err
@@ -346,6 +357,62 @@ def test_the_weight_of_the_kl_rises_to_beta(scvae, tmp_path):
         "kl_warmup has no effect on model=ae"
         in scvae("train", *FAST, "model=ae", "kl_warmup=0.5", "map_3d=false").err
     )
+
+
+def test_training_has_the_threads_that_were_asked_for(scvae, monkeypatch):
+    """Whatever libraries set while cells are loaded, as scanpy's numba does for some."""
+    seen = []
+
+    def load(**options):
+        torch.set_num_threads(3)
+        return data.load(**options)
+
+    def look(*_, **__):
+        seen.append(torch.get_num_threads())
+        raise RunError("enough")
+
+    monkeypatch.setattr("scvae_cli.pipeline.load", load)
+    monkeypatch.setattr("scvae_cli.pipeline.train", look)
+    for threads in (1, 2):
+        assert scvae("train", *FAST, f"threads={threads}").code == 1
+    assert seen == [1, 2]
+
+
+def test_schedules_of_the_vsc_end(scvae, tmp_path):
+    """Gates first: the slab's KL is 0 in the first epoch. A warm-up that never ends is refused."""
+    settings = [*FAST, "epochs=8", "map_3d=false", "model.c_end=200", "tsne.max_iter=250"]
+    warm = ["model.spike_warmup=0.5", "model.gate=sigmoid"]
+    assert scvae("train", *settings, *warm, "hydra.run.dir=r").code == 0
+    history = pd.read_csv(tmp_path / "r" / "history.csv")
+    assert history.kl[0] < 0.2 * history.kl.max()
+    assert (history.dead_gates == 0).all()
+    refused = scvae("train", *settings, "model.spike_warmup=1")
+    assert (refused.code, "model.spike_warmup=1: must be" in refused.err) == (2, True)
+
+
+def test_controls_learn_nothing(scvae, tmp_path):
+    """An untrained network keeps its first weights; it and random directions lose to PCA."""
+    settings = [*SMALL, "map_3d=false", "tsne.max_iter=250"]
+    ari = {}
+    for name, how in (
+        ("untrained", ["model=vae", "epochs=0"]),
+        ("projection", ["model=projection"]),
+        ("pca", ["model=pca"]),
+    ):
+        result = scvae("train", *settings, *how, f"hydra.run.dir={name}")
+        assert result.code == 0, result.err
+        ari[name] = read(tmp_path / name, "scores.json")["latent"]["ari"]
+    assert ari["pca"] > 0.9 > 0.6 > max(ari["untrained"], ari["projection"])
+    assert "train     none: a control" in (tmp_path / "untrained" / "scvae.log").read_text()
+    run = load_run(tmp_path / "untrained")
+    weights = build(
+        n_genes=200, n_latent=6, seed=run.config.seeds.weights, **run.config.model_options
+    ).state_dict()
+    for name, tensor in run.model.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
+    table = scvae("compare", str(tmp_path))
+    assert table.code == 0, table.err
+    assert "projection" in table.out
 
 
 def test_a_folder_with_a_result_is_never_discarded(tmp_path):

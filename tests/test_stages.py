@@ -6,9 +6,10 @@ import pytest
 import scanpy as sc
 import torch
 from scipy.sparse import csr_array, issparse
-from sklearn.metrics import v_measure_score
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score, v_measure_score
 
-from scvae_cli.cluster import kmeans
+from scvae_cli.cluster import kmeans, leiden, shared_neighbours
 from scvae_cli.data import load
 from scvae_cli.dataset import Dataset
 from scvae_cli.embed import embed
@@ -217,3 +218,24 @@ def test_published_maps_give_the_published_table(real_data, name):
     scores = score(published["cluster"].to_numpy(), clusters, nmi_average="geometric")
     ours = (scores.nmi, scores.ari, scores.hom, scores.com)
     assert ours == pytest.approx(PUBLISHED[name], abs=0.003)
+
+
+def test_leiden_finds_blobs_and_as_many_clusters_as_asked():
+    points, truth = make_blobs([80, 60, 50, 40, 30], 5, cluster_std=0.6, random_state=0)
+    how = {"n_neighbors": 20, "prune": 1 / 15, "seed": 0}
+    found = leiden(points, n_clusters=5, **how)
+    assert adjusted_rand_score(truth, found) == 1.0
+    assert len(np.unique(leiden(points, n_clusters=9, **how))) == 9
+    assert np.array_equal(found, leiden(points, n_clusters=5, **how))
+    assert leiden(points, n_clusters=2, **how).max() == 4  # no fewer: nothing joins the blobs
+
+
+def test_shared_neighbours_are_jaccard_indices():
+    """Of the sets of nearest cells, itself among them, by hand."""
+    points = np.array([[0.0], [1.0], [2.1], [10.0], [11.0], [12.1]])
+    graph = shared_neighbours(points, 3, 0.0)
+    near = [set(np.argsort(abs(points[:, 0] - p))[:3]) for p in points[:, 0]]
+    weights = {tuple(e.tuple): e["weight"] for e in graph.es}
+    assert len(weights) == 6
+    for (i, j), weight in weights.items():
+        assert weight == pytest.approx(len(near[i] & near[j]) / len(near[i] | near[j]))
