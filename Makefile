@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench faults test lint lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench benchmark sparsity faults test lint lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -40,6 +40,14 @@ sweep-beta: .venv/ready  ## beta of VAE and VSC on PBMC3k, three seeds; goes on 
 
 bench: .venv/ready  ## measure training side by side with plain loops; writes docs/performance.md
 	$(BIN)/python -m benchmarks.training
+
+benchmark: .venv/ready  ## compare models, controls and scVI on six sets of labels; goes on where it was
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+	  -c requirements.lock -e '.[peer]'
+	$(BIN)/python -m benchmarks.models
+
+sparsity: .venv/ready  ## whether latents of the VSC are programmes of genes; writes docs/sparsity.md
+	$(BIN)/python -m benchmarks.sparsity
 
 test: .venv/ready  ## run the tests
 	$(BIN)/python -m pytest

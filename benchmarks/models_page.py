@@ -1,0 +1,406 @@
+"""docs/benchmark.md and its figure, from the scores that `benchmarks.models` collects."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.models import CONTROLS, COUNTS, LOGS, PEER, Data
+from benchmarks.training import table as markdown
+from scvae_cli.launch import compose
+from scvae_cli.stats import Estimate, difference, estimate
+from scvae_cli.summary import Run
+
+CHOSEN_ON = ["PBMC3k, types found here", "synthetic"]  # `best` is chosen on these, and
+JUDGED_ON = ["FACS, 10 populations", "FACS, 5 populations"]  # judged on these
+MEASURES = {"nmi": "NMI", "ari": "ARI"}
+KINDS = {"control": CONTROLS, "logs": LOGS, "counts": COUNTS, "peer": [PEER]}
+COLOURS = {"control": "#717581", "logs": "#ffa90e", "counts": "#3f90da", "peer": "#bd1f01"}
+TRUTH = {
+    "FACS, 10 populations": "sorted by antibodies (Zheng et al. 2017); says nothing of the counts",
+    "FACS, 5 populations": "the same, its T cells taken together",
+    "PBMC3k, types found here": "clusters of 10 principal components of the same counts",
+    "PBMC3k, Seurat's types": "clusters of 10 principal components of the same counts, by Seurat",
+    "synthetic": "drawn, so known; linear differences between types, which suit PCA",
+    "PBMC68k": "correlation with sorted cells (Zheng et al. 2017); log values of 765 genes alone",
+}
+
+
+class Table:
+    """Scores by method, set of labels, space, way of clustering and measure."""
+
+    def __init__(self, scores: pd.DataFrame) -> None:
+        self.scores = scores
+        self.labels = list(dict.fromkeys(scores["labels"]))
+
+    def methods(self, labels: str) -> list[str]:
+        """Those run on these cells, by falling mean of latent NMI and ARI of k-means."""
+        some = self._some(labels, "latent", "k-means")
+        means = some.groupby("method")[["nmi", "ari"]].mean().mean(axis=1)
+        return [str(name) for name in means.sort_values(ascending=False).index]
+
+    def values(self, method: str, labels: str, space: str, by: str, measure: str) -> Any:
+        """A score for each seed."""
+        some = self._some(labels, space, by)
+        return some.loc[some["method"] == method, measure].to_numpy()
+
+    def top(
+        self, labels: str, space: str, by: str, measure: str, among: Sequence[str]
+    ) -> tuple[str, list[str]]:
+        """The method with the highest mean, and those that 95 % intervals do not tell from it."""
+        values = {m: self.values(m, labels, space, by, measure) for m in among}
+        values = {m: v for m, v in values.items() if len(v) > 1}
+        best = max(values, key=lambda m: float(values[m].mean()))
+        level = [m for m in values if m != best and difference(values[best], values[m]).low <= 0]
+        return best, level
+
+    def _some(self, labels: str, space: str, by: str) -> pd.DataFrame:
+        s = self.scores
+        return s[(s["labels"] == labels) & (s["space"] == space) & (s["by"] == by)]
+
+
+def write(
+    scores: pd.DataFrame,
+    cost: pd.DataFrame,
+    measured: str,
+    epochs: Mapping[str, Sequence[float]],
+    sets: Mapping[str, Data],
+    failed: Sequence[Run],
+    to: Path,
+) -> Path:
+    """Writes benchmark.md, benchmark.csv (every score) and benchmark.png.
+
+    Args:
+        scores: a row for each training, set of labels, space and way of clustering.
+        cost: method, seconds, epochs, peak (bytes).
+        measured: the data set that costs are of.
+        epochs: seconds of epochs with a negative binomial, of ours and of scVI.
+        sets: what was run.
+        failed: runs without a result.
+        to: folder.
+    """
+    table = Table(scores)
+    ordered = scores.sort_values(["labels", "method", "seed", "space", "by"]).round(4)
+    ordered.to_csv(to / "benchmark.csv", index=False)
+    (to / "benchmark.png").write_bytes(dots(table))
+    parts = [
+        head(table),
+        wins(table),
+        best(table),
+        questions(table),
+        *(whole(table, labels) for labels in table.labels),
+        money(cost, measured, epochs),
+        how(sets, failed, scores),
+    ]
+    page = to / "benchmark.md"
+    page.write_text("\n\n".join(part for part in parts if part) + "\n")
+    return page
+
+
+def head(table: Table) -> str:
+    """What it is, and the figure."""
+    rows = [[labels, TRUTH[labels]] for labels in table.labels]
+    return f"""# Which model?
+
+Made by `make benchmark`; what it has not run yet is listed at the end. The report compares three
+models by clusters of the same matrix, with one seed. Here are more models and controls that learn
+little or nothing, on several sets of cells with five seeds each, all clustered alike. What the
+labels are matters most:
+
+{markdown(["labels", "where they come from"], rows)}
+
+![NMI and ARI of every method on every set of labels](benchmark.png)
+
+k-means in the latent space, mean over seeds and 95 % interval (Student). Presets are in
+[conf/experiment/benchmark](../conf/experiment/benchmark); every score is in
+[benchmark.csv](benchmark.csv)."""
+
+
+def wins(table: Table) -> str:
+    """Who is first where, and who cannot be told from the first."""
+    parts = []
+    for by in ("k-means", "Leiden"):
+        rows = []
+        for labels in table.labels:
+            row = [labels]
+            for space in ("latent", "map"):
+                for measure in MEASURES:
+                    first, level = table.top(labels, space, by, measure, table.methods(labels))
+                    mean = table.values(first, labels, space, by, measure).mean()
+                    others = f"; level: {', '.join(level)}" if level else ""
+                    row.append(f"**{first}** {mean:.3f}{others}")
+            rows.append(row)
+        columns = [f"{s} {m}" for s in ("latent", "map") for m in MEASURES.values()]
+        parts.append(f"{by}:\n\n{markdown(['labels', *columns], rows)}")
+    text = "\n\n".join(parts)
+    return f"""## Who wins where
+
+The highest mean, and all that cannot be told from it: the 95 % interval of the difference (Welch)
+holds 0. With some twenty methods on a line, one such interval in twenty leaves out 0 by chance.
+
+{text}"""
+
+
+def chosen(table: Table) -> tuple[str, list[list[str]]]:
+    """The trained method with the highest mean score where `best` is chosen; a row for each."""
+    there = [labels for labels in CHOSEN_ON if labels in table.labels]
+    means = {}
+    rows = []
+    for method in [*LOGS, *COUNTS]:
+        found = [
+            [table.values(method, labels, "latent", "k-means", measure) for measure in MEASURES]
+            for labels in there
+        ]
+        if any(len(values) == 0 for pair in found for values in pair):
+            continue
+        means[method] = sum(float(v.mean()) for pair in found for v in pair) / (2 * len(there))
+        cells = [f"{v.mean():.3f}" for pair in found for v in pair]
+        rows.append([method, *cells, f"{means[method]:.3f}"])
+    rows.sort(key=lambda row: row[-1], reverse=True)
+    return max(means, key=lambda m: means[m]), rows
+
+
+def best(table: Table) -> str:
+    """How `experiment=best` was chosen, and what it is worth where it had no say."""
+    method, rows = chosen(table)
+    there = [labels for labels in CHOSEN_ON if labels in table.labels]
+    columns = [f"{labels}: {m}" for labels in there for m in MEASURES.values()]
+    ours, theirs = (
+        compose([f"experiment={name}"]).model_dump() for name in ("best", f"benchmark/{method}")
+    )
+    same = ours == theirs
+    note = "" if same else f" **conf/experiment/best.yaml is not {method}: choose again.**"
+    judged = []
+    for labels in [labels for labels in JUDGED_ON if labels in table.labels]:
+        widths = [m for m in CONTROLS if m.startswith("pca")]
+        for measure, name in MEASURES.items():
+            pca, _ = table.top(labels, "latent", "k-means", measure, widths)
+            for other in [pca, PEER]:
+                values = table.values(other, labels, "latent", "k-means", measure)
+                if not len(values):
+                    continue
+                mine = table.values(method, labels, "latent", "k-means", measure)
+                gap = difference(mine, values)
+                judged.append(
+                    [labels, name, shown(estimate(mine)), other, shown(estimate(values)),
+                     f"{gap.mean:+.3f} ± {gap.half:.3f}", said(gap)]
+                )  # fmt: skip
+    verdict = ""
+    if judged:
+        says = [row[-1] for row in judged]
+        peer = any(row[3] == PEER for row in judged)
+        others = "PCA at its best width" + (" and scVI" if peer else "")
+        verdict = (
+            f"**It beats {others} on FACS in NMI and ARI, beyond the intervals.**"
+            if all(word == "better" for word in says)
+            else f"**It does not beat {others} on FACS in NMI and ARI beyond "
+            f"the intervals: of {len(says)} comparisons {says.count('better')} are better, "
+            f"{says.count('cannot be told')} cannot be told, {says.count('worse')} are worse.**"
+        ) + ("" if peer else " scVI has not been run.")
+    table_of_judged = markdown(
+        ["labels", "", "best", "against", "", "difference", ""], judged
+    ) if judged else "The sorted cells were not at hand."  # fmt: skip
+    return f"""## One setting for all: `experiment=best`
+
+Chosen by the mean of latent NMI and ARI on {" and ".join(there)}: `{method}`.{note}
+The sorted cells had no say in that. (The list of candidates was drawn up by people who had seen a
+few runs on the sorted cells. Candidates are those that were run on all of these.)
+
+{markdown(["preset", *columns, "mean"], rows)}
+
+On the sorted cells, k-means in the latent space. PCA is given the width that is best on each line,
+which is more than a user would know. {verdict}
+
+{table_of_judged}"""
+
+
+def questions(table: Table) -> str:
+    """Pairs of methods that differ in one thing."""
+    pairs = [
+        ("counts, not log values", "vae-nb", "vae-gaussian"),
+        ("negative binomial, not Poisson", "vae-nb", "vae-poisson"),
+        ("zero inflation", "vae-zinb", "vae-nb"),
+        ("noise and KL (VAE, not AE)", "vae-nb", "ae-nb"),
+        ("sparsity (VSC, not VAE)", "vsc-nb", "vae-nb"),
+        ("sound gates, warm-up, c to 200", "vsc-nb-sound", "vsc-nb"),
+        ("pseudo-inputs (UAI 2019)", "vsc-uai-nb", "vsc-nb-sound"),
+        ("ours, not scVI", "vae-nb", PEER),
+        ("training at all", "vae-nb", "untrained"),
+    ]
+    rows = []
+    for what, a, b in pairs:
+        row = [what, f"{a} - {b}"]
+        for labels in table.labels:
+            cell = []
+            for measure in MEASURES:
+                x, y = (table.values(m, labels, "latent", "k-means", measure) for m in (a, b))
+                if len(x) < 2 or len(y) < 2:
+                    continue
+                gap = difference(x, y)
+                told = f"{gap.mean:+.3f} ± {gap.half:.3f}"
+                cell.append(f"**{told}**" if gap.low > 0 or gap.high < 0 else told)
+            row.append("<br>".join(cell))
+        if any(row[2:]):
+            rows.append(row)
+    return f"""## What helps
+
+Differences that one thing makes, NMI above ARI, k-means in the latent space, with 95 % intervals;
+bold where 0 lies outside.
+
+{markdown(["what", "presets", *table.labels], rows)}"""
+
+
+def whole(table: Table, labels: str) -> str:
+    """All numbers of one set of labels."""
+    spaces = [(s, by, m) for s in ("latent", "map") for by in ("k-means", "Leiden")
+              for m in MEASURES]  # fmt: skip
+    rows = []
+    for method in table.methods(labels):
+        found = [table.values(method, labels, s, by, m) for s, by, m in spaces]
+        rows.append([method, str(len(found[0])), *(shown(estimate(v)) for v in found)])
+    columns = [f"{s}, {by}, {MEASURES[m]}" for s, by, m in spaces]
+    return f"""## {labels}
+
+Labels: {TRUTH[labels]}.
+
+{markdown(["", "seeds", *columns], rows)}"""
+
+
+def money(cost: pd.DataFrame, measured: str, epochs: Mapping[str, Sequence[float]]) -> str:
+    """Time and memory, if they were measured."""
+    if cost.empty:
+        return ""
+    rows = [
+        [
+            str(row.method), f"{row.seconds:.1f}", str(row.epochs or ""),
+            f"{1000 * row.seconds / row.epochs:.0f}" if row.epochs else "",
+            f"{row.peak / 2**20:.0f}",
+        ]
+        for row in cost.itertuples()
+    ]  # fmt: skip
+    text = ""
+    if epochs:
+        ratios = [b / a for a, b in zip(epochs["ours"], epochs[PEER], strict=False)]
+        text = (
+            "\n\nAn epoch with a negative binomial on all 13,714 genes of PBMC3k, batches of 256, "
+            "ten latents, one hidden layer of 128, all threads, ours and scVI's in turns (medians "
+            f"of four epochs): ours {', '.join(f'{s:.2f}' for s in epochs['ours'])} s, scVI "
+            f"{', '.join(f'{s:.2f}' for s in epochs[PEER])} s; {min(ratios):.1f} to "
+            f"{max(ratios):.1f} times."
+        )
+    header = ["", "training, s", "epochs", "ms an epoch", "peak memory, MB"]
+    return f"""## Time and memory
+
+{measured}, each training with the machine to itself and all threads, as presets have it and scVI
+by its own defaults; memory is the most that the whole process had, libraries and all.
+
+{markdown(header, rows)}{text}"""
+
+
+def how(sets: Mapping[str, Data], failed: Sequence[Run], scores: pd.DataFrame) -> str:
+    """What was done, so that others can judge it."""
+    found = set(scores["labels"])
+    rows = [
+        [name, f"`{' '.join(_public(data.overrides))}`"]
+        for name, data in sets.items()
+        if found & set(data.labels)
+    ]
+    asked = {(method, name) for name, data in sets.items() for method in data.presets} | {
+        (PEER, name) for name, data in sets.items() if data.peer
+    }
+    of = {labels: name for name, data in sets.items() for labels in data.labels}
+    there = {(r.method, of.get(r.labels)) for r in scores.itertuples()}
+    missing: dict[str, list[str]] = {}
+    for method, name in sorted(asked - there):
+        missing.setdefault(name, []).append(method)
+    undone = "".join(
+        f"\n- **Not run yet on {name}**: {', '.join(some)}." for name, some in missing.items()
+    )
+    runs = scores.drop_duplicates(["method", "seed", "labels"]).groupby("labels").size().max()
+    without = [
+        f"- {str(run.settings.get('experiment')).removeprefix('benchmark/')}, seed "
+        f"{run.settings.get('seed')}, {run.settings.get('data')}: {run.record.get('reason')}"
+        for run in failed
+    ]
+    listed = "\n".join(dict.fromkeys(without))
+    lost = f"\n\nWithout a result, and so not in any mean:\n\n{listed}"
+    ended = lost if without else ""
+    versions = ", ".join(f"{n} {version(n)}" for n in ("torch", "scikit-learn", "igraph"))
+    return f"""## How
+
+{markdown(["cells", "`scvae train -m experiment=benchmark/... ` with"], rows)}
+
+- {runs} trainings or fewer for each set of cells, in sweeps that go on where they were
+  (`outputs/benchmark`, for `scvae compare`). PBMC68k comes without counts, so that likelihoods of
+  counts cannot be had there.
+- scVI, where it was run: scvi-tools' defaults (zero-inflated, one hidden layer of 128, 400 epochs
+  for so few cells, batches of 128) with ten latents, on the counts of the same genes.
+- k-means: best of 100 starts. Leiden: on the graph of 20 shared nearest neighbours (Jaccard index
+  of 1/15 or more), at the resolution that gives the wanted number of clusters. Both are told the
+  number of types. Maps are t-SNE with scvae's defaults, of as many cells as `tsne.max_cells` says.
+- The seed is that of weights, batches, noise, t-SNE and k-means. PCA has but the last two, and
+  so the narrowest intervals.
+- NMI has the geometric mean of entropies, as elsewhere in scvae.
+- {platform.machine()}, Python {platform.python_version()}, {versions}.{undone}{ended}"""
+
+
+def dots(table: Table) -> bytes:
+    """NMI and ARI of each method, a panel for each set of labels."""
+    names = [m for kind in KINDS.values() for m in kind if m in set(table.scores["method"])]
+    n_columns = min(3, len(table.labels))
+    n_rows = -(-len(table.labels) // n_columns)
+    figure = Figure(figsize=(3.9 * n_columns, (0.22 * len(names) + 1.0) * n_rows),
+                    layout="constrained")  # fmt: skip
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
+    kind_of = {m: kind for kind, methods in KINDS.items() for m in methods}
+    for axes, labels in zip(panels, table.labels, strict=False):
+        for y, method in enumerate(reversed(names)):
+            for shift, (measure, marker) in zip((0.17, -0.17), (("nmi", "o"), ("ari", "D")),
+                                                strict=True):  # fmt: skip
+                values = table.values(method, labels, "latent", "k-means", measure)
+                if not len(values):
+                    continue
+                found = estimate(values)
+                half = found.half if found.n > 1 else 0.0
+                axes.errorbar(
+                    found.mean, y + shift, xerr=half, marker=marker, markersize=4, capsize=2,
+                    linewidth=1.1, color=COLOURS[kind_of[method]],
+                    markerfacecolor="white" if measure == "ari" else None,
+                )  # fmt: skip
+        axes.set_title(labels, fontsize=10)
+        axes.set_yticks(range(len(names)), names[::-1], fontsize=8)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.set_xlim(left=0.0)
+        axes.grid(axis="x", color="#e5e5e5", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[len(table.labels) :]:
+        axes.set_axis_off()
+    figure.supxlabel("filled circles: NMI, open diamonds: ARI", fontsize=9)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
+
+
+def shown(found: Estimate) -> str:
+    """Mean and half of the interval."""
+    return f"{found.mean:.3f}" + (f" ± {found.half:.3f}" if found.n > 1 else "")
+
+
+def said(gap: Estimate) -> str:
+    """What a difference comes to."""
+    return "better" if gap.low > 0 else "worse" if gap.high < 0 else "cannot be told"
+
+
+def _public(overrides: Sequence[str]) -> list[str]:
+    """Overrides without the folders of this machine."""
+    return [
+        f"{key}={Path(value.strip(chr(39))).name}" if key == "data.path" else f"{key}={value}"
+        for key, _, value in (o.partition("=") for o in overrides)
+    ]

@@ -1,0 +1,80 @@
+"""The presets that are compared, and what the page says of scores that are made up."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import models, models_page
+from scvae_cli.launch import CONF, compose
+
+PRESETS = [*models.CONTROLS, *models.LOGS, *models.COUNTS]
+FACS = "FACS, 10 populations"
+
+
+def test_every_preset_is_compared():
+    found = {path.stem for path in (CONF / "experiment" / "benchmark").glob("*.yaml")}
+    assert found == set(PRESETS)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_what_they_are_called(preset):
+    config = compose([f"experiment=benchmark/{preset}", "data=synthetic"])
+    name = {"untrained": "vae", "vsc-uai-nb": "vsc_uai"}.get(preset, preset.split("-")[0])
+    assert config.model.name == name
+    likelihoods = [kind for kind in ("poisson", "zinb", "nb") if kind in preset.split("-")]
+    if preset.startswith(("pca", "projection")):
+        assert config.likelihood is None
+    elif preset != "untrained":
+        assert config.likelihood == (likelihoods[0] if likelihoods else "gaussian")
+    if preset.startswith("pca"):
+        assert config.latent_dim == int(preset.split("-")[1])
+    assert config.embedding == "mean"
+    text = (CONF / "experiment" / "benchmark" / f"{preset}.yaml").read_text()
+    assert f"\n# scvae train experiment=benchmark/{preset} data=...\n" in text
+
+
+def made_up(ours, peer, pca):
+    """Scores of five seeds around these means, on all labels."""
+    rng = np.random.default_rng(0)
+    means = {"vae-nb": ours, "scvi": peer, "pca-10": pca, "pca-6": pca - 0.2, "ae": 0.3}
+    return pd.DataFrame(
+        [
+            {
+                "method": method, "seed": seed, "labels": labels, "space": space, "by": by,
+                **{m: mean + rng.normal(0, 0.01) for m in ("nmi", "ari", "hom", "com")},
+            }
+            for method, mean in means.items()
+            for labels in (FACS, *models_page.CHOSEN_ON)
+            for space in ("latent", "map")
+            for by in ("k-means", "Leiden")
+            for seed in range(5)
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scores", "verdict"),
+    [
+        ((0.8, 0.7, 0.6), "It beats PCA"),
+        ((0.8, 0.7, 0.8), "It does not beat PCA"),
+        ((0.8, 0.9, 0.6), "of 4 comparisons 2 are better, 0 cannot be told, 2 are worse"),
+    ],
+)
+def test_the_page_says_whether_best_is_better(scores, verdict, tmp_path):
+    columns = ["method", "seconds", "epochs", "peak"]
+    cost = pd.DataFrame([("vae-nb", 2.0, 100, 2**29)], columns=columns)
+    times = {"ours": [0.5, 0.4], "scvi": [2.0, 2.0]}
+    page = models_page.write(made_up(*scores), cost, "FACS", times, {}, [], tmp_path).read_text()
+    assert verdict in page
+    assert "| pca-10 |" in page  # its best width, and not the worse one
+    assert "4.0 to 5.0 times" in page
+    assert (tmp_path / "benchmark.png").read_bytes()[:4] == b"\x89PNG"
+    assert len(pd.read_csv(tmp_path / "benchmark.csv")) == 5 * 5 * 3 * 4
+
+
+def test_the_first_and_those_level_with_it():
+    table = models_page.Table(made_up(0.8, 0.8, 0.6))
+    methods = table.methods(FACS)
+    assert methods[-1] == "ae"
+    first, level = table.top(FACS, "latent", "k-means", "nmi", methods)
+    assert {first, *level} == {"vae-nb", "scvi"}
