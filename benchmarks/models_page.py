@@ -234,8 +234,9 @@ def questions(table: Table) -> str:
         ("training at all", "vae-nb", "untrained"),
     ]
     rows = []
+    verdicts: dict[str, list[str]] = {}
     for what, a, b in pairs:
-        row = [what, f"{a} - {b}"]
+        cells = []
         for labels in table.labels:
             cell = []
             for measure in MEASURES:
@@ -245,15 +246,29 @@ def questions(table: Table) -> str:
                 gap = difference(x, y)
                 told = f"{gap.mean:+.3f} ± {gap.half:.3f}"
                 cell.append(f"**{told}**" if gap.low > 0 or gap.high < 0 else told)
-            row.append("<br>".join(cell))
-        if any(row[2:]):
-            rows.append(row)
+                verdicts.setdefault(a, []).append(said(gap))
+            cells.append("<br>".join(cell))
+        if any(cells):
+            rows.append([what, f"{a} - {b}", *cells])
     return f"""## What helps
 
 Differences that one thing makes, NMI above ARI, k-means in the latent space, with 95 % intervals;
 bold where 0 lies outside.
 
-{markdown(["what", "presets", *table.labels], rows)}"""
+{markdown(["what", "presets", *table.labels], rows)}{uai(verdicts.get("vsc-uai-nb", []))}"""
+
+
+def uai(verdicts: Sequence[str]) -> str:
+    """Whether the published form of the VSC is worth its pseudo-inputs."""
+    if not verdicts:
+        return ""
+    better, worse = verdicts.count("better"), verdicts.count("worse")
+    earned = "earns" if better > worse else "does not earn"
+    return (
+        f"\n\n`model=vsc_uai`, the VSC as published, {earned} its place: beside a VSC with the "
+        f"same gates and warm-up and without pseudo-inputs it is better in {better} of "
+        f"{len(verdicts)} comparisons and worse in {worse}; the others cannot be told apart."
+    )
 
 
 def whole(table: Table, labels: str) -> str:

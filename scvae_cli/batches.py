@@ -55,22 +55,21 @@ class SparseRows:
             include_last_offset=True,
         )
 
-    def entries(self, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Values that are not zero (n,), row by row, and where they are.
+    def entries(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Values that are not zero, row by row, and where they are.
 
         Returns:
-            The values; their places in a flat matrix of this width (n,); where each row begins
-            among them (n_rows + 1,).
+            The values (n,), the row and the column of each (n,), and where each row begins among
+            them (n_rows + 1,).
         """
-        starts = self._rows.indptr.astype(np.int64)
-        rows = np.repeat(np.arange(len(starts) - 1) * width, np.diff(starts))
-        return self._values, torch.from_numpy(rows + self._rows.indices), torch.from_numpy(starts)
+        starts = torch.from_numpy(self._rows.indptr.astype(np.int64))
+        rows = torch.repeat_interleave(torch.arange(len(starts) - 1), starts.diff())
+        return self._values, rows, self._index.long(), starts
 
-    def squares(self) -> Tensor:
-        """||x||^2 of each cell (n_cells,)."""
-        rows = self._rows
-        squared = csr_array((rows.data**2, rows.indices, rows.indptr), shape=rows.shape)
-        return torch.from_numpy(squared @ np.ones(rows.shape[1], rows.dtype))
+    def self_minus_twice(self, b: Tensor) -> Tensor:
+        """<x, x - 2 b> of each cell (n_cells,), for b (n_genes,)."""
+        terms = self._values * (self._values - 2 * b[self._index])
+        return torch.segment_reduce(terms, "sum", offsets=self._starts)
 
     def dense(self) -> Tensor:
         """The same values (n_cells, n_genes), zeros and all."""
@@ -157,9 +156,8 @@ class _GramError(torch.autograd.Function):
         quadratic = h @ gram
         ctx.x = x
         ctx.save_for_backward(h, weight, bias, xw, quadratic, wb)
-        cross = (xw * h).sum(1) + x @ bias
-        square = (quadratic * h).sum(1) + 2 * (h @ wb) + bias @ bias
-        return x.squares() - 2 * cross + square
+        rest = ((quadratic - 2 * xw) * h).sum(1) + 2 * (h @ wb) + bias @ bias
+        return x.self_minus_twice(bias) + rest
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:

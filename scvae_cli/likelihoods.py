@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from scvae_cli.batches import Cells, SparseRows, dense
+from scvae_cli.batches import Cells, SparseRows
 
-BLOCK = 16  # cells at a time
+BLOCK = 200_000  # numbers at a time: some cells, all genes
 # log theta starts near Poisson's, and moves ten times as far with each step of Adam as weights do:
 # else it ends training about where it began, which for theta = 1 drowns what differs by little.
 START, PACE = 4.0, 10.0
@@ -90,105 +90,147 @@ class Likelihood(nn.Module):
     def forward(self, counts: Cells, h: Tensor, output: nn.Linear) -> Tensor:
         """-log P of counts (n_cells, n_genes) given h (n_cells, width), averaged over cells."""
         logits = output(h)
-        if isinstance(counts, SparseRows) and self.name != "zinb":
-            log_theta = None if self.name == "poisson" else self.log_theta
-            loss: Tensor = _AtNonzeros.apply(counts, logits, log_theta)  # type: ignore[no-untyped-call]
+        log_theta = None if self.name == "poisson" else self.log_theta
+        dropout = self.dropout(h) if self.name == "zinb" else None
+        if isinstance(counts, SparseRows):
+            loss: Tensor = _AtNonzeros.apply(counts, logits, log_theta, dropout)  # type: ignore[no-untyped-call]
             return loss
-        x = dense(counts)
-        mu = x.sum(1, keepdim=True).clamp_min(1) * torch.softmax(logits, 1)
-        if self.name == "poisson":
-            return -poisson(x, mu).mean()
-        if self.name == "nb":
-            return -negative_binomial(x, mu, self.log_theta.exp()).mean()
-        return -zero_inflated(x, mu, self.log_theta.exp(), self.dropout(h)).mean()
+        mu = counts.sum(1, keepdim=True).clamp_min(1) * torch.softmax(logits, 1)
+        if log_theta is None:
+            return -poisson(counts, mu).mean()
+        if dropout is None:
+            return -negative_binomial(counts, mu, log_theta.exp()).mean()
+        return -zero_inflated(counts, mu, log_theta.exp(), dropout).mean()
 
 
 class _AtNonzeros(torch.autograd.Function):
     """-log P of counts under mu = l softmax(logits), averaged over cells, and its gradients.
 
     Poisson: sum of mu = l, and non-zeros add log x! - x log mu.
-    Negative binomial, with a = log(mu / theta): zeros have theta softplus(a), non-zeros add
-    lgamma(theta) - lgamma(x + theta) + log x! - x (a - softplus(a)).
+    Negative binomial, with r = mu / theta: zeros have theta log(1 + r), non-zeros add
+    lgamma(theta) - lgamma(x + theta) + log x! - x log(r / (1 + r)).
+    With zero inflation, n = -theta log(1 + r) and d = dropout, zeros have
+    softplus(-d) - softplus(n - d), and non-zeros theirs and softplus(d).
 
     Some cells at a time, so that what is between stays in the processor's cache; the gradients
     at once, as all that they need is there.
     """
 
     @staticmethod
-    def forward(ctx: Any, counts: SparseRows, logits: Tensor, log_theta: Tensor | None) -> Tensor:
-        x, place, starts = counts.entries(logits.shape[1])
-        n_cells = len(logits)
-        total = torch.segment_reduce(x, "sum", offsets=starts)
-        log_total = total.clamp_min(1).log()  # a cell without counts has no mean to speak of
+    def forward(
+        ctx: Any,
+        counts: SparseRows,
+        logits: Tensor,
+        log_theta: Tensor | None,
+        dropout: Tensor | None,
+    ) -> Tensor:
+        x, cell, gene, starts = counts.entries()
+        total = torch.segment_reduce(x, "sum", offsets=starts)[:, None]
+        theta = None if log_theta is None else log_theta.exp()
         grad = torch.empty_like(logits)
-        grad_theta = None if log_theta is None else torch.zeros_like(log_theta)
+        grad_theta = None if theta is None else torch.zeros_like(theta)
+        grad_dropout = None if dropout is None else torch.empty_like(dropout)
         loss = torch.lgamma(x + 1).sum()
-        for first in range(0, n_cells, BLOCK):
-            rows = slice(first, min(first + BLOCK, n_cells))
+        n_rows = max(1, BLOCK // logits.shape[1])
+        for first in range(0, len(logits), n_rows):
+            rows = slice(first, min(first + n_rows, len(logits)))
             some = slice(int(starts[rows.start]), int(starts[rows.stop]))
-            here = place[some] - rows.start * logits.shape[1]
-            given = (logits[rows], x[some], here, log_total[rows, None])
-            if log_theta is None or grad_theta is None:
-                loss = loss + _poisson_block(*given, total[rows, None], grad[rows])
+            cells = _Block(logits[rows], total[rows], x[some], cell[some] - first, gene[some])
+            if theta is None or grad_theta is None:
+                loss += cells.poisson(grad[rows])
+            elif dropout is None or grad_dropout is None:
+                loss += cells.negative_binomial(theta, grad[rows], grad_theta)
             else:
-                loss = loss + _nb_block(*given, log_theta, grad[rows], grad_theta)
-        if log_theta is not None and grad_theta is not None:
-            genes = place % logits.shape[1]
-            theta = log_theta.exp()
-            theta_x = theta[genes]
-            loss = loss + (torch.lgamma(theta)[genes] - torch.lgamma(x + theta_x)).sum()
-            gammas = torch.digamma(theta)[genes] - torch.digamma(x + theta_x)
-            grad_theta.mul_(theta).index_add_(0, genes, theta_x * gammas)
-            grad_theta /= n_cells
-        grad /= n_cells
-        ctx.save_for_backward(grad, grad_theta)
-        return loss / n_cells
+                inflated = dropout[rows], grad_dropout[rows]
+                loss += cells.negative_binomial(theta, grad[rows], grad_theta, inflated)
+        if theta is not None and grad_theta is not None:
+            theta_x = theta[gene]
+            loss += (torch.lgamma(theta)[gene] - torch.lgamma(x + theta_x)).sum()
+            gammas = torch.digamma(theta)[gene] - torch.digamma(x + theta_x)
+            grad_theta.mul_(theta).index_add_(0, gene, theta_x * gammas)
+        grads = grad, grad_theta, grad_dropout
+        ctx.save_for_backward(*(g if g is None else g.div_(len(logits)) for g in grads))
+        return loss / len(logits)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor | None]:
-        grad, grad_theta = ctx.saved_tensors
-        return None, grad * grads[0], None if grad_theta is None else grad_theta * grads[0]
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        grads = ctx.saved_tensors
+        return None, *(None if grad is None else grad * outer[0] for grad in grads)
 
 
-def _poisson_block(
-    logits: Tensor, x: Tensor, place: Tensor, log_total: Tensor, total: Tensor, grad: Tensor
-) -> Tensor:
-    """The loss of some cells but for log x!, and in `grad` that of their logits."""
-    log_z = torch.logsumexp(logits, 1, keepdim=True)
-    log_mu = (logits + (log_total - log_z)).view(-1)[place]
-    torch.sub(logits, log_z, out=grad).exp_().mul_(total)
-    _add_at(grad, place, -x)
-    return total.clamp_min(1).sum() - x @ log_mu
+class _Block:
+    """Some cells.
 
-
-def _nb_block(
-    logits: Tensor,
-    x: Tensor,
-    place: Tensor,
-    log_total: Tensor,
-    log_theta: Tensor,
-    grad: Tensor,
-    grad_theta: Tensor,
-) -> Tensor:
-    """The loss of some cells but for gammas, in `grad` that of their logits.
-
-    The gradient of theta, which is still to be multiplied by theta, is added to `grad_theta`.
+    Args:
+        logits: (n_cells, n_genes).
+        total: (n_cells, 1) counts of each cell.
+        x: (n,) counts that are not zero.
+        cell: (n,) of each of them.
+        gene: (n,) the same.
     """
-    theta = log_theta.exp()
-    log_z = torch.logsumexp(logits, 1, keepdim=True)
-    a = (logits + (log_total - log_z)).sub_(log_theta)
-    at_zero = softplus(a, threshold=1e9)  # exact: a threshold would cut it off
-    a_x, at_zero_x = a.view(-1)[place], at_zero.view(-1)[place]
-    share = torch.sigmoid(a)  # mu / (theta + mu)
-    rest = x * (1 - share.view(-1)[place])  # of log mu, at non-zeros: x theta / (theta + mu)
-    grad_theta += (at_zero - share).sum(0)
-    grad_theta.index_add_(0, place % len(theta), rest / theta[place % len(theta)])
-    loss = torch.mv(at_zero, theta).sum() - x @ (a_x - at_zero_x)
-    torch.mul(share, theta, out=grad)
-    _add_at(grad, place, -rest)
-    share = torch.sub(logits, log_z, out=share).exp_()  # of the cell's counts
-    grad.sub_(share.mul_(grad.sum(1, keepdim=True)))
-    return loss
+
+    def __init__(
+        self, logits: Tensor, total: Tensor, x: Tensor, cell: Tensor, gene: Tensor
+    ) -> None:
+        self.total, self.x, self.gene = total, x, gene
+        self.place = cell * logits.shape[1] + gene
+        self.at_least_one = total.clamp_min(1)  # a cell without counts has no mean to speak of
+        top = logits.amax(1, keepdim=True)
+        self.share = torch.sub(logits, top).exp_()  # of the cell's counts
+        norm = self.share.sum(1, keepdim=True)
+        self.share /= norm
+        shift = (self.at_least_one / norm).log_().sub_(top)
+        self.log_mu = self.at(logits) + shift[cell, 0]  # of non-zeros; finite if a share is 0
+
+    def at(self, values: Tensor) -> Tensor:
+        """Those of the non-zeros (n,), of (n_cells, n_genes)."""
+        return values.view(-1)[self.place]
+
+    def poisson(self, grad: Tensor) -> Tensor:
+        """The loss but for log x!, and in `grad` that of the logits."""
+        torch.mul(self.share, self.total, out=grad)
+        _add_at(grad, self.place, -self.x)
+        return self.at_least_one.sum() - self.x @ self.log_mu
+
+    def negative_binomial(
+        self,
+        theta: Tensor,
+        grad: Tensor,
+        grad_theta: Tensor,
+        inflated: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """The loss but for gammas, and in `grad` that of the logits.
+
+        The gradient of theta, which is still to be multiplied by theta, is added to `grad_theta`.
+        With zero inflation, `inflated` is dropout and where its gradient goes.
+        """
+        theta_x = theta[self.gene]
+        r = (self.share * self.at_least_one).div_(theta)
+        at_zero = torch.log1p(r)
+        share = r.div_(1 + r)  # mu / (theta + mu)
+        rest = self.x * (1 - self.at(share))  # of log mu, at non-zeros: x theta / (theta + mu)
+        at_zero_x = self.at(at_zero)
+        loss = self.x @ (at_zero_x + theta_x.log() - self.log_mu)
+        slope = at_zero - share  # of theta
+        torch.mul(share, theta, out=grad)
+        if inflated is None:
+            loss += torch.mv(at_zero, theta).sum()
+        else:
+            dropout, own = inflated
+            log_odds = at_zero.mul_(-theta).sub_(dropout)
+            torch.sigmoid(log_odds, out=own)  # that a zero is the negative binomial's own
+            zero = softplus(-dropout) - softplus(log_odds)
+            loss += zero.sum() - self.at(zero).sum()
+            loss += softplus(self.at(dropout)).sum() + theta_x @ at_zero_x
+            own.view(-1)[self.place] = 1.0  # as what is not zero always is
+            grad *= own
+            slope *= own
+            own -= torch.sigmoid(-dropout)
+        grad_theta += slope.sum(0)
+        grad_theta.index_add_(0, self.gene, rest / theta_x)
+        _add_at(grad, self.place, -rest)
+        grad -= self.share * grad.sum(1, keepdim=True)
+        return loss
 
 
 def _log_nb(x: Tensor, mu: Tensor, theta: Tensor) -> Tensor:

@@ -78,3 +78,13 @@ def test_the_first_and_those_level_with_it():
     assert methods[-1] == "ae"
     first, level = table.top(FACS, "latent", "k-means", "nmi", methods)
     assert {first, *level} == {"vae-nb", "scvi"}
+
+
+@pytest.mark.parametrize(("gain", "said"), [(0.1, "earns"), (0.0, "does not earn")])
+def test_the_page_says_whether_pseudo_inputs_are_worth_it(gain, said):
+    scores = made_up(0.8, 0.8, 0.6)
+    names = {"vae-nb": "vsc-uai-nb", "pca-10": "vsc-nb-sound"}
+    scores["method"] = scores["method"].replace(names)
+    scores.loc[scores["method"] == "vsc-nb-sound", ["nmi", "ari"]] += 0.2 - gain
+    text = models_page.questions(models_page.Table(scores))
+    assert f"`model=vsc_uai`, the VSC as published, {said} its place" in text
