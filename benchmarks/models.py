@@ -40,8 +40,9 @@ from scvae_cli.tsne import choose, tsne
 CONTROLS = ["pca-6", "pca-10", "pca-20", "pca-50", "projection", "untrained"]
 LOGS = ["ae", "vae", "vsc", "vae-gaussian"]  # squared error of log values
 COUNTS = [
-    "ae-nb", "vae-poisson", "vae-nb", "vae-zinb", "vae-nb-beta2", "vae-nb-long", "vsc-nb",
-    "vsc-nb-sound", "vsc-uai-nb",
+    "ae-nb", "ae-nb-128", "vae-poisson", "vae-poisson-128", "vae-poisson-wide", "vae-nb",
+    "vae-nb-128", "vae-nb-beta2", "vae-nb-long", "vae-zinb", "vsc-nb", "vsc-nb-sound",
+    "vsc-uai-nb",
 ]  # fmt: skip
 PEER = "scvi"
 GRAPH = {"n_neighbors": 20, "prune": 1 / 15}  # Seurat's, for Leiden

@@ -230,6 +230,9 @@ def questions(table: Table) -> str:
         ("sparsity (VSC, not VAE)", "vsc-nb", "vae-nb"),
         ("sound gates, warm-up, c to 200", "vsc-nb-sound", "vsc-nb"),
         ("pseudo-inputs (UAI 2019)", "vsc-uai-nb", "vsc-nb-sound"),
+        ("twice the steps (batches of 128)", "vae-poisson-128", "vae-poisson"),
+        ("256 hidden units, not 128", "vae-poisson-wide", "vae-poisson-128"),
+        ("three times the epochs", "vae-nb-long", "vae-nb"),
         ("ours, not scVI", "vae-nb", PEER),
         ("training at all", "vae-nb", "untrained"),
     ]
