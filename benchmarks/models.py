@@ -27,11 +27,12 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from benchmarks.training import ROOT
-from scvae_cli.cluster import kmeans, leiden
+from scvae_cli.cluster import kmeans
 from scvae_cli.config import Config
 from scvae_cli.data import load
 from scvae_cli.dataset import Dataset
 from scvae_cli.launch import compose
+from scvae_cli.neighbours import leiden
 from scvae_cli.run_dir import read_json, read_table
 from scvae_cli.score import score
 from scvae_cli.summary import Run, find_runs

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
 
-from scvae_cli.cluster import shared_neighbours
+from scvae_cli.neighbours import shared_neighbours
 
 # The tutorial's markers.
 MARKERS = {

@@ -1,6 +1,8 @@
 """Imports go one way: cli -> launch -> pipeline -> stages; one library, one door."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ ALLOWED = {
         "checkpoint", "cluster", "config", "console", "data", "diagnose", "embed", "figures",
         "models", "run_dir", "score", "sparsity", "train", "tsne",
     },
-    "celltypes": {"cluster"},
+    "celltypes": {"neighbours"},
     "data": {"celltypes", "files", "preprocess", "tenx"},
     "batches": {"losses"},
     "models": {"likelihoods", "losses"},
@@ -65,3 +67,10 @@ def test_one_library_one_door(library):
 
 def test_there_is_no_utils():
     assert not {"utils", "helpers", "common", "misc"} & set(MODULES)
+
+
+def test_a_run_does_not_wait_for_what_it_may_not_need():
+    slow = ["igraph", "matplotlib", "plotly", "scanpy"]
+    code = f"import scvae_cli.pipeline, sys; print([m for m in {slow} if m in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

@@ -9,12 +9,13 @@ from scipy.sparse import csr_array, issparse
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
-from scvae_cli.cluster import kmeans, leiden, shared_neighbours
+from scvae_cli.cluster import kmeans
 from scvae_cli.data import load
 from scvae_cli.dataset import Dataset
 from scvae_cli.embed import embed
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.models import build
+from scvae_cli.neighbours import leiden, shared_neighbours
 from scvae_cli.preprocess import log_normalize
 from scvae_cli.score import score
 from scvae_cli.train import train
