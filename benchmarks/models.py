@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from benchmarks.training import ROOT
+from benchmarks.training import ROOT, answer
 from scvae_cli.cluster import kmeans
 from scvae_cli.config import Config
 from scvae_cli.data import load
@@ -369,4 +369,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer(main)

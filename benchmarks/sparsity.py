@@ -20,12 +20,13 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.stats import rankdata
 
-from benchmarks.training import ROOT, table
+from benchmarks.training import ROOT, answer, table
 from scvae_cli import figures
 from scvae_cli.celltypes import MARKERS
 from scvae_cli.console import Console
 from scvae_cli.data import load
 from scvae_cli.dataset import Dataset
+from scvae_cli.errors import InputError
 from scvae_cli.launch import DONE, compose, logged, start
 from scvae_cli.models import VSC
 from scvae_cli.run_dir import claim, intact, read_json
@@ -330,7 +331,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "outputs" / "sparsity")
     parser.add_argument("--to", type=Path, default=ROOT / "docs")
     asked = parser.parse_args()
-    data = Path(os.environ["SCVAE_DATA_DIR"]).absolute() / "zheng_facs" / "zheng_facs_raw.h5ad"
+    data = Path(
+        os.environ.get("SCVAE_DATA_DIR", "."), "zheng_facs", "zheng_facs_raw.h5ad"
+    ).absolute()
+    if not data.exists():
+        raise InputError(
+            f"{data}: the sorted cells are not there; set SCVAE_DATA_DIR to their folder"
+        )
     runs = {
         name: [perform(name, how, seed, data, asked.runs) for seed in range(asked.seeds)]
         for name, how in MODELS.items()
@@ -412,4 +419,4 @@ twenty does so by chance; there are {n_gaps} here. With {seeds} seeds many inter
 """
 
 if __name__ == "__main__":
-    main()
+    answer(main)

@@ -24,6 +24,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import nn
 
+from scvae_cli.errors import InputError
 from scvae_cli.launch import compose
 from scvae_cli.models import build
 from scvae_cli.train import train
@@ -311,6 +312,15 @@ def machine() -> str:
     )
 
 
+def answer(main: Callable[[], None]) -> None:
+    """Runs `main`; what is wrong with its input is one line and exit code 2, as in scvae."""
+    try:
+        main()
+    except InputError as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 def main() -> None:
     """Measures all and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -371,4 +381,4 @@ Seconds to answer:
 
 
 if __name__ == "__main__":
-    main()
+    answer(main)
