@@ -32,7 +32,7 @@ from scvae_cli.config import Config
 from scvae_cli.data import load
 from scvae_cli.dataset import Dataset
 from scvae_cli.launch import compose
-from scvae_cli.neighbours import leiden
+from scvae_cli.neighbours import leiden, shared_neighbours
 from scvae_cli.run_dir import read_json, read_table
 from scvae_cli.score import score
 from scvae_cli.summary import Run, find_runs
@@ -49,6 +49,7 @@ PEER = "scvi"
 GRAPH = {"n_neighbors": 20, "prune": 1 / 15}  # Seurat's, for Leiden
 THREADS = 1  # of each job
 ROUNDS = 3
+EPOCHS = 10  # of a training whose cost is measured
 # For runs of which only the training counts.
 SHORT = ["map_3d=false", "tsne.max_cells=300", "tsne.max_iter=250", "cluster.n_init=1"]
 
@@ -196,40 +197,24 @@ def scored(
             f"latent {k}": cells["latent_cluster"].to_numpy(),
             f"map {k}": cells["cluster"].to_numpy()[mapped],
         }
-    found = {}
-    for name, truth in truths.items():
-        k = len(np.unique(truth))
-        found[name] = [
-            {"method": method, "seed": seed, "labels": name, "space": space, "by": by, **scores}
-            for space, points, labels in (
-                ("latent", latent, truth),
-                ("map", places, truth[mapped]),
-            )
-            for by, scores in _clustered(
-                points, labels, k, config, seed, known.get(f"{space} {k}")
-            )
-        ]
+    found = {name: [] for name in truths}
+    for space, points, rows in (("latent", latent, slice(None)), ("map", places, mapped)):
+        graph = shared_neighbours(points, **GRAPH)
+        clusters: dict[int, dict[str, np.ndarray]] = {}
+        for name, truth in truths.items():
+            k = len(np.unique(truth))
+            if k not in clusters:
+                options = config.cluster.model_dump() | {"n_clusters": k, "seed": seed}
+                means = known.get(f"{space} {k}")
+                means = kmeans(points, **options)[0] if means is None else means
+                clusters[k] = {"k-means": means, "Leiden": leiden(graph, n_clusters=k, seed=seed)}
+            for by, numbers in clusters[k].items():
+                scores = score(truth[rows], numbers, nmi_average=config.score.nmi_average)
+                told = {"method": method, "seed": seed, "labels": name, "space": space, "by": by}
+                found[name].append(told | vars(scores))
     to.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(found))
     return [row for rows in found.values() for row in rows]
-
-
-def _clustered(
-    points: np.ndarray,
-    labels: np.ndarray,
-    k: int,
-    config: Config,
-    seed: int,
-    known: np.ndarray | None,
-) -> Iterator[tuple[str, dict[str, float]]]:
-    """Scores of k-means, if it is not `known` (n_cells,), and of Leiden, with k clusters each."""
-    average = config.score.nmi_average
-    if known is None:
-        options = config.cluster.model_dump() | {"n_clusters": k, "seed": seed}
-        known, _ = kmeans(points, **options)
-    yield "k-means", vars(score(labels, known, nmi_average=average))
-    found = leiden(points, n_clusters=k, seed=seed, **GRAPH)
-    yield "Leiden", vars(score(labels, found, nmi_average=average))
 
 
 def all_scores(sets: dict[str, Data], runs: Path) -> pd.DataFrame:
@@ -269,6 +254,8 @@ def measure(name: str, data: Data, python: str | None, runs: Path) -> None:
             continue
         shutil.rmtree(folder, ignore_errors=True)
         words = ["train", f"experiment=benchmark/{preset}", *settings, *SHORT]
+        if compose([f"experiment=benchmark/{preset}"]).epochs:
+            words.append(f"epochs={EPOCHS}")
         told = subprocess.run(
             [sys.executable, "-c", COST, *words, f"hydra.run.dir={folder}"],
             cwd=ROOT, capture_output=True, text=True, check=False,
@@ -279,20 +266,27 @@ def measure(name: str, data: Data, python: str | None, runs: Path) -> None:
             (folder / "peak").write_text(told.stdout.split()[-1])
     if python:
         counts = hand_over(loaded(data)[1], runs / "peer" / f"{name}.h5ad")
-        train_peer(python, counts, runs / "cost" / PEER, "--threads", str(os.cpu_count()))
+        few = ["--epochs", str(EPOCHS), "--threads", str(os.cpu_count())]
+        train_peer(python, counts, runs / "cost" / PEER, *few)
 
 
-def costs(runs: Path) -> pd.DataFrame:
-    """Seconds of training, epochs and most memory (bytes) of each method that was measured."""
+def costs(name: str, runs: Path) -> pd.DataFrame:
+    """Seconds of training, epochs and most memory (bytes) of each method that was measured.
+
+    Seconds are those of an epoch, the median but for the first, times the epochs of a training
+    on the data set of this name.
+    """
     rows = []
     for peak in sorted((runs / "cost").glob("*/peak")):
+        epochs = compose([f"experiment=benchmark/{peak.parent.name}"]).epochs or 0
         seconds = read_json(peak.parent, "run")["seconds"]["train"]
-        epochs = len(read_table(peak.parent, "history"))
+        if epochs:
+            seconds = epochs * median(read_table(peak.parent, "history")["seconds"][1:])
         rows.append((peak.parent.name, seconds, epochs, int(peak.read_text())))
-    peer = runs / "cost" / PEER / "peer.json"
-    if peer.exists():
-        told = json.loads(peer.read_text())
-        rows.append((PEER, told["seconds"], told["epochs"], told["peak"]))
+    peer, whole = (runs / at / "peer.json" for at in (f"cost/{PEER}", f"peer/{name}-{PEER}-0"))
+    if peer.exists() and whole.exists():
+        told, epochs = json.loads(peer.read_text()), json.loads(whole.read_text())["epochs"]
+        rows.append((PEER, epochs * median(told["each"][1:]), epochs, told["peak"]))
     return pd.DataFrame(rows, columns=["method", "seconds", "epochs", "peak"])
 
 
@@ -365,7 +359,7 @@ def main() -> None:
     from benchmarks.models_page import write
 
     lost = failures(sets, runs)
-    print(write(scores, costs(runs), measured, epochs(runs), sets, lost, asked.to))
+    print(write(scores, costs(measured, runs), measured, epochs(runs), sets, lost, asked.to))
 
 
 if __name__ == "__main__":

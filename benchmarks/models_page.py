@@ -315,8 +315,9 @@ def money(cost: pd.DataFrame, measured: str, epochs: Mapping[str, Sequence[float
     header = ["", "training, s", "epochs", "ms an epoch", "peak memory, MB"]
     return f"""## Time and memory
 
-{measured}, each training with the machine to itself and all threads, as presets have it and scVI
-by its own defaults; memory is the most that the whole process had, libraries and all.
+{measured}, with the machine to itself and all threads: the median of some epochs, times the epochs
+of a preset, and of scVI by its own defaults; memory is the most that the whole process had,
+libraries and all.
 
 {markdown(header, rows)}{text}"""
 

@@ -8,25 +8,20 @@ from scipy.sparse import csr_array
 from sklearn.neighbors import NearestNeighbors
 
 
-def leiden(
-    points: np.ndarray, *, n_clusters: int, n_neighbors: int, prune: float, seed: int
-) -> np.ndarray:
-    """Leiden clusters of the graph of shared neighbours, as many as asked for if that can be had.
+def leiden(graph: igraph.Graph, *, n_clusters: int, seed: int) -> np.ndarray:
+    """Leiden clusters of a graph of cells, as many as asked for if that can be had.
 
     The resolution is searched for, by halving, that gives `n_clusters`; where none does, the
     clusters are those that came nearest in number. Traag, Waltman & van Eck (2019).
 
     Args:
-        points: (n_cells, n_dims).
+        graph: from `shared_neighbours`.
         n_clusters: how many clusters.
-        n_neighbors: see `shared_neighbours`.
-        prune: see `shared_neighbours`.
         seed: of the method's choices.
 
     Returns:
         clusters (n_cells,), numbered from 0.
     """
-    graph = shared_neighbours(points, n_neighbors, prune)
     low, high = 0.0, 4.0
     found: list[np.ndarray] = []
     for _ in range(12):

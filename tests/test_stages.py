@@ -223,12 +223,12 @@ def test_published_maps_give_the_published_table(real_data, name):
 
 def test_leiden_finds_blobs_and_as_many_clusters_as_asked():
     points, truth = make_blobs([80, 60, 50, 40, 30], 5, cluster_std=0.6, random_state=0)
-    how = {"n_neighbors": 20, "prune": 1 / 15, "seed": 0}
-    found = leiden(points, n_clusters=5, **how)
+    graph = shared_neighbours(points, 20, 1 / 15)
+    found = leiden(graph, n_clusters=5, seed=0)
     assert adjusted_rand_score(truth, found) == 1.0
-    assert len(np.unique(leiden(points, n_clusters=9, **how))) == 9
-    assert np.array_equal(found, leiden(points, n_clusters=5, **how))
-    assert leiden(points, n_clusters=2, **how).max() == 4  # no fewer: nothing joins the blobs
+    assert len(np.unique(leiden(graph, n_clusters=9, seed=0))) == 9
+    assert np.array_equal(found, leiden(graph, n_clusters=5, seed=0))
+    assert leiden(graph, n_clusters=2, seed=0).max() == 4  # no fewer: nothing joins the blobs
 
 
 def test_shared_neighbours_are_jaccard_indices():
