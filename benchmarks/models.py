@@ -45,7 +45,8 @@ COUNTS = [
     "vae-nb-128", "vae-nb-beta2", "vae-nb-long", "vae-zinb", "vsc-nb", "vsc-nb-sound",
     "vsc-uai-nb",
 ]  # fmt: skip
-PEER = "scvi"
+PEER = "scvi"  # by scvi-tools' defaults, 400 epochs for so few cells
+PEERS = {PEER: [], "scvi-short": ["--epochs", "100"]}  # as many as ours have
 GRAPH = {"n_neighbors": 20, "prune": 1 / 15}  # Seurat's, for Leiden
 THREADS = 1  # of each job
 ROUNDS = 3
@@ -63,13 +64,13 @@ class Data:
         presets: of conf/experiment/benchmark.
         labels: name of a set of labels to what makes it of these overrides; the first is scored
             by the runs themselves.
-        peer: whether scVI is trained on them.
+        peers: which of `PEERS` are trained on them.
     """
 
     overrides: list[str]
     presets: list[str]
     labels: dict[str, list[str]]
-    peer: bool = False
+    peers: tuple[str, ...] = ()
 
 
 def data_sets(folder: Path | None) -> dict[str, Data]:
@@ -87,19 +88,19 @@ def data_sets(folder: Path | None) -> dict[str, Data]:
             ],
             every,
             {"FACS, 10 populations": [], "FACS, 5 populations": ["data.label_key=subpop"]},
-            peer=True,
+            tuple(PEERS),
         )  # fmt: skip
     pbmc3k = {"PBMC3k, types found here": []}
     if seurat and seurat.exists():
         pbmc3k["PBMC3k, Seurat's types"] = [f"data.labels='{seurat}'"]
     sets["PBMC3k"] = Data(
-        ["data=pbmc3k", "data.genes=2000", "tsne.max_cells=1000"], every, pbmc3k, peer=True
+        ["data=pbmc3k", "data.genes=2000", "tsne.max_cells=1000"], every, pbmc3k, (PEER,)
     )
     sets["synthetic"] = Data(
         ["data=synthetic", "data.n_types=8", "data.fold=2", "data.umis=3000"],
         every,
         {"synthetic": []},
-        peer=True,
+        (PEER,),
     )
     sets["PBMC68k"] = Data(["data=pbmc68k"], logs, {"PBMC68k": []})
     return sets
@@ -155,14 +156,33 @@ def train_peer(python: str, counts: Path, folder: Path, *more: str) -> None:
         subprocess.run([python, str(code), str(counts), str(folder), *more], check=True)
 
 
+def train_peers(python: str, sets: dict[str, Data], seeds: int, runs: Path) -> None:
+    """Trains scVI on all data sets, each on one thread, as many beside each other as cores."""
+    counts = {
+        name: hand_over(loaded(data)[1], runs / "peer" / f"{name}.h5ad")
+        for name, data in sets.items()
+        if data.peers
+    }
+    Parallel(n_jobs=-1, prefer="threads")(
+        delayed(train_peer)(
+            python, counts[name], runs / "peer" / f"{name}-{peer}-{seed}",
+            "--seed", str(seed), *PEERS[peer],
+        )
+        for name, data in sets.items()
+        for peer in data.peers
+        for seed in range(seeds)
+    )  # fmt: skip
+
+
 def latents(name: str, runs: Path) -> Iterator[tuple[str, int, Path]]:
     """Method, seed and folder of all that was trained on a data set."""
     for run in find_runs([runs / name]) if (runs / name).exists() else []:
         preset = run.settings.get("experiment")
         if run.status == "done" and preset:
             yield str(preset).removeprefix("benchmark/"), run.settings["seed"], run.path
-    for told in sorted((runs / "peer").glob(f"{name}-{PEER}-*/peer.json")):
-        yield PEER, int(told.parent.name.rpartition("-")[2]), told.parent
+    for peer in PEERS:
+        for told in sorted((runs / "peer").glob(f"{name}-{peer}-[0-9]*/peer.json")):
+            yield peer, int(told.parent.name.rpartition("-")[2]), told.parent
 
 
 def scored(
@@ -187,7 +207,7 @@ def scored(
     options = config.tsne.model_dump() | {"seed": seed}
     mapped = choose(len(latent), options.pop("max_cells"), seed)
     known: dict[str, np.ndarray] = {}  # clusters by k-means that the run has found
-    if method == PEER:
+    if method in PEERS:
         places = tsne(latent[mapped], 2, threads=THREADS, **options)
     else:
         cells = read_table(path, "cells")
@@ -338,18 +358,11 @@ def main() -> None:
     python = None if has_peer.returncode else asked.peer
     if python is None:
         print("scvi-tools is not installed (pip install '.[peer]'): no scVI", file=sys.stderr)
-    for name, data in sets.items():
-        if asked.page:
-            break
-        sweep(name, data, asked.seeds, runs)
-        if data.peer and python:
-            counts = hand_over(loaded(data)[1], runs / "peer" / f"{name}.h5ad")
-            Parallel(n_jobs=-1, prefer="threads")(
-                delayed(train_peer)(
-                    python, counts, runs / "peer" / f"{name}-{PEER}-{seed}", "--seed", str(seed)
-                )
-                for seed in range(asked.seeds)
-            )
+    if not asked.page:
+        for name, data in sets.items():
+            sweep(name, data, asked.seeds, runs)
+        if python:
+            train_peers(python, sets, asked.seeds, runs)
     measured = next(iter(sets))
     if not asked.page:
         measure(measured, sets[measured], python, runs)

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.models import CONTROLS, COUNTS, LOGS, PEER, Data
+from benchmarks.models import CONTROLS, COUNTS, LOGS, PEER, PEERS, Data
 from benchmarks.training import table as markdown
 from scvae_cli.launch import compose
 from scvae_cli.stats import Estimate, difference, estimate
@@ -20,7 +20,7 @@ from scvae_cli.summary import Run
 CHOSEN_ON = ["PBMC3k, types found here", "synthetic"]  # `best` is chosen on these, and
 JUDGED_ON = ["FACS, 10 populations", "FACS, 5 populations"]  # judged on these
 MEASURES = {"nmi": "NMI", "ari": "ARI"}
-KINDS = {"control": CONTROLS, "logs": LOGS, "counts": COUNTS, "peer": [PEER]}
+KINDS = {"control": CONTROLS, "logs": LOGS, "counts": COUNTS, "peer": list(PEERS)}
 COLOURS = {"control": "#717581", "logs": "#ffa90e", "counts": "#3f90da", "peer": "#bd1f01"}
 TRUTH = {
     "FACS, 10 populations": "sorted by antibodies (Zheng et al. 2017); says nothing of the counts",
@@ -148,9 +148,14 @@ holds 0. With some twenty methods on a line, one such interval in twenty leaves 
 
 
 def chosen(table: Table) -> tuple[str, list[list[str]]]:
-    """The trained method with the highest mean score where `best` is chosen; a row for each."""
+    """The trained method with the highest mean score where `best` is chosen; a row for each.
+
+    No method where nothing was run on all of these.
+    """
     there = [labels for labels in CHOSEN_ON if labels in table.labels]
-    means = {}
+    means: dict[str, float] = {}
+    if len(there) < len(CHOSEN_ON):
+        return "", []
     rows = []
     for method in [*LOGS, *COUNTS]:
         found = [
@@ -163,12 +168,14 @@ def chosen(table: Table) -> tuple[str, list[list[str]]]:
         cells = [f"{v.mean():.3f}" for pair in found for v in pair]
         rows.append([method, *cells, f"{means[method]:.3f}"])
     rows.sort(key=lambda row: row[-1], reverse=True)
-    return max(means, key=lambda m: means[m]), rows
+    return max(means, key=lambda m: means[m], default=""), rows
 
 
 def best(table: Table) -> str:
     """How `experiment=best` was chosen, and what it is worth where it had no say."""
     method, rows = chosen(table)
+    if not method:
+        return ""
     there = [labels for labels in CHOSEN_ON if labels in table.labels]
     columns = [f"{labels}: {m}" for labels in there for m in MEASURES.values()]
     ours, theirs = (
@@ -181,7 +188,7 @@ def best(table: Table) -> str:
         widths = [m for m in CONTROLS if m.startswith("pca")]
         for measure, name in MEASURES.items():
             pca, _ = table.top(labels, "latent", "k-means", measure, widths)
-            for other in [pca, PEER]:
+            for other in [pca, *PEERS]:
                 values = table.values(other, labels, "latent", "k-means", measure)
                 if not len(values):
                     continue
@@ -191,18 +198,10 @@ def best(table: Table) -> str:
                     [labels, name, shown(estimate(mine)), other, shown(estimate(values)),
                      f"{gap.mean:+.3f} ± {gap.half:.3f}", said(gap)]
                 )  # fmt: skip
-    verdict = ""
-    if judged:
-        says = [row[-1] for row in judged]
-        peer = any(row[3] == PEER for row in judged)
-        others = "PCA at its best width" + (" and scVI" if peer else "")
-        verdict = (
-            f"**It beats {others} on FACS in NMI and ARI, beyond the intervals.**"
-            if all(word == "better" for word in says)
-            else f"**It does not beat {others} on FACS in NMI and ARI beyond "
-            f"the intervals: of {len(says)} comparisons {says.count('better')} are better, "
-            f"{says.count('cannot be told')} cannot be told, {says.count('worse')} are worse.**"
-        ) + ("" if peer else " scVI has not been run.")
+    verdict = " ".join(
+        judgement(labels, [row for row in judged if row[0] == labels])
+        for labels in dict.fromkeys(row[0] for row in judged)
+    )
     table_of_judged = markdown(
         ["labels", "", "best", "against", "", "difference", ""], judged
     ) if judged else "The sorted cells were not at hand."  # fmt: skip
@@ -218,6 +217,20 @@ On the sorted cells, k-means in the latent space. PCA is given the width that is
 which is more than a user would know. {verdict}
 
 {table_of_judged}"""
+
+
+def judgement(labels: str, rows: Sequence[Sequence[str]]) -> str:
+    """Whether `best` is above the others in all measures, from rows of the table of `best`."""
+    says = [row[-1] for row in rows]
+    peer = any(row[3] in PEERS for row in rows)
+    others = "PCA at its best width" + (" and scVI" if peer else "")
+    if all(word == "better" for word in says):
+        return f"**On {labels}, it beats {others} in NMI and ARI, beyond the intervals.**"
+    return (
+        f"**On {labels}, it does not beat {others} in NMI and ARI beyond the intervals: "
+        f"of {len(says)} comparisons {says.count('better')} are better, "
+        f"{says.count('cannot be told')} cannot be told, {says.count('worse')} are worse.**"
+    )
 
 
 def questions(table: Table) -> str:
@@ -331,7 +344,7 @@ def how(sets: Mapping[str, Data], failed: Sequence[Run], scores: pd.DataFrame) -
         if found & set(data.labels)
     ]
     asked = {(method, name) for name, data in sets.items() for method in data.presets} | {
-        (PEER, name) for name, data in sets.items() if data.peer
+        (peer, name) for name, data in sets.items() for peer in data.peers
     }
     of = {labels: name for name, data in sets.items() for labels in data.labels}
     there = {(r.method, of.get(r.labels)) for r in scores.itertuples()}
@@ -358,8 +371,9 @@ def how(sets: Mapping[str, Data], failed: Sequence[Run], scores: pd.DataFrame) -
 - {runs} trainings or fewer for each set of cells, in sweeps that go on where they were
   (`outputs/benchmark`, for `scvae compare`). PBMC68k comes without counts, so that likelihoods of
   counts cannot be had there.
-- scVI, where it was run: scvi-tools' defaults (zero-inflated, one hidden layer of 128, 400 epochs
-  for so few cells, batches of 128) with ten latents, on the counts of the same genes.
+- `scvi`: scvi-tools' defaults (zero-inflated, one hidden layer of 128, 400 epochs for so few
+  cells, batches of 128) with ten latents, on the counts of the same genes; `scvi-short`: with 100
+  epochs, as many as ours have.
 - k-means: best of 100 starts. Leiden: on the graph of 20 shared nearest neighbours (Jaccard index
   of 1/15 or more), at the resolution that gives the wanted number of clusters. Both are told the
   number of types. Maps are t-SNE with scvae's defaults, of as many cells as `tsne.max_cells` says.
