@@ -386,7 +386,7 @@ def how(sets: Mapping[str, Data], failed: Sequence[Run], scores: pd.DataFrame) -
   counts cannot be had there.
 - `scvi`: scvi-tools' defaults (zero-inflated, one hidden layer of 128, 400 epochs for so few
   cells, batches of 128) with ten latents, on the counts of the same genes; `scvi-short`: with 100
-  epochs, as many as ours have.
+  epochs, as many as ours have, which is all that there is time for but on FACS.
 - k-means: best of 100 starts. Leiden: on the graph of 20 shared nearest neighbours (Jaccard index
   of 1/15 or more), at the resolution that gives the wanted number of clusters. Both are told the
   number of types. Maps are t-SNE with scvae's defaults, of as many cells as `tsne.max_cells` says.
