@@ -39,9 +39,9 @@ def references(tmp_path_factory) -> dict[str, tuple[Path, float]]:
     ("model", "moment", "number", "code"),
     [
         ("vsc", 0.3, signal.SIGKILL, -9),
-        ("vae", 0.7, signal.SIGKILL, -9),
+        ("vae", 0.5, signal.SIGKILL, -9),
         ("vsc", 0.3, signal.SIGTERM, 143),
-        ("vae", 0.7, signal.SIGINT, 130),
+        ("vae", 0.5, signal.SIGINT, 130),
     ],
 )
 def test_killed_and_gone_on_with(references, tmp_path, model, moment, number, code):
