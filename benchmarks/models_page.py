@@ -343,7 +343,7 @@ def money(cost: pd.DataFrame, measured: str, epochs: Mapping[str, Sequence[float
 
 {measured}, with the machine to itself and all threads: the median of some epochs, times the epochs
 of a preset, and of scVI by its own defaults; memory is the most that the whole process had,
-libraries and all.
+libraries and all. `vae-nb` and `vae-nb-beta2` compute the same: what is between them is noise.
 
 {markdown(header, rows)}{text}"""
 
