@@ -46,7 +46,7 @@ COUNTS = [
     "vsc-uai-nb",
 ]  # fmt: skip
 PEER = "scvi"  # by scvi-tools' defaults, 400 epochs for so few cells
-SHORT_PEER = "scvi-short"  # with as many epochs as ours have: on the other cells alone, for time
+SHORT_PEER = "scvi-short"  # with as many epochs as ours have
 PEERS = {PEER: [], SHORT_PEER: ["--epochs", "100"]}
 GRAPH = {"n_neighbors": 20, "prune": 1 / 15}  # Seurat's, for Leiden
 THREADS = 1  # of each job
@@ -95,13 +95,13 @@ def data_sets(folder: Path | None) -> dict[str, Data]:
     if seurat and seurat.exists():
         pbmc3k["PBMC3k, Seurat's types"] = [f"data.labels='{seurat}'"]
     sets["PBMC3k"] = Data(
-        ["data=pbmc3k", "data.genes=2000", "tsne.max_cells=1000"], every, pbmc3k, (SHORT_PEER,)
+        ["data=pbmc3k", "data.genes=2000", "tsne.max_cells=1000"], every, pbmc3k, (PEER,)
     )
     sets["synthetic"] = Data(
         ["data=synthetic", "data.n_types=8", "data.fold=2", "data.umis=3000"],
         every,
         {"synthetic": []},
-        (SHORT_PEER,),
+        (PEER,),
     )
     sets["PBMC68k"] = Data(["data=pbmc68k"], logs, {"PBMC68k": []})
     return sets

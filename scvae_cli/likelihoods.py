@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import linear, softplus
 
 from scvae_cli.batches import Cells, SparseRows
 
-BLOCK = 200_000  # numbers at a time: some cells, all genes
+BLOCK = 300_000  # numbers at a time: some cells, all genes
 # log theta starts near Poisson's, and moves ten times as far with each step of Adam as weights do:
 # else it ends training about where it began, which for theta = 1 drowns what differs by little.
 START, PACE = 4.0, 10.0
@@ -89,13 +89,13 @@ class Likelihood(nn.Module):
 
     def forward(self, counts: Cells, h: Tensor, output: nn.Linear) -> Tensor:
         """-log P of counts (n_cells, n_genes) given h (n_cells, width), averaged over cells."""
-        logits = output(h)
         log_theta = None if self.name == "poisson" else self.log_theta
         dropout = self.dropout(h) if self.name == "zinb" else None
         if isinstance(counts, SparseRows):
-            loss: Tensor = _AtNonzeros.apply(counts, logits, log_theta, dropout)  # type: ignore[no-untyped-call]
+            product = linear(h, output.weight)
+            loss: Tensor = _AtNonzeros.apply(counts, product, output.bias, log_theta, dropout)  # type: ignore[no-untyped-call]
             return loss
-        mu = counts.sum(1, keepdim=True).clamp_min(1) * torch.softmax(logits, 1)
+        mu = counts.sum(1, keepdim=True).clamp_min(1) * torch.softmax(output(h), 1)
         if log_theta is None:
             return -poisson(counts, mu).mean()
         if dropout is None:
@@ -104,7 +104,7 @@ class Likelihood(nn.Module):
 
 
 class _AtNonzeros(torch.autograd.Function):
-    """-log P of counts under mu = l softmax(logits), averaged over cells, and its gradients.
+    """-log P of counts under mu = l softmax(product + bias), averaged over cells; its gradients.
 
     Poisson: sum of mu = l, and non-zeros add log x! - x log mu.
     Negative binomial, with r = mu / theta: zeros have theta log(1 + r), non-zeros add
@@ -120,22 +120,25 @@ class _AtNonzeros(torch.autograd.Function):
     def forward(
         ctx: Any,
         counts: SparseRows,
-        logits: Tensor,
+        product: Tensor,
+        bias: Tensor,
         log_theta: Tensor | None,
         dropout: Tensor | None,
     ) -> Tensor:
         x, cell, gene, starts = counts.entries()
+        n_cells, n_genes = product.shape
         total = torch.segment_reduce(x, "sum", offsets=starts)[:, None]
         theta = None if log_theta is None else log_theta.exp()
-        grad = torch.empty_like(logits)
+        grad, grad_bias = torch.empty_like(product), torch.zeros_like(bias)
         grad_theta = None if theta is None else torch.zeros_like(theta)
         grad_dropout = None if dropout is None else torch.empty_like(dropout)
         loss = torch.lgamma(x + 1).sum()
-        n_rows = max(1, BLOCK // logits.shape[1])
-        for first in range(0, len(logits), n_rows):
-            rows = slice(first, min(first + n_rows, len(logits)))
+        n_rows = max(1, BLOCK // n_genes)
+        for first in range(0, n_cells, n_rows):
+            rows = slice(first, min(first + n_rows, n_cells))
             some = slice(int(starts[rows.start]), int(starts[rows.stop]))
-            cells = _Block(logits[rows], total[rows], x[some], cell[some] - first, gene[some])
+            logits = product[rows] + bias
+            cells = _Block(logits, total[rows], x[some], cell[some] - first, gene[some])
             if theta is None or grad_theta is None:
                 loss += cells.poisson(grad[rows])
             elif dropout is None or grad_dropout is None:
@@ -143,18 +146,21 @@ class _AtNonzeros(torch.autograd.Function):
             else:
                 inflated = dropout[rows], grad_dropout[rows]
                 loss += cells.negative_binomial(theta, grad[rows], grad_theta, inflated)
+                inflated[1].div_(n_cells)
+            grad_bias += grad[rows].div_(n_cells).sum(0)
         if theta is not None and grad_theta is not None:
-            theta_x = theta[gene]
+            theta_x = theta.index_select(0, gene)
             loss += (torch.lgamma(theta)[gene] - torch.lgamma(x + theta_x)).sum()
             gammas = torch.digamma(theta)[gene] - torch.digamma(x + theta_x)
-            grad_theta.mul_(theta).index_add_(0, gene, theta_x * gammas)
-        grads = grad, grad_theta, grad_dropout
-        ctx.save_for_backward(*(g if g is None else g.div_(len(logits)) for g in grads))
-        return loss / len(logits)
+            grad_theta.mul_(theta).index_add_(0, gene, theta_x * gammas).div_(n_cells)
+        ctx.save_for_backward(grad, grad_bias, grad_theta, grad_dropout)
+        return loss / n_cells
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         grads = ctx.saved_tensors
+        if outer[0] == 1:  # as in training: saves a pass over all numbers
+            return None, *grads
         return None, *(None if grad is None else grad * outer[0] for grad in grads)
 
 
@@ -180,16 +186,17 @@ class _Block:
         norm = self.share.sum(1, keepdim=True)
         self.share /= norm
         shift = (self.at_least_one / norm).log_().sub_(top)
-        self.log_mu = self.at(logits) + shift[cell, 0]  # of non-zeros; finite if a share is 0
+        # Of non-zeros; finite where a share is 0.
+        self.log_mu = self.at(logits) + shift.view(-1).index_select(0, cell)
 
     def at(self, values: Tensor) -> Tensor:
         """Those of the non-zeros (n,), of (n_cells, n_genes)."""
-        return values.view(-1)[self.place]
+        return values.view(-1).index_select(0, self.place)
 
     def poisson(self, grad: Tensor) -> Tensor:
         """The loss but for log x!, and in `grad` that of the logits."""
         torch.mul(self.share, self.total, out=grad)
-        _add_at(grad, self.place, -self.x)
+        grad.view(-1).index_add_(0, self.place, self.x, alpha=-1)
         return self.at_least_one.sum() - self.x @ self.log_mu
 
     def negative_binomial(
@@ -204,7 +211,7 @@ class _Block:
         The gradient of theta, which is still to be multiplied by theta, is added to `grad_theta`.
         With zero inflation, `inflated` is dropout and where its gradient goes.
         """
-        theta_x = theta[self.gene]
+        theta_x = theta.index_select(0, self.gene)
         r = (self.share * self.at_least_one).div_(theta)
         at_zero = torch.log1p(r)
         share = r.div_(1 + r)  # mu / (theta + mu)
@@ -228,8 +235,8 @@ class _Block:
             own -= torch.sigmoid(-dropout)
         grad_theta += slope.sum(0)
         grad_theta.index_add_(0, self.gene, rest / theta_x)
-        _add_at(grad, self.place, -rest)
-        grad -= self.share * grad.sum(1, keepdim=True)
+        grad.view(-1).index_add_(0, self.place, rest, alpha=-1)
+        grad.addcmul_(self.share, grad.sum(1, keepdim=True), value=-1)
         return loss
 
 
@@ -239,9 +246,3 @@ def _log_nb(x: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
         torch.lgamma(x + theta) - torch.lgamma(theta) - torch.lgamma(x + 1)
         + theta * (theta.log() - log_sum) + torch.xlogy(x, mu) - x * log_sum
     )  # fmt: skip
-
-
-def _add_at(values: Tensor, place: Tensor, terms: Tensor) -> None:
-    """Adds terms to elements of a matrix, by their places in it, no two to the same."""
-    flat = values.view(-1)
-    flat[place] = flat[place] + terms
