@@ -50,7 +50,7 @@ SHORT_PEER = "scvi-short"  # with as many epochs as ours have
 PEERS = {PEER: [], SHORT_PEER: ["--epochs", "100"]}
 GRAPH = {"n_neighbors": 20, "prune": 1 / 15}  # Seurat's, for Leiden
 THREADS = 1  # of each job
-ROUNDS = 3
+ROUNDS = 5  # of the race
 EPOCHS = 10  # of a training whose cost is measured
 # For runs of which only the training counts.
 SHORT = ["map_3d=false", "tsne.max_cells=300", "tsne.max_iter=250", "cluster.n_init=1"]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -335,8 +336,8 @@ def money(cost: pd.DataFrame, measured: str, epochs: Mapping[str, Sequence[float
             "\n\nAn epoch with a negative binomial on all 13,714 genes of PBMC3k, batches of 256, "
             "ten latents, one hidden layer of 128, all threads, ours and scVI's in turns (medians "
             f"of four epochs): ours {', '.join(f'{s:.2f}' for s in epochs['ours'])} s, scVI "
-            f"{', '.join(f'{s:.2f}' for s in epochs[PEER])} s; {min(ratios):.1f} to "
-            f"{max(ratios):.1f} times."
+            f"{', '.join(f'{s:.2f}' for s in epochs[PEER])} s; {median(ratios):.1f} times in the "
+            f"median ({min(ratios):.1f} to {max(ratios):.1f})."
         )
     header = ["", "training, s", "epochs", "ms an epoch", "peak memory, MB"]
     return f"""## Time and memory
@@ -386,8 +387,7 @@ def how(sets: Mapping[str, Data], failed: Sequence[Run], scores: pd.DataFrame) -
   counts cannot be had there.
 - `scvi`: scvi-tools' defaults (zero-inflated, one hidden layer of 128, 400 epochs for so few
   cells, batches of 128) with ten latents, on the counts of the same genes; `scvi-short`: with 100
-  epochs, as many as ours have, which is all that there is time for but on FACS. On the 1,000
-  simulated cells those are 800 steps, with which it learns little; its default is 3,200.
+  epochs, as many as ours have, on FACS alone, where `best` is judged.
 - k-means: best of 100 starts. Leiden: on the graph of 20 shared nearest neighbours (Jaccard index
   of 1/15 or more), at the resolution that gives the wanted number of clusters. Both are told the
   number of types. Maps are t-SNE with scvae's defaults, of as many cells as `tsne.max_cells` says.
