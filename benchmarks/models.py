@@ -65,13 +65,13 @@ class Data:
         presets: of conf/experiment/benchmark.
         labels: name of a set of labels to what makes it of these overrides; the first is scored
             by the runs themselves.
-        peers: which of `PEERS` are trained on them.
+        has_counts: whether `PEERS` can be trained on them.
     """
 
     overrides: list[str]
     presets: list[str]
     labels: dict[str, list[str]]
-    peers: tuple[str, ...] = ()
+    has_counts: bool = True
 
 
 def data_sets(folder: Path | None) -> dict[str, Data]:
@@ -89,21 +89,17 @@ def data_sets(folder: Path | None) -> dict[str, Data]:
             ],
             every,
             {"FACS, 10 populations": [], "FACS, 5 populations": ["data.label_key=subpop"]},
-            tuple(PEERS),
         )  # fmt: skip
     pbmc3k = {"PBMC3k, types found here": []}
     if seurat and seurat.exists():
         pbmc3k["PBMC3k, Seurat's types"] = [f"data.labels='{seurat}'"]
-    sets["PBMC3k"] = Data(
-        ["data=pbmc3k", "data.genes=2000", "tsne.max_cells=1000"], every, pbmc3k, (PEER,)
-    )
+    sets["PBMC3k"] = Data(["data=pbmc3k", "data.genes=2000", "tsne.max_cells=1000"], every, pbmc3k)
     sets["synthetic"] = Data(
         ["data=synthetic", "data.n_types=8", "data.fold=2", "data.umis=3000"],
         every,
         {"synthetic": []},
-        (PEER,),
     )
-    sets["PBMC68k"] = Data(["data=pbmc68k"], logs, {"PBMC68k": []})
+    sets["PBMC68k"] = Data(["data=pbmc68k"], logs, {"PBMC68k": []}, has_counts=False)
     return sets
 
 
@@ -162,15 +158,15 @@ def train_peers(python: str, sets: dict[str, Data], seeds: int, runs: Path) -> N
     counts = {
         name: hand_over(loaded(data)[1], runs / "peer" / f"{name}.h5ad")
         for name, data in sets.items()
-        if data.peers
+        if data.has_counts
     }
     Parallel(n_jobs=-1, prefer="threads")(
         delayed(train_peer)(
             python, counts[name], runs / "peer" / f"{name}-{peer}-{seed}",
             "--seed", str(seed), *PEERS[peer],
         )
-        for name, data in sets.items()
-        for peer in data.peers
+        for name in counts
+        for peer in PEERS
         for seed in range(seeds)
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.models import CONTROLS, COUNTS, LOGS, PEER, PEERS, Data
+from benchmarks.models import CONTROLS, COUNTS, LOGS, PEER, PEERS, SHORT_PEER, Data
 from benchmarks.training import table as markdown
 from scvae_cli.launch import compose
 from scvae_cli.stats import Estimate, difference, estimate
@@ -261,6 +261,7 @@ def questions(table: Table) -> str:
         ("256 hidden units, not 128", "vae-poisson-wide", "vae-poisson-128"),
         ("three times the epochs", "vae-nb-long", "vae-nb"),
         ("ours, not scVI", "vae-nb", PEER),
+        ("ours, not scVI, as many epochs", "vae-nb", SHORT_PEER),
         ("training at all", "vae-nb", "untrained"),
     ]
     rows = []
@@ -358,7 +359,7 @@ def how(sets: Mapping[str, Data], failed: Sequence[Run], scores: pd.DataFrame) -
         if found & set(data.labels)
     ]
     asked = {(method, name) for name, data in sets.items() for method in data.presets} | {
-        (peer, name) for name, data in sets.items() for peer in data.peers
+        (peer, name) for name, data in sets.items() if data.has_counts for peer in PEERS
     }
     of = {labels: name for name, data in sets.items() for labels in data.labels}
     there = {(r.method, of.get(r.labels)) for r in scores.itertuples()}
@@ -387,7 +388,7 @@ def how(sets: Mapping[str, Data], failed: Sequence[Run], scores: pd.DataFrame) -
   counts cannot be had there.
 - `scvi`: scvi-tools' defaults (zero-inflated, one hidden layer of 128, 400 epochs for so few
   cells, batches of 128) with ten latents, on the counts of the same genes; `scvi-short`: with 100
-  epochs, as many as ours have, on FACS alone, where `best` is judged.
+  epochs, as many as ours have.
 - k-means: best of 100 starts. Leiden: on the graph of 20 shared nearest neighbours (Jaccard index
   of 1/15 or more), at the resolution that gives the wanted number of clusters. Both are told the
   number of types. Maps are t-SNE with scvae's defaults, of as many cells as `tsne.max_cells` says.
