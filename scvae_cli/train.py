@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from scvae_cli.errors import RunError
 from scvae_cli.losses import ACTIVE
 from scvae_cli.models import PCA, Model, monitors
 
+LARGE = 100_000  # numbers in a parameter whose gradient is not kept
 COLUMNS = ["epoch", "total", "reconstruction", "kl", "seconds"]
 
 
@@ -32,28 +34,41 @@ class Adam:
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
         self.lr = lr
-        self._parameters: list[Tensor] = list(parameters)
-        self._means = [torch.zeros_like(p) for p in self._parameters]
-        self._squares = [torch.zeros_like(p) for p in self._parameters]
-        self._steps = [torch.zeros((), device=p.device) for p in self._parameters]
+        self._states: dict[Tensor, _State] = {
+            p: _State(torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device))
+            for p in parameters
+        }
+        self._large = [p for p in self._states if p.numel() >= LARGE]
+        self._small = [p for p in self._states if p.numel() < LARGE]
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """Names and tensors of what it knows of the steps so far."""
-        for i, parts in enumerate(zip(self._means, self._squares, self._steps, strict=True)):
-            for what, tensor in zip(("mean", "square", "step"), parts, strict=True):
+        for i, state in enumerate(self._states.values()):
+            for what, tensor in state._asdict().items():
                 yield f"adam.{what}.{i}", tensor
 
-    @torch.no_grad()
     def step(self, loss: Tensor) -> None:
-        """Changes the parameters against the gradient of the loss."""
-        gradients = torch.autograd.grad(loss, self._parameters)
+        """Changes the parameters against the gradient of the loss.
+
+        The large ones each as soon as its gradient is there: it is in the cache still, and goes
+        before the next one comes.
+        """
+        hooks = [p.register_post_accumulate_grad_hook(self._change) for p in self._large]
+        loss.backward()
+        for hook in hooks:
+            hook.remove()
+        self._change(*self._small)
+
+    @torch.no_grad()
+    def _change(self, *parameters: Tensor) -> None:
+        states = [self._states[p] for p in parameters]
         adam(
-            self._parameters,
-            list(gradients),
-            self._means,
-            self._squares,
+            list(parameters),
+            [p.grad for p in parameters if p.grad is not None],
+            [state.mean for state in states],
+            [state.square for state in states],
             [],
-            self._steps,
+            [state.step for state in states],
             fused=True,
             amsgrad=False,
             beta1=0.9,
@@ -63,6 +78,16 @@ class Adam:
             eps=1e-8,
             maximize=False,
         )
+        for parameter in parameters:
+            parameter.grad = None
+
+
+class _State(NamedTuple):
+    """What Adam knows of a parameter: means of its gradient and of its square, steps so far."""
+
+    mean: Tensor
+    square: Tensor
+    step: Tensor
 
 
 def train(

@@ -281,8 +281,10 @@ def test_fresh_weights_depend_on_the_seed_alone(name):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("large", [1, 100, 10**6])
 @pytest.mark.parametrize("name", TRAINED)
-def test_our_adam_is_pytorchs(name):
+def test_our_adam_is_pytorchs(name, large, monkeypatch):
+    monkeypatch.setattr("scvae_cli.train.LARGE", large)
     mine, theirs = make(name), make(name)
     ours, adam = (
         Adam(mine.parameters(), 0.01),
