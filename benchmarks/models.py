@@ -310,7 +310,8 @@ def costs(name: str, runs: Path) -> pd.DataFrame:
 def race(python: str, runs: Path) -> None:
     """Trains ours and scVI in turns, on all genes of PBMC3k, negative binomial, if not done.
 
-    Twenty epochs of ours and five of scVI's take about as long: a machine has its moods.
+    Twenty epochs of ours and five of scVI's take about as long, so that what else the machine does
+    weighs on both.
     """
     counts = hand_over(loaded(Data(["data=pbmc3k"], [], {}))[1], runs / "peer" / "PBMC3k-all.h5ad")
     size = ["--epochs", "5", "--batch-size", "256", "--likelihood", "nb"]

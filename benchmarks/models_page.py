@@ -156,18 +156,18 @@ def chosen(table: Table) -> tuple[list[str], list[list[str]]]:
     """
     pairs = [(labels, measure) for labels in CHOSEN_ON for measure in MEASURES]
     means: dict[str, np.ndarray] = {}  # over labels and measures, of each seed
-    rows = []
+    rows: dict[str, list[str]] = {}
     for method in [*LOGS, *COUNTS]:
         found = [table.values(method, labels, "latent", "k-means", m) for labels, m in pairs]
         if min(map(len, found)) < 2:
             continue
         n_seeds = min(map(len, found))
         means[method] = np.mean([values[:n_seeds] for values in found], axis=0)
-        rows.append([method, *(f"{v.mean():.3f}" for v in found), shown(estimate(means[method]))])
-    rows.sort(key=lambda row: row[-1], reverse=True)
+        each = [f"{values.mean():.3f}" for values in found]
+        rows[method] = [method, *each, shown(estimate(means[method]))]
     order = sorted(means, key=lambda m: float(means[m].mean()), reverse=True)
     level = [m for m in order if m == order[0] or difference(means[order[0]], means[m]).low <= 0]
-    return level, rows
+    return level, [rows[m] for m in order]
 
 
 def best(table: Table) -> str:
@@ -183,8 +183,8 @@ def best(table: Table) -> str:
     same = ours == theirs
     note = "" if same else f" **conf/experiment/best.yaml is not {method}: choose again.**"
     there = [labels for labels in JUDGED_ON if labels in table.labels]
-    judged = [row for labels in there for row in beside(table, method, labels)]
-    verdict = " ".join(judgement(labels, beside(table, method, labels)) for labels in there)
+    judged = {labels: beside(table, method, labels) for labels in there}
+    verdict = " ".join(judgement(labels, rows) for labels, rows in judged.items())
     for labels in there:
         ahead = [
             m
@@ -197,7 +197,8 @@ def best(table: Table) -> str:
             verdict += f" Those that do on {labels}, so that they would be choices in hindsight: "
             verdict += f"{names}."
     table_of_judged = markdown(
-        ["labels", "", "best", "against", "", "difference", ""], judged
+        ["labels", "", "best", "against", "", "difference", ""],
+        [row for rows_of in judged.values() for row in rows_of],
     ) if judged else "The sorted cells were not at hand."  # fmt: skip
     return f"""## One setting for all: `experiment=best`
 

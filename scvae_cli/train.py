@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from time import perf_counter
 from typing import NamedTuple
 
@@ -53,10 +54,10 @@ class Adam:
         The large ones each as soon as its gradient is there: it is in the cache still, and goes
         before the next one comes.
         """
-        hooks = [p.register_post_accumulate_grad_hook(self._change) for p in self._large]
-        loss.backward()
-        for hook in hooks:
-            hook.remove()
+        with ExitStack() as hooks:
+            for p in self._large:
+                hooks.enter_context(p.register_post_accumulate_grad_hook(self._change))
+            loss.backward()
         self._change(*self._small)
 
     @torch.no_grad()
