@@ -29,7 +29,12 @@ class Sweeper(BasicSweeper):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Runs them in a folder that ends with their table; see `scvae_cli.sweep.sweep`."""
+        """Runs them in a folder that ends with their table; see `scvae_cli.sweep.sweep`.
+
+        Raises:
+            InputError: there is nothing to run, or what `sweep` refuses.
+        """
+        from scvae_cli.errors import InputError
         from scvae_cli.sweep import sweep
 
         assert self.hydra_context is not None
@@ -38,5 +43,10 @@ class Sweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        for override in overrides:
+            if override.is_sweep_override() and not [*override.sweep_string_iterator()]:
+                raise InputError(
+                    f"{override.input_line}: finds no choice; there is nothing to run"
+                )
         (jobs,) = self.split_arguments(overrides, max_batch_size=None)
         sweep(self.config, jobs, loader, self.launcher)

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import joblib
 import pandas as pd
 import torch
 
@@ -15,6 +14,7 @@ from scvae_cli.errors import InputError
 from scvae_cli.files import read, select
 from scvae_cli.launch import compose, quoted
 from scvae_cli.run_dir import write_file
+from scvae_cli.threads import available
 from scvae_cli.trained import load
 
 # Of the settings of data=file, those that other cells can be read with.
@@ -48,7 +48,7 @@ def apply(arguments: list[str]) -> None:
     with console.busy("loading the run"):
         run = load(asked.run)
     options = _reading(run.config.data, asked.file, asked.settings)
-    torch.set_num_threads(run.config.threads or joblib.cpu_count())
+    torch.set_num_threads(run.config.threads or available())
 
     found: list[str] = []  # said once it is known that all will do
 
@@ -107,6 +107,6 @@ def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
             f"data.{key}={quoted(value) if isinstance(value, str) else json.dumps(value)}"
             for key, value in values.items()
         ]
-    config = compose(["data=file", f"data.path='{file}'", *own, *settings]).data
+    config = compose(["data=file", f"data.path={quoted(file)}", *own, *settings]).data
     assert isinstance(config, FileConfig)
     return config

@@ -9,6 +9,7 @@ from string import Template
 from scvae_cli import CONF, __version__
 from scvae_cli.errors import InputError
 from scvae_cli.signals import Terminated
+from scvae_cli.threads import wait_asleep
 
 COMMANDS = {
     "train": "load, train, embed, map, cluster and score, in one new folder",
@@ -40,6 +41,7 @@ Flags:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs `scvae` and exits: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 terminated."""
+    wait_asleep()
     try:
         _dispatch(sys.argv[1:] if arguments is None else arguments)
     except InputError as error:
@@ -97,15 +99,31 @@ def _dispatch(arguments: list[str]) -> None:
 def _train(arguments: list[str]) -> None:
     from scvae_cli.launch import launch, resume
 
-    folders = [a.partition("=")[2].strip("'\"") for a in arguments if a.startswith("resume=")]
-    if not folders or folders[-1] == "null":
+    given = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
+    others = [a for a in arguments if not a.startswith("resume=")]
+    if not given or given[-1] == "null":
         launch(arguments)
-    elif (Path(folders[-1]) / "run.json").exists():
-        resume(Path(folders[-1]), [a for a in arguments if not a.startswith("resume=")])
+    elif ((folder := _folder(given[-1])) / "run.json").exists():
+        resume(folder, others)
     else:
         from scvae_cli.sweep import resumed
 
-        launch(resumed(arguments))
+        resumed(folder, others)
+
+
+def _folder(text: str) -> Path:
+    """The real path of a folder as typed, perhaps in quotes, with `~`, or through links.
+
+    Raises:
+        InputError: links lead in a circle.
+    """
+    path = Path(text).expanduser()
+    if not path.exists():
+        path = Path(text.strip("'\"")).expanduser()
+    try:
+        return Path(os.path.realpath(path, strict=path.exists()))
+    except OSError as error:
+        raise InputError(f"resume={text}: {error.strerror}; give the folder itself") from error
 
 
 def _train_help() -> str:

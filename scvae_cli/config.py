@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from scvae_cli.errors import InputError
 
@@ -18,6 +18,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Widths = Annotated[list[Count], Field(min_length=1)]
+Place = Annotated[
+    str, AfterValidator(lambda text: str(Path(text).expanduser()) if text[:1] == "~" else text)
+]
 Activation = Literal["linear", "relu"]
 
 
@@ -120,8 +123,8 @@ class PBMC3kConfig(Block):
     """10x's PBMC3k from raw counts."""
 
     name: Literal["pbmc3k"]
-    dir: str | None
-    labels: str | None
+    dir: Place | None
+    labels: Place | None
     genes: Annotated[int, Field(ge=2)] | None
     target_sum: Positive
     scale: Positive | None
@@ -150,9 +153,9 @@ class FileConfig(Block):
     """Cells of one's own."""
 
     name: Literal["file"]
-    path: str
+    path: Place
     label_key: str | None
-    labels: str | None
+    labels: Place | None
     layer: str | None
     raw: bool
     gene_names: str | None
@@ -235,12 +238,12 @@ class Config(Block):
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Count | None
     embedding: Literal["mean", "sample", "mu"]
-    trained: str | None
+    trained: Place | None
     map_3d: bool
     h5ad: bool
-    output_dir: str
+    output_dir: Place
     on_error: Literal["continue", "stop"]
-    resume: str | None
+    resume: Place | None
     force: bool
     tsne: TSNEConfig
     cluster: ClusterConfig

@@ -7,6 +7,7 @@ from scipy.sparse import csr_array
 from scvae_cli.batches import take
 from scvae_cli.losses import ACTIVE, kl_normal, kl_spike_slab
 from scvae_cli.models import VSC, BetaVAE, Model
+from scvae_cli.tsne import varies
 
 
 @torch.inference_mode()
@@ -33,7 +34,7 @@ def diagnose(
     """
     n_latent = latent.shape[1]
     found = []
-    constant = int((latent.min(0) == latent.max(0)).sum())
+    constant = int((~varies(latent)).sum())
     if constant:
         found.append(f"{constant} of {n_latent} latent features are the same for every cell")
     if not isinstance(model, BetaVAE | VSC):

@@ -13,6 +13,7 @@ import shlex
 import sys
 import traceback
 import warnings
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -36,6 +37,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scvae_cli import CONF
 from scvae_cli.errors import InputError, RunError
+from scvae_cli.presets import check_composed, check_presets, check_texts, without_reading
 from scvae_cli.provenance import difference, git_state, versions
 from scvae_cli.run_dir import (
     RunDir,
@@ -50,7 +52,7 @@ from scvae_cli.run_dir import (
     settings_text,
 )
 from scvae_cli.signals import Terminated, listen
-from scvae_cli.strangers import check_inside, check_presets, read_yaml
+from scvae_cli.strangers import check_inside, read_yaml
 
 if TYPE_CHECKING:
     from scvae_cli.config import Config
@@ -60,6 +62,8 @@ log = logging.getLogger("scvae")
 
 # Presets of launchers have the names of the plugins' own, on purpose.
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
+
+PATHS = ["data.path", "data.labels", "data.dir", "trained", "output_dir"]
 
 DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -71,15 +75,20 @@ def launch(arguments: list[str]) -> None:
         InputError: they cannot be read or composed, or the configuration is not allowed.
         SystemExit: the run, or a run of the sweep, did not end well.
     """
-    arguments = _sorted_arguments(arguments)
-    _register_resolvers()
+    arguments, presets = _sorted_arguments(arguments)
+    register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, and does not print and exit
     sys.argv = ["scvae", *arguments]
     start = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
     listen()
     ClaimFolder.created = []
     try:
-        start()
+        if presets is None:
+            start()
+        else:
+            with without_reading():
+                check_composed(presets)
+                start()
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         if _is_ours(error):
             raise
@@ -136,7 +145,7 @@ def resume(path: Path, others: list[str]) -> None:
     """Goes on with a run: what it has, undamaged, is not done again.
 
     Args:
-        path: its folder.
+        path: its folder; the real path.
         others: what else was on the command line; `force=true` may be.
 
     Raises:
@@ -145,13 +154,13 @@ def resume(path: Path, others: list[str]) -> None:
     """
     from scvae_cli.console import Console
 
-    path = path.absolute()
     check_inside(path, f"resume={shown(path)}")
     let_go(hold(path))  # if no other process is at it
+    asked = f"resume={shown(path)}"
     unknown = [word for word in others if word not in ("force=true", "force=false")]
     if unknown:
         raise InputError(
-            f"resume={path}: goes on with the settings of its config.yaml; leave out {unknown[0]}"
+            f"{asked}: goes on with the settings of its config.yaml; leave out {unknown[0]}"
         )
     try:
         record = read_json(path, "run")
@@ -159,7 +168,7 @@ def resume(path: Path, others: list[str]) -> None:
         _ = record["versions"], record["command"], record["overrides"]
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
         raise InputError(
-            f"resume={path}: cannot be gone on with ({str(error).splitlines()[0]}); start it anew"
+            f"{asked}: cannot be gone on with ({str(error).splitlines()[0]}); start it anew"
         ) from error
     console = Console()
     if intact(path):
@@ -172,16 +181,15 @@ def resume(path: Path, others: list[str]) -> None:
     differs = difference(record, {"versions": versions(), "git": git_state()})
     if differs and "force=true" not in others:
         raise InputError(
-            f"resume={path}: {differs}; start it anew, or go on all the same with force=true"
+            f"{asked}: {differs}; start it anew, or go on all the same with force=true"
         )
     for name in damaged(path):
         console.warn(f"{name} is not what the run wrote; it is made anew")
     listen()
-    with suppress(OSError, KeyError):
-        os.chdir(record["cwd"])  # which the paths in its settings start from
     command = shlex.split(record["command"])[2:]
     try:
-        with logged(path):
+        # The paths in its settings start from the folder where it began.
+        with inside(record.get("cwd")), logged(path):
             code, _ = start(config, path, command, record["overrides"], console, go_on=True)
             if code == DONE:
                 code = _report(path, console)
@@ -205,7 +213,8 @@ def _settings(path: Path, record: dict[str, Any]) -> "Config":
     if "config.yaml" not in damaged(path):
         return restored(read_settings(path), path / "config.yaml")
     with suppress(OSError, ValueError, InputError, OmegaConfBaseException, yaml.YAMLError):
-        config = parse(OmegaConf.create(read_yaml(path / ".hydra" / "config.yaml")))
+        with without_reading():
+            config = parse(OmegaConf.create(read_yaml(path / ".hydra" / "config.yaml")))
         written = settings_text(config.model_dump())
         if hashlib.sha256(written).hexdigest() == record["files"]["config.yaml"]:
             return config
@@ -361,10 +370,10 @@ def compose(overrides: list[str]) -> "Config":
     """
     from scvae_cli.config import parse
 
-    _register_resolvers()
+    register_resolvers()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return parse(hydra.compose("config", overrides))
+            return parse(hydra.compose("config", [_quoted_path(word) for word in overrides]))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if _is_ours(error):
             raise
@@ -385,6 +394,7 @@ class ClaimFolder(Callback):
         with _leaving_on_errors():
             if (folder := parse_job(config).resume) is not None:
                 raise InputError(f"resume={folder}: give it on the command line")
+            check_texts(config)
             _, ClaimFolder.created = claim_folder(config, "run")
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -411,7 +421,7 @@ def claim_folder(config: DictConfig, kind: str) -> tuple[Path, list[Path]]:
     """
     key = f"hydra.{kind}.dir"
     given = any(str(o).startswith(f"{key}=") for o in config.hydra.overrides.hydra)
-    path, created = claim(Path(OmegaConf.select(config, key)), exact=given)
+    path, created = claim(Path(OmegaConf.select(config, key)).expanduser(), exact=given)
     with read_write(config.hydra):
         OmegaConf.update(config, key, str(path))
         config.hydra.overrides.hydra.append(f"{key}={quoted(path)}")
@@ -449,20 +459,43 @@ def _unused(config: "Config", overrides: list[str]) -> list[str]:
     return [key for key in config.model.ignores if key in given]
 
 
-def _register_resolvers() -> None:
+def register_resolvers() -> None:
+    """Gives OmegaConf the functions that conf/ uses."""
     OmegaConf.register_new_resolver("scvae.slug", slug, replace=True)
 
 
+_home: list[str] = []  # the user's folder, while this process is in another
+
+
+@contextmanager
+def inside(folder: str | None) -> Iterator[None]:
+    """Goes to another folder for a while, if it is there; paths are shown from the user's."""
+    before = os.getcwd()  # noqa: PTH109
+    if folder is None or not Path(folder).is_dir():
+        yield
+        return
+    _home.append(before)
+    try:
+        os.chdir(folder)
+        yield
+    finally:
+        os.chdir(before)
+        _home.pop()
+
+
 def shown(path: Path) -> str:
-    """The path from here where that is shorter."""
-    relative = os.path.relpath(path)
+    """The path from the user's folder where that is shorter."""
+    relative = os.path.relpath(path, _home[0] if _home else None)
     return str(path) if relative.startswith("..") else relative
 
 
 def quoted(path: Path | str) -> str:
     """A path or a text as a value that Hydra reads back as it is."""
-    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    # OmegaConf resolves ${...} unless a backslash stands before it; Hydra takes backslashes as
+    # they are, but for those before a quote.
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(path))
+    text = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+    return f"'{text}'"
 
 
 def now() -> str:
@@ -471,12 +504,16 @@ def now() -> str:
 
 
 def slug(*parts: str) -> str:
-    """Parts of a folder's name, without what would be awkward in one."""
-    return re.sub(r"[^\w.=+-]+", "_", "-".join(str(p) for p in parts if p))[:100]
+    """Parts of a folder's name, without what would be awkward in one, in 100 bytes at most."""
+    name = re.sub(r"[^\w.=+-]+", "_", "-".join(str(p) for p in parts if p))
+    return name.encode()[:100].decode(errors="ignore")
 
 
-def _sorted_arguments(arguments: list[str]) -> list[str]:
+def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None]:
     """Flags first, then overrides: Hydra takes no flag between two overrides.
+
+    Returns:
+        The arguments in that order; as they were parsed, if they name a folder of presets.
 
     Raises:
         InputError: what Hydra would not refuse, or would refuse in many lines.
@@ -490,14 +527,19 @@ def _sorted_arguments(arguments: list[str]) -> list[str]:
     parsed = parser.parse_intermixed_args(arguments)
     if parsed.config_path is not None:
         fail("--config-path: not supported; give a folder of presets with --config-dir")
-    if parsed.config_dir is not None and Path(parsed.config_dir).is_dir():
+    if parsed.config_name is not None:
+        fail("--config-name: not supported; give a preset with experiment=NAME")
+    presets = parsed.config_dir is not None and Path(parsed.config_dir).is_dir()
+    if presets:
         check_presets(Path(parsed.config_dir))
     if parsed.experimental_rerun is not None:
         fail("--experimental-rerun: not supported, as it loads a pickle")
     what = [flag for flag in ("run", "multirun", "cfg", "info") if getattr(parsed, flag)]
     if len(what) > 1:
         fail(f"--{what[0]} and --{what[1]} do not go together")
-    overrides: list[str] = parsed.overrides
+    overrides: list[str] = [_quoted_path(override) for override in parsed.overrides]
+    flags = [a for a in arguments if a not in parsed.overrides]
+    parsed.overrides = overrides
     for override in overrides:
         if re.match(r"[+]*hydra\.searchpath=", override):
             raise InputError(f"{override}: not supported; give a folder with --config-dir")
@@ -505,7 +547,15 @@ def _sorted_arguments(arguments: list[str]) -> list[str]:
             raise InputError(
                 f"{override}: the name goes with its settings; use {found[1]}={found[2]}"
             )
-    return [a for a in arguments if a not in overrides] + overrides
+    return flags + overrides, parsed if presets else None
+
+
+def _quoted_path(override: str) -> str:
+    """A setting that names a file which is there, so that Hydra takes the name as it is."""
+    key, _, value = override.partition("=")
+    if key not in PATHS or not value or not Path(value).expanduser().exists():
+        return override
+    return f"{key}={quoted(value)}"
 
 
 def _is_ours(error: Exception) -> bool:

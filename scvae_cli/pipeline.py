@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -26,6 +25,7 @@ from scvae_cli.run_dir import RunDir, read_training
 from scvae_cli.score import score, silhouette
 from scvae_cli.signals import held
 from scvae_cli.sparsity import by_type, drivers, gated_steps, gates, points, traverse
+from scvae_cli.threads import available, for_step
 from scvae_cli.train import columns, solve, train
 from scvae_cli.tsne import choose, expected_seconds, tsne
 
@@ -49,7 +49,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         InputError: the configuration does not fit this machine or these cells; nothing was done.
         RunError: the run went wrong; what it had by then is in the folder.
     """
-    threads = config.threads or joblib.cpu_count()
+    threads = config.threads or available()
     device = _device(config.device)
     seeds = config.seeds
     seconds = run_dir.seconds  # of a run that goes on, what it took before
@@ -89,7 +89,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     threadpool_limits(threads)  # of BLAS and OpenMP, which scikit-learn computes with
     run_dir.note(device=str(device), threads=threads, data=_summary(dataset, fingerprint))
     run_dir.write_table("genes", dataset.gene_table())
-    run_dir.make_latest(Path(config.output_dir))
+    run_dir.point_latest(Path(config.output_dir))
 
     with stage("train") as shown:
         options = config.model_options
@@ -258,12 +258,19 @@ def _train(
     assert epochs is not None
     assert lr is not None
     rows: list[dict[str, float]] = []
+    threads = torch.get_num_threads()
+    step = {
+        "batch_size": min(config.batch_size, dataset.n_cells),
+        "n_genes": dataset.n_genes,
+        "width": config.model_options["encoder"][0],
+    }
 
     def on_epoch(row: dict[str, float]) -> None:
         rows.append(row)
         shown.epoch(row, epochs)
 
     with held() as interrupt:
+        torch.set_num_threads(for_step(threads, **step))
         try:
             return train(
                 model,
@@ -284,6 +291,8 @@ def _train(
             if rows:
                 run_dir.write_table("history", pd.DataFrame(rows, columns=columns(model)))
             raise
+        finally:
+            torch.set_num_threads(threads)
 
 
 def _checkpoint(run_dir: RunDir, warn: Callable[[str], None]) -> Checkpoint | None:

@@ -48,6 +48,7 @@ log = logging.getLogger("scvae")
 
 RESULTS = ["history.csv", "model.safetensors", "latent.csv", "cells.csv", "scores.json"]
 LOCK = ".lock"
+RESERVE_FILE = ".reserve"
 CHECKPOINT = "checkpoint.safetensors"
 RESERVE = 2**16  # bytes
 
@@ -308,6 +309,7 @@ class RunDir:
         self._lock = hold(path)
         self._digests: dict[str, str] = {}
         self._record = dict(record)
+        self._resumed = go_on
         if go_on:
             before = read_json(path, "run")
             self._record = {**before, **record}
@@ -316,7 +318,7 @@ class RunDir:
         elif (path / "run.json").exists():
             let_go(self._lock)
             raise InputError(f"{path}: holds a run already; give a folder of its own")
-        self._reserve = path / ".reserve"
+        self._reserve = path / RESERVE_FILE
         try:
             # On a disk that fills up, the record of why needs room.
             self._reserve.write_bytes(b"0" * RESERVE)
@@ -413,18 +415,13 @@ class RunDir:
         (self.path / "figures").mkdir(exist_ok=True)
         self._write(f"figures/{name}.png", png)
 
-    def make_latest(self, output_dir: Path) -> None:
-        """Points output_dir/latest here, if the folder lies in it and links can be made."""
-        output_dir = output_dir.absolute()
-        if output_dir not in self.path.absolute().parents:
-            return
-        link = output_dir / f".latest-{os.getpid()}"
-        try:
-            link.unlink(missing_ok=True)
-            link.symlink_to(self.path.absolute().relative_to(output_dir), target_is_directory=True)
-            link.replace(output_dir / "latest")
-        except OSError:
-            link.unlink(missing_ok=True)
+    def point_latest(self, output_dir: Path) -> None:
+        """Points output_dir/latest here, where a run begins that is no job of a sweep.
+
+        A run that is resumed may be a stranger's, whose settings choose the place of the link.
+        """
+        if not self._resumed and not (self.path.parent / "sweep.json").exists():
+            point_latest(output_dir, self.path)
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self._write(name, (json.dumps(value, indent=2) + "\n").encode())
@@ -433,6 +430,45 @@ class RunDir:
         write_file(self.path / name, contents)
         if name != "run.json":
             self._digests[name] = hashlib.sha256(contents).hexdigest()
+
+
+def mark_failed(path: Path, reason: str, when: str) -> None:
+    """Records that a run failed whose own process could not; one that did not begin stays so."""
+    with suppress(OSError, ValueError):
+        record = {**read_json(path, "run"), "status": "failed", "reason": reason, "ended": when}
+        write_file(path / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+        for name in (LOCK, RESERVE_FILE):
+            (path / name).unlink(missing_ok=True)
+
+
+def point_latest(output_dir: Path, folder: Path) -> None:
+    """Points output_dir/latest at a folder in it, if links can be made.
+
+    What is called `latest` and is no such link is somebody's own, and stays.
+
+    Args:
+        output_dir: where run folders go.
+        folder: of a run or a sweep.
+    """
+    root, target = (Path(os.path.realpath(path)) for path in (output_dir, folder))
+    latest = root / "latest"
+    if root not in target.parents or not (_is_ours(latest) or not os.path.lexists(latest)):
+        return
+    link = root / f".latest-{os.getpid()}"
+    try:
+        link.unlink(missing_ok=True)
+        link.symlink_to(target.relative_to(root), target_is_directory=True)
+        link.replace(latest)
+    except OSError:
+        link.unlink(missing_ok=True)
+
+
+def _is_ours(link: Path) -> bool:
+    """Whether a path is a link as `point_latest` makes them: down, into the folder it lies in."""
+    if not link.is_symlink():
+        return False
+    target = link.readlink()
+    return not target.is_absolute() and ".." not in target.parts
 
 
 def difference(key: str, theirs: Any, ours: Any) -> str:

@@ -12,7 +12,7 @@ from scvae_cli.arguments import Parser
 from scvae_cli.console import Console, minutes
 from scvae_cli.data import SOURCES, load
 from scvae_cli.errors import InputError
-from scvae_cli.launch import compose
+from scvae_cli.launch import compose, quoted
 
 
 def show(arguments: list[str]) -> None:
@@ -59,7 +59,7 @@ def data(arguments: list[str]) -> None:
     if asked.what in SOURCES:
         overrides = [f"data={asked.what}"]
     else:
-        overrides = ["data=file", f"data.path='{asked.what}'"]
+        overrides = ["data=file", f"data.path={quoted(asked.what)}"]
     console = Console()
     found: list[str] = []
     config = compose([*overrides, *asked.overrides])

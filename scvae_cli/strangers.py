@@ -16,16 +16,6 @@ import yaml
 
 from scvae_cli.errors import InputError
 
-# What a preset may say of launchers; other keys of theirs are commands, or addresses.
-LAUNCHERS = {"basic", "joblib", "submitit_local", "submitit_slurm", "ray"}
-LAUNCHING = {
-    "account", "array_parallelism", "batch_size", "constraint", "cpus_per_gpu", "cpus_per_task",
-    "exclude", "gpus_per_node", "gpus_per_task", "gres", "mem_gb", "mem_per_cpu", "mem_per_gpu",
-    "max_num_timeout", "n_jobs", "name", "nodes", "partition", "pre_dispatch", "qos",
-    "tasks_per_node", "timeout_min",
-}  # fmt: skip
-HYDRA = {"run": {"dir"}, "sweep": {"dir", "subdir"}, "launcher": LAUNCHING}
-
 
 def memory() -> float:
     """Bytes that this machine has; infinite where it does not tell."""
@@ -145,16 +135,24 @@ def check_inside(folder: Path, what: str) -> None:
     Raises:
         InputError: one does.
     """
-    root = folder.resolve()
+    root = Path(os.path.realpath(folder))
     for path in folder.rglob("*"):
-        if path.is_symlink() and root not in path.resolve().parents:
-            raise InputError(f"{what}: {path.relative_to(folder)} leads out of the folder")
+        if not path.is_symlink():
+            continue
+        name = path.relative_to(folder)
+        try:
+            target = Path(os.path.realpath(path, strict=path.exists()))
+        except OSError as error:
+            raise InputError(f"{what}: {name}: {error.strerror}; remove it") from error
+        if root not in target.parents:
+            raise InputError(f"{what}: {name} leads out of the folder")
 
 
-class _Plain(yaml.SafeLoader):  # type: ignore[misc]
+class Plain(yaml.SafeLoader):  # type: ignore[misc]
     """YAML of values alone: no tags, no aliases, of which a few lines can make gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """Reads a node, unless it is an alias."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*) are not read")
         return super().compose_node(parent, index)
@@ -167,89 +165,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         OSError, yaml.YAMLError: it cannot be read.
         ValueError: it holds something else.
     """
-    values = yaml.load(path.read_text(), _Plain)
+    values = yaml.load(path.read_text(), Plain)
     if not isinstance(values, dict):
         raise ValueError("no settings in it")
     return {str(key): value for key, value in values.items()}
-
-
-def check_presets(folder: Path) -> None:
-    """Refuses a folder of presets that would run code.
-
-    Hydra makes objects of what its own section names (`_target_`), so presets may set folders
-    and numbers there, and nothing else.
-
-    Raises:
-        InputError: one of them would.
-    """
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".yaml", ".yml")):
-        name = path.relative_to(folder)
-        text = path.read_text(errors="replace")
-        heads = [line for line in text.splitlines() if "@package" in line]
-        if name.parts[0] == "hydra" or any("hydra" in line for line in heads):
-            raise InputError(f"{path}: presets may not configure Hydra; do so on the command line")
-        try:
-            values = yaml.load(text, _Plain)
-        except yaml.MarkedYAMLError as error:  # Hydra's reader takes tags that this one does not
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise InputError(f"{path}, line {line}: {error.problem}") from error
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: {error}") from error
-        for key in _forbidden(values):
-            raise InputError(f"{path}: {key}: presets may not set this, which can run code")
-
-
-def check_words(words: list[str], where: Path) -> None:
-    """Refuses words of a recorded command that would run code.
-
-    Raises:
-        InputError: one would.
-    """
-    for word in words:
-        key, _, value = word.lstrip("+~").partition("=")
-        if key == "hydra/launcher" and value in LAUNCHERS:
-            continue
-        parts = key.split(".")
-        allowed = len(parts) > 2 and parts[0] == "hydra" and parts[2] in HYDRA.get(parts[1], ())
-        if (key.startswith("hydra") and not allowed) or "_target_" in word:
-            raise InputError(f"{where}: {word}: can run code; give it on the command line")
-
-
-def _forbidden(values: Any, at: str = "") -> Iterator[str]:
-    """Keys that presets may not have."""
-    if isinstance(values, list):
-        for value in values:
-            yield from _forbidden(value, at)
-        return
-    if not isinstance(values, dict):
-        return
-    for key, value in values.items():
-        name = f"{at}{key}"
-        if at == "" and key == "hydra":
-            yield from (f"hydra.{part}" for part in _forbidden_of_hydra(value))
-        elif at == "" and key == "defaults":
-            yield from _forbidden_defaults(value)
-        elif key == "_target_" or name.startswith("hydra"):
-            yield name
-        else:
-            yield from _forbidden(value, f"{name}.")
-
-
-def _forbidden_of_hydra(values: Any) -> Iterator[str]:
-    for section, keys in values.items() if isinstance(values, dict) else [("", values)]:
-        for key in keys if isinstance(keys, dict) else [""]:
-            if key not in HYDRA.get(section, ()):
-                yield f"{section}.{key}".strip(".")
-
-
-def _forbidden_defaults(values: Any) -> Iterator[str]:
-    """Entries that choose what Hydra is made of, or put a group elsewhere."""
-    for entry in values if isinstance(values, list) else [values]:
-        for key, value in (entry if isinstance(entry, dict) else {str(entry): None}).items():
-            group = str(key).removeprefix("override ").strip().removeprefix("/")
-            launcher = group == "hydra/launcher" and value in LAUNCHERS
-            if "@" in f"{key}{value}" or (group.startswith("hydra") and not launcher):
-                yield f"defaults: {key}"
 
 
 def _datasets(group: Any, path: Path) -> Iterator[Any]:

@@ -20,17 +20,22 @@ from threading import Event, Thread
 from time import perf_counter
 from typing import Any
 
+from hydra import version
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
+from hydra.core.utils import run_job, setup_globals
 from hydra.plugins.launcher import Launcher
-from joblib import cpu_count
-from omegaconf import DictConfig, OmegaConf, read_write
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from scvae_cli import launch, provenance, summary
 from scvae_cli.compare import show
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Jobs, minutes
 from scvae_cli.errors import InputError
+from scvae_cli.presets import check_job, recorded_words
 from scvae_cli.run_dir import (
     claim,
     difference,
@@ -39,10 +44,14 @@ from scvae_cli.run_dir import (
     hold,
     intact,
     let_go,
+    mark_failed,
+    point_latest,
     read_settings,
     write_file,
 )
-from scvae_cli.strangers import check_inside, check_words
+from scvae_cli.strangers import check_inside
+from scvae_cli.threads import available
+from scvae_cli.worker import Worker, WorkerDiedError
 
 log = logging.getLogger("scvae")
 
@@ -87,6 +96,7 @@ def sweep(
         "command": shlex.join(["scvae", "train", *words]),
         "versions": provenance.versions(),
         "git": provenance.git_state(),
+        "cwd": str(Path.cwd()),
     }
     if resume is None:
         folder, created = launch.claim_folder(config, "sweep")
@@ -97,15 +107,17 @@ def sweep(
         OmegaConf.update(config, "hydra.sweep.dir", str(folder))
     before = _read(folder) if resume is not None else {}
     lock = hold(folder)
+    worker = Worker()
     try:
         if before and not force:
             _compare(folder, before, record, plan)
         with console.busy("loading cells"):
-            record["data"] = _load(plan)
+            record["data"] = _load(plan, worker)
         if before and not force:
             _compare_data(folder, before, record)
         plan, done = _place(folder, plan, fresh=not before, force=force)
     except BaseException:
+        worker.close()
         let_go(lock)
         if created:
             discard(created)
@@ -113,6 +125,8 @@ def sweep(
     record["jobs"] = [{"folder": job.name, "overrides": job.overrides} for job in plan]
     record["started"] = [*before.get("started", []), launch.now()]
     write_file(folder / "sweep.json", (json.dumps(record, indent=2) + "\n").encode())
+    if not before:
+        point_latest(Path(config.output_dir), folder)
     left = [job for job in plan if job not in done]
     shown = launch.shown(folder)
     if repeated:
@@ -123,15 +137,18 @@ def sweep(
     share = _threads(config, len(plan))
     place = f"hydra.sweep.dir={launch.quoted(folder)}"
     batch = [[*job.overrides, *share, place, f"hydra.sweep.subdir='{job.name}'"] for job in left]
-    launcher = Plugins.instance().instantiate_launcher(  # for the folder that it is now
-        hydra_context=launcher.hydra_context,  # type: ignore[attr-defined]
-        task_function=launcher.task_function,  # type: ignore[attr-defined]
-        config=config,
-    )
     code = launch.DONE
     try:
         with console.jobs(len(plan), len(done)) as view, _Watch(folder, plan, done, view):
-            if batch:
+            if isinstance(launcher, BasicLauncher):
+                _in_turn(config, batch, loader, worker)
+            elif batch:
+                worker.close()
+                launcher = Plugins.instance().instantiate_launcher(  # for the folder as it is now
+                    hydra_context=launcher.hydra_context,  # type: ignore[attr-defined]
+                    task_function=launcher.task_function,  # type: ignore[attr-defined]
+                    config=config,
+                )
                 for returned in launcher.launch(batch, initial_job_idx=0):
                     _ = returned.return_value  # raises what a job did, if it was not a run's
     except (KeyboardInterrupt, SystemExit) as error:
@@ -141,6 +158,8 @@ def sweep(
         log.exception("the launcher failed")
         console.error(f"{type(error).__name__}: {' '.join(str(error).split())}")
         code = launch.FAILED
+    finally:
+        worker.close()
     states = _finish(folder, plan, record, console, repeated)
     let_go(lock)
     if code == launch.DONE and states.count("done") < len(plan):
@@ -155,29 +174,31 @@ def sweep(
         raise SystemExit(code)
 
 
-def resumed(arguments: list[str]) -> list[str]:
-    """The arguments with those of the sweep that `resume=FOLDER` names, where there is one.
+def resumed(folder: Path, others: list[str]) -> None:
+    """Goes on with the sweep in a folder: what has a result is not run again.
 
     `scvae train resume=FOLDER` is the whole command; settings may be given again beside it.
 
+    Args:
+        folder: of the sweep; its real path.
+        others: what else was on the command line.
+
     Raises:
-        InputError: there is no sweep.
+        InputError: there is no sweep, or its command would run code.
+        SystemExit: as from `sweep`.
     """
-    given = [a for a in arguments if a.startswith("resume=") and a != "resume=null"]
-    if not given:
-        return arguments
-    folder = Path(given[-1].removeprefix("resume=").strip("'\""))
+    check_inside(folder, f"resume={launch.shown(folder)}")
     record = _read(folder)
-    check_inside(folder, f"resume={folder}")
-    flags = [] if {"-m", "--multirun"} & set(arguments) else ["-m"]
-    if any("=" in a and not a.startswith(("hydra", "resume=", "force=")) for a in arguments):
-        return [*flags, *arguments]
-    words = shlex.split(str(record["command"]))[2:]
-    again = [w for w in words if w not in ("-m", "--multirun") and "hydra.sweep.dir=" not in w]
-    if any(a.startswith("hydra") for a in arguments):  # another launcher, say
+    flags = [] if {"-m", "--multirun"} & set(others) else ["-m"]
+    place = f"resume={launch.quoted(folder)}"
+    if any("=" in a and not a.startswith(("hydra", "force=")) for a in others):
+        launch.launch([*flags, place, *others])
+        return
+    again = recorded_words(str(record["command"]), folder / "sweep.json")
+    if any(a.startswith("hydra") for a in others):  # another launcher, say
         again = [w for w in again if not w.startswith("hydra")]
-    check_words(again, folder / "sweep.json")
-    return [*flags, *arguments, *again]
+    with launch.inside(record.get("cwd")):  # which the paths in its settings start from
+        launch.launch([*flags, place, *others, *again])
 
 
 def _steers(override: str) -> bool:
@@ -193,7 +214,9 @@ def _plan(
     plan: list[Job] = []
     known: set[str] = set()
     for overrides in jobs:
-        job_config = launch.parse_job(loader.load_sweep_config(config, list(overrides)))
+        composed = loader.load_sweep_config(config, list(overrides))
+        job_config = launch.parse_job(composed)
+        check_job(composed)
         job = Job(_name(len(plan), job_config, overrides, common), list(overrides), job_config)
         what = json.dumps(job.settings, sort_keys=True)
         if what not in known:
@@ -206,8 +229,14 @@ def _name(number: int, config: Config, overrides: list[str], common: set[str]) -
     """A job's folder: its number in the plan and what makes it differ from others."""
     differs = [o for o in overrides if o not in common]
     keys = ("model=", "data=", *(f"{key}=" for key in config.model.ignores))
-    named = [o.replace("=", "", 1) for o in differs if not o.startswith(keys)]
+    named = [_short(o).replace("=", "", 1) for o in differs if not o.startswith(keys)]
     return f"{number:03d}-{launch.slug(config.model.name, config.data.name, *named)}"
+
+
+def _short(override: str) -> str:
+    """An override whose value, if it is a path, is its last part."""
+    key, _, value = override.partition("=")
+    return f"{key}={Path(value).name}" if key in launch.PATHS else override
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -271,20 +300,64 @@ def _compare_data(folder: Path, before: dict[str, Any], record: dict[str, Any]) 
             )
 
 
-def _load(plan: list[Job]) -> dict[str, str]:
-    """Prepares each data set once, before jobs need it; the fingerprint of each by its name."""
+def _load(plan: list[Job], worker: Worker) -> dict[str, str]:
+    """Prepares each data set once, before jobs need it; the fingerprint of each by its name.
+
+    Raises:
+        InputError: cells cannot be had, or not without ending the process that reads them.
+    """
+    asked = {
+        json.dumps(options, sort_keys=True): options
+        for options in (job.config.data.model_dump() for job in plan)
+    }
+    try:
+        return worker.call(_fingerprints, list(asked.values()))
+    except WorkerDiedError as error:
+        names = ", ".join(dict.fromkeys(options["name"] for options in asked.values()))
+        raise InputError(f"data={names}: loading the cells ended its process: {error}") from error
+
+
+def _fingerprints(asked: list[dict[str, Any]]) -> dict[str, str]:
+    """Loads data sets; the fingerprint of each by its name."""
     from scvae_cli.data import load
 
     found: dict[str, str] = {}
-    asked: dict[str, Any] = {}
-    for job in plan:
-        options = job.config.data.model_dump()
-        asked.setdefault(json.dumps(options, sort_keys=True), options)
-    for options in asked.values():
+    for options in asked:
         dataset = load(**options)
         name = dataset.name if dataset.name not in found else f"{dataset.name} {len(found)}"
         found[name] = dataset.fingerprint()
     return found
+
+
+def _in_turn(
+    config: DictConfig, batch: list[list[str]], loader: ConfigLoader, worker: Worker
+) -> None:
+    """Runs jobs one after the other; one that ends its process is recorded as failed."""
+    for number, overrides in enumerate(batch):
+        job_config = loader.load_sweep_config(config, overrides)
+        with open_dict(job_config):
+            job_config.hydra.job.id = job_config.hydra.job.num = number
+        try:
+            worker.call(_run_job, job_config)
+        except WorkerDiedError as error:
+            place = job_config.hydra.sweep
+            reason = f"its process ended: {error}"
+            mark_failed(Path(place.dir) / place.subdir, reason, launch.now())
+
+
+def _run_job(config: DictConfig) -> None:
+    """One job as Hydra runs it; raises what it raised, if that was not a run's."""
+    version.setbase("1.3")
+    setup_globals()
+    launch.register_resolvers()
+    returned = run_job(
+        task_function=launch.job,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+        hydra_context=HydraContext(config_loader=None, callbacks=Callbacks()),  # type: ignore[arg-type]
+    )
+    _ = returned.return_value
 
 
 def _place(
@@ -340,8 +413,8 @@ def _threads(config: DictConfig, n_jobs: int) -> list[str]:
     if config.threads is not None:
         return []
     if "n_jobs" in launcher:  # joblib
-        at_once = launcher.n_jobs if launcher.n_jobs > 0 else cpu_count() + 1 + launcher.n_jobs
-        return [f"threads={max(1, cpu_count() // max(1, min(at_once, n_jobs)))}"]
+        at_once = launcher.n_jobs if launcher.n_jobs > 0 else available() + 1 + launcher.n_jobs
+        return [f"threads={max(1, available() // max(1, min(at_once, n_jobs)))}"]
     if "cpus_per_task" in launcher:  # submitit
         return [f"threads={launcher.cpus_per_task or 1}"]
     if "ray" in launcher:

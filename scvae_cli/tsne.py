@@ -8,6 +8,8 @@ from scvae_cli.errors import RunError
 # Seconds for each cell and doubling of their number, of 1,000 steps on two cores.
 _SECONDS = {2: 3.0e-4, 3: 8.7e-4}
 
+ROUNDING = 32 * float(np.finfo(np.float32).eps)  # relative, of what a few layers compute
+
 
 def expected_seconds(n_cells: int, n_dims: int, max_iter: int) -> float:
     """About how long a map takes: as n log n (Barnes-Hut), by what two cores need for PBMC3k."""
@@ -28,6 +30,16 @@ def choose(n_cells: int, max_cells: int | None, seed: int) -> np.ndarray:
     if max_cells is None or n_cells <= max_cells:
         return np.arange(n_cells)
     return np.sort(np.random.default_rng(seed).choice(n_cells, max_cells, replace=False))
+
+
+def varies(latent: np.ndarray) -> np.ndarray:
+    """Which latent features differ between cells by more than float32 rounds: (n_latent,) bools.
+
+    Args:
+        latent: (n_cells, n_latent) float32.
+    """
+    differs: np.ndarray = np.ptp(latent, axis=0) > ROUNDING * np.abs(latent).max(axis=0)
+    return differs
 
 
 def tsne(
@@ -71,7 +83,10 @@ def tsne(
     Raises:
         RunError: all cells are at one point, or the map is not finite.
     """
-    if latent.var(axis=0).max() < np.finfo(np.float32).tiny:
+    spread = np.ptp(latent, axis=0)
+    # Squares of smaller distances are 0 in float32. scikit-learn's tree of equal cells overflows
+    # the stack, which ends the process.
+    if not (varies(latent) & (spread > np.sqrt(np.finfo(np.float32).tiny))).any():
         raise RunError(
             "all cells have the same latent values: the model has collapsed; "
             "another seed, a smaller beta or a smaller lr may help"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
-LEAVES = {"arguments", "errors", "batches", "dataset", "signals", "strangers"}
+LEAVES = {"arguments", "errors", "batches", "dataset", "signals", "strangers", "threads"}
 ALLOWED = {
     "cli": {"apply", "compare", "launch", "paper", "show", "sweep", "verify"},
     "verify": {"config", "console", "launch", "provenance", "run_dir"},
@@ -16,7 +16,8 @@ ALLOWED = {
     "trained": {"config", "embed", "files", "models", "preprocess", "run_dir"},
     "show": {"console", "data", "launch", "summary"},
     "sweep": {
-        "compare", "config", "console", "data", "launch", "provenance", "run_dir", "summary",
+        "compare", "config", "console", "data", "launch", "presets", "provenance", "run_dir",
+        "summary", "worker",
     },
     "compare": {"config", "console", "run_dir", "summary"},
     "summary": {"config", "figures", "report", "run_dir", "stats"},
@@ -25,7 +26,7 @@ ALLOWED = {
     "reproduction": {
         "audit", "cluster", "data", "figures", "run_dir", "score", "stats",
     },
-    "launch": {"config", "console", "pipeline", "provenance", "run_dir", "summary"},
+    "launch": {"config", "console", "pipeline", "presets", "provenance", "run_dir", "summary"},
     "pipeline": {
         "checkpoint", "cluster", "config", "console", "data", "diagnose", "embed", "figures",
         "models", "run_dir", "score", "sparsity", "train", "tsne",
@@ -35,11 +36,11 @@ ALLOWED = {
     "batches": {"losses"},
     "models": {"likelihoods", "losses"},
     "train": {"checkpoint", "losses", "models"},
-    "diagnose": {"losses", "models"},
+    "diagnose": {"losses", "models", "tsne"},
     "embed": {"models"},
     "sparsity": {"models"},
 }  # fmt: skip
-DOORS = {"matplotlib": {"figures"}, "rich": {"console"}, "hydra": {"launch", "sweep"}}
+DOORS = {"matplotlib": {"figures"}, "rich": {"console"}, "hydra": {"launch", "presets", "sweep"}}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
 
 

@@ -1,0 +1,42 @@
+"""How many CPU threads a run uses, and how they wait for each other."""
+
+import os
+from contextlib import suppress
+
+SMALL_STEP = 5e7  # multiplications of a step below which a second thread costs more than it saves
+
+
+def wait_asleep() -> None:
+    """Lets OpenMP's waiting threads sleep, unless the user has chosen.
+
+    Threads that wait by spinning take the CPU from the very threads they wait for, as soon as
+    another process wants it too. OpenMP reads this once, when torch or scikit-learn is imported.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def available() -> int:
+    """CPU threads that this process may use.
+
+    The least of the machine's CPUs, the process's affinity, its cgroup's quota and
+    OMP_NUM_THREADS.
+    """
+    from joblib import cpu_count
+
+    threads: int = cpu_count()
+    with suppress(KeyError, ValueError):  # a number, or one for each level of nesting
+        threads = min(threads, max(1, int(os.environ["OMP_NUM_THREADS"].split(",")[0])))
+    return threads
+
+
+def for_step(threads: int, *, batch_size: int, n_genes: int, width: int) -> int:
+    """Threads for a gradient step: one where the step is too small for two to gain.
+
+    Args:
+        threads: how many there are.
+        batch_size: cells of a step.
+        n_genes: input units.
+        width: units of the layer next to the genes.
+    """
+    return 1 if batch_size * n_genes * width < SMALL_STEP else threads
