@@ -117,11 +117,11 @@ def _folder(text: str) -> Path:
     Raises:
         InputError: links lead in a circle.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111
     if not path.exists():
-        path = Path(text.strip("'\"")).expanduser()
+        path = Path(os.path.expanduser(text.strip("'\"")))  # noqa: PTH111
     try:
-        return Path(os.path.realpath(path, strict=path.exists()))
+        return Path(os.path.realpath(path, strict=os.path.lexists(path)))
     except OSError as error:
         raise InputError(f"resume={text}: {error.strerror}; give the folder itself") from error
 

@@ -1,6 +1,7 @@
 """What a run is asked to do: its keys, their types and bounds. Defaults live in conf/ alone."""
 
 import json
+import os.path
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,9 +19,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Widths = Annotated[list[Count], Field(min_length=1)]
-Place = Annotated[
-    str, AfterValidator(lambda text: str(Path(text).expanduser()) if text[:1] == "~" else text)
-]
+Place = Annotated[str, AfterValidator(os.path.expanduser)]
 Activation = Literal["linear", "relu"]
 
 

@@ -421,7 +421,7 @@ def claim_folder(config: DictConfig, kind: str) -> tuple[Path, list[Path]]:
     """
     key = f"hydra.{kind}.dir"
     given = any(str(o).startswith(f"{key}=") for o in config.hydra.overrides.hydra)
-    path, created = claim(Path(OmegaConf.select(config, key)).expanduser(), exact=given)
+    path, created = claim(_at_home(OmegaConf.select(config, key)), exact=given)
     with read_write(config.hydra):
         OmegaConf.update(config, key, str(path))
         config.hydra.overrides.hydra.append(f"{key}={quoted(path)}")
@@ -550,10 +550,15 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
     return flags + overrides, parsed if presets else None
 
 
+def _at_home(text: str) -> Path:
+    """A path as typed; a `~` of nobody's stays."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111
+
+
 def _quoted_path(override: str) -> str:
     """A setting that names a file which is there, so that Hydra takes the name as it is."""
     key, _, value = override.partition("=")
-    if key not in PATHS or not value or not Path(value).expanduser().exists():
+    if key not in PATHS or not value or not _at_home(value).exists():
         return override
     return f"{key}={quoted(value)}"
 

@@ -141,7 +141,7 @@ def check_inside(folder: Path, what: str) -> None:
             continue
         name = path.relative_to(folder)
         try:
-            target = Path(os.path.realpath(path, strict=path.exists()))
+            target = Path(os.path.realpath(path, strict=True))
         except OSError as error:
             raise InputError(f"{what}: {name}: {error.strerror}; remove it") from error
         if root not in target.parents:

@@ -187,7 +187,7 @@ def resumed(folder: Path, others: list[str]) -> None:
         InputError: there is no sweep, or its command would run code.
         SystemExit: as from `sweep`.
     """
-    check_inside(folder, f"resume={launch.shown(folder)}")
+    check_inside(folder, _asked(folder))
     record = _read(folder)
     flags = [] if {"-m", "--multirun"} & set(others) else ["-m"]
     place = f"resume={launch.quoted(folder)}"
@@ -199,6 +199,11 @@ def resumed(folder: Path, others: list[str]) -> None:
         again = [w for w in again if not w.startswith("hydra")]
     with launch.inside(record.get("cwd")):  # which the paths in its settings start from
         launch.launch([*flags, place, *others, *again])
+
+
+def _asked(folder: Path) -> str:
+    """What was asked for, in messages."""
+    return f"resume={launch.shown(folder)}"
 
 
 def _steers(override: str) -> bool:
@@ -251,10 +256,12 @@ def _read(folder: Path) -> dict[str, Any]:
     except OSError as error:
         run = (folder / "run.json").exists()
         what = "a run, and not a sweep" if run else "no sweep there (sweep.json is missing)"
-        raise InputError(f"resume={folder}: {what}; give the folder of a sweep") from error
+        raise InputError(
+            f"resume={launch.shown(folder)}: {what}; give the folder of a sweep"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"resume={folder}: sweep.json is damaged; start the sweep anew"
+            f"{_asked(folder)}: sweep.json is damaged; start the sweep anew"
         ) from error
     return record
 
@@ -266,7 +273,7 @@ def _compare(
     way_out = "start it anew, or go on all the same with force=true"
 
     def refuse(what: str) -> None:
-        raise InputError(f"resume={folder}: {what}; {way_out}")
+        raise InputError(f"{_asked(folder)}: {what}; {way_out}")
 
     theirs = [job["folder"] for job in before["jobs"]]
     ours = [job.name for job in plan]
@@ -295,7 +302,7 @@ def _compare_data(folder: Path, before: dict[str, Any], record: dict[str, Any]) 
     for name, fingerprint in record["data"].items():
         if before.get("data", {}).get(name, fingerprint) != fingerprint:
             raise InputError(
-                f"resume={folder}: data={name} are other cells, genes or labels than then; "
+                f"{_asked(folder)}: data={name} are other cells, genes or labels than then; "
                 "start it anew, or go on all the same with force=true"
             )
 

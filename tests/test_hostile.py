@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import os
 import pickle
 import shlex
 import shutil
@@ -20,9 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from scipy.io import mmwrite
 from scipy.sparse import csr_matrix
 
-from scvae_cli import files, strangers
+from scvae_cli import files, launch, strangers
 from scvae_cli.errors import InputError
-from scvae_cli.launch import compose
+from scvae_cli.launch import compose, quoted
+from scvae_cli.presets import recorded_words
 
 FUZZ = settings(
     max_examples=150, deadline=None, derandomize=True,
@@ -157,7 +159,101 @@ PRESETS = {
         f"hydra: {{callbacks: {{x: {TARGET}}}}}",
     ),
     "no section": ("experiment/e.yaml", "# @package _global_\nhydra: [1]"),
+    "a config of its own": ("config.yaml", "beta: 3"),
 }  # fmt: skip
+# Nothing in the text of one file says what it becomes.
+HIDDEN = {
+    "a folder behind a link": {
+        "../real/e.yaml": f"# @package _global_\nhydra: {{callbacks: {{x: {TARGET}}}}}",
+        "experiment": "../real",
+    },
+    "a file outside": {
+        "../outside.yaml": f"# @package _global_\nhydra: {{callbacks: {{x: {TARGET}}}}}",
+        "experiment/e.yaml": "# @package _global_\ndefaults: [../../outside]",
+    },
+    "a harmless file outside": {
+        "../outside.yaml": "# @package _global_\nbeta: 3",
+        "experiment/e.yaml": "# @package _global_\ndefaults: [/experiment/../../outside]",
+    },
+    "a package by the file's name": {
+        "experiment/e.yaml": "# @package _global_\ndefaults: [/other/hydra]",
+        "other/hydra.yaml": f"# @package _name_\ncallbacks: {{x: {TARGET}}}",
+    },
+    "a package by the group's name": {
+        "experiment/e.yaml": "# @package _global_\ndefaults: [/hydra/callbacks/x]",
+        "hydra/callbacks/x.yaml": TARGET,
+    },
+    "the environment": {"experiment/e.yaml": "# @package _global_\nbeta: ${oc.env:HOME}"},
+    "the environment, composed": {
+        "experiment/e.yaml": "# @package _global_\na: env\nbeta: ${oc.${a}:HOME}"
+    },
+    "a text as configuration": {
+        "experiment/e.yaml": "# @package _global_\nbeta: '${oc.decode:\"${oc.env:HOME}\"}'"
+    },
+    "a line for sbatch": {
+        "experiment/e.yaml": "# @package _global_\ndefaults: [override /hydra/launcher: joblib]\n"
+        'hydra: {launcher: {pre_dispatch: "x\\ntouch harmed"}}'
+    },
+    "a folder of two lines": {
+        "experiment/e.yaml": '# @package _global_\noutput_dir: "x\\ntouch harmed"'
+    },
+}
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_a_preset_becomes_is_checked_before_it_is_made(
+    scvae, tmp_path, monkeypatch, name, sweep, by_name
+):
+    if not by_name:  # the composed configuration decides, whatever the check of files misses
+        monkeypatch.setattr(launch, "check_presets", lambda folder: None)
+    folder = tmp_path / "their"
+    folder.mkdir()
+    for place, text in HIDDEN[name].items():
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if place == "experiment":
+            path.symlink_to(text)
+        else:
+            path.write_text(text + "\n")
+    choice = "experiment=e,null" if sweep else "experiment=e"
+    refusal(scvae("train", *sweep, "--config-dir", "their", choice, *FAST))
+    assert not (tmp_path / "harmed").exists()
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_preset_that_is_no_file_does_not_stop_the_command(scvae, tmp_path):
+    (tmp_path / "their" / "experiment").mkdir(parents=True)
+    os.mkfifo(tmp_path / "their" / "experiment" / "e.yaml")
+    assert "is no file" in refusal(scvae("train", "--config-dir", "their", "experiment=e", *FAST))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-sc install=bash", "-h", "--version", "--info", "'x", "--config-name=x",
+        "--config-path=x",
+        "experiment@hydra.callbacks.x=e", "hydra.callbacks.x={}", "+hydra/callbacks=x",
+        "hydra.launcher.setup=[x]", "' hydra.run.dir=x'", "beta", "hydra/launcher=evil",
+    ],
+)  # fmt: skip
+def test_a_recorded_command_says_settings_alone(tmp_path, words):
+    with pytest.raises(InputError, match=r"sweep\.json"):
+        recorded_words(f"scvae train -m {words}", tmp_path / "sweep.json")
+
+
+def test_a_recorded_command_keeps_its_settings(tmp_path):
+    words = [
+        "--config-dir",
+        "my",
+        "experiment=e,f",
+        "+model.c=2",
+        "~h5ad",
+        "hydra.launcher.n_jobs=2",
+    ]
+    command = shlex.join(["scvae", "train", "-m", *words, "hydra.sweep.dir=s"])
+    assert recorded_words(command, tmp_path) == words
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -266,6 +362,14 @@ def test_whatever_is_in_a_file_is_read_or_refused(samples, tmp_path, name, cut, 
         files.select(found, path, layer=None, raw=False, gene_names=None)
     except InputError:
         pass
+
+
+@FUZZ
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), max_size=20))
+def test_any_path_is_taken_as_it_is(text):
+    assert compose(["data=file", f"data.path={quoted(text)}"]).data.path == (
+        os.path.expanduser(text)  # noqa: PTH111
+    )
 
 
 KEYS = st.sampled_from([
