@@ -288,8 +288,18 @@ def test_two_processes_do_not_go_on_with_one_sweep(scvae, tmp_path, finished):
 
 
 def test_the_data_are_prepared_once(scvae, monkeypatch):
-    from scvae_cli import data
+    from scvae_cli import data, sweep
 
+    class Here:
+        """Does in this process what a worker does in its own."""
+
+        def call(self, function, *arguments):
+            return function(*arguments)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(sweep, "Worker", Here)
     calls = []
     source = data.SOURCES["synthetic"]
     monkeypatch.setitem(
