@@ -4,6 +4,7 @@ Nothing here imports torch or scanpy before a run starts, nor pydantic or rich b
 checked or said, so that help, `--cfg` and tab completion answer at once.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -38,6 +39,7 @@ from scvae_cli import CONF
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.provenance import difference, git_state, versions
 from scvae_cli.run_dir import (
+    MOVED,
     RunDir,
     claim,
     damaged,
@@ -49,7 +51,7 @@ from scvae_cli.run_dir import (
     read_settings,
     settings_text,
 )
-from scvae_cli.signals import Terminated, listen
+from scvae_cli.signals import INTERRUPTED, WORDS, exit_code, listening, undisturbed
 from scvae_cli.strangers import check_inside, check_presets, read_yaml
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ log = logging.getLogger("scvae")
 # Presets of launchers have the names of the plugins' own, on purpose.
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
 
-DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, REFUSED = 0, 1, 2
 
 
 def launch(arguments: list[str]) -> None:
@@ -76,7 +78,6 @@ def launch(arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, and does not print and exit
     sys.argv = ["scvae", *arguments]
     start = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
-    listen()
     ClaimFolder.created = []
     try:
         start()
@@ -93,6 +94,10 @@ def launch(arguments: list[str]) -> None:
             f"{error.filename or created[-1]}: {error.strerror}; give another place with "
             "output_dir=FOLDER"
         ) from error
+    finally:
+        created = ClaimFolder.created
+        if created and not (created[-1] / "run.json").exists():
+            discard(created)  # interrupted before the run began
 
 
 def job(cfg: DictConfig) -> int:
@@ -176,7 +181,6 @@ def resume(path: Path, others: list[str]) -> None:
         )
     for name in damaged(path):
         console.warn(f"{name} is not what the run wrote; it is made anew")
-    listen()
     with suppress(OSError, KeyError):
         os.chdir(record["cwd"])  # which the paths in its settings start from
     command = shlex.split(record["command"])[2:]
@@ -234,14 +238,12 @@ def logged(path: Path) -> Iterator[None]:
             handler.close()
 
 
-def exit_code(error: BaseException) -> int:
-    """Of a command that was interrupted."""
-    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
-
-
 def _say_how_to_go_on(error: KeyboardInterrupt, path: Path, console: "Console") -> None:
-    what = "terminated" if isinstance(error, Terminated) else "interrupted"
-    console.error(f"{what}; `scvae train resume={shown(path)}` goes on from here")
+    what = WORDS[exit_code(error)]
+    if (path / "run.json").exists():
+        console.error(f"{what}; `scvae train resume={shown(path)}` goes on from here")
+    else:
+        console.error(f"{what} before the run began; nothing was kept")
 
 
 def _a_failed_one(folder: Path) -> bool:
@@ -255,8 +257,9 @@ def _report(path: Path, console: "Console") -> int:
     from scvae_cli.summary import read_run, write_run
 
     run = read_run(path)
-    assert run is not None
     try:
+        if run is None:
+            raise FileNotFoundError(errno.ENOENT, MOVED, str(path))
         write_run(run)
     except OSError as error:
         console.error(_fault(error, path))
@@ -264,6 +267,7 @@ def _report(path: Path, console: "Console") -> int:
     return DONE
 
 
+@listening()  # as a job of a sweep, it may be in a process where nobody does
 def start(
     config: "Config",
     path: Path,
@@ -335,8 +339,9 @@ def start(
         return end(REFUSED, str(error)), {}
     except RunError as error:
         return end(FAILED, str(error)), {}
-    except KeyboardInterrupt:
-        end(INTERRUPTED, "interrupted")
+    except (KeyboardInterrupt, SystemExit):
+        with undisturbed():
+            end(INTERRUPTED, "interrupted")
         raise
     except OSError as error:
         log.exception("the run failed")
@@ -349,7 +354,11 @@ def start(
 
 def _fault(error: OSError, path: Path) -> str:
     """A file that cannot be read or written, in a line."""
+    if error.strerror == MOVED or not path.is_dir():
+        return f"{path}: {MOVED}; if it was moved, `scvae train resume=FOLDER` goes on with it"
     what = f"{error.filename or path}: {error.strerror or error}"
+    if not (path / "run.json").exists():
+        return f"{what}; nothing was kept; give another place with output_dir=FOLDER"
     return f"{what}; what was done stays, and `scvae train resume={shown(path)}` goes on with it"
 
 

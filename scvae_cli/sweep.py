@@ -27,6 +27,7 @@ from joblib import cpu_count
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from scvae_cli import launch, provenance, summary
+from scvae_cli.atomic import write_file
 from scvae_cli.compare import show
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Jobs, minutes
@@ -40,8 +41,8 @@ from scvae_cli.run_dir import (
     intact,
     let_go,
     read_settings,
-    write_file,
 )
+from scvae_cli.signals import INTERRUPTED, WORDS, exit_code
 from scvae_cli.strangers import check_inside, check_words
 
 log = logging.getLogger("scvae")
@@ -135,8 +136,8 @@ def sweep(
                 for returned in launcher.launch(batch, initial_job_idx=0):
                     _ = returned.return_value  # raises what a job did, if it was not a run's
     except (KeyboardInterrupt, SystemExit) as error:
-        told = error.code if isinstance(error, SystemExit) else launch.exit_code(error)
-        code = launch.TERMINATED if told == launch.TERMINATED else launch.INTERRUPTED
+        told = error.code if isinstance(error, SystemExit) else exit_code(error)
+        code = told if isinstance(told, int) and told in WORDS else INTERRUPTED
     except Exception as error:  # of the launcher: a job's own are in its record
         log.exception("the launcher failed")
         console.error(f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -147,9 +148,9 @@ def sweep(
         code = launch.FAILED
     if code != launch.DONE:
         without = len(plan) - states.count("done")
-        what = {launch.INTERRUPTED: "interrupted; ", launch.TERMINATED: "terminated; "}
+        what = f"{WORDS[code]}; " if code in WORDS else ""
         console.error(
-            f"{what.get(code, '')}{without} of {len(plan)} runs have no result; "
+            f"{what}{without} of {len(plan)} runs have no result; "
             f"`scvae train resume={shown}` does them again"
         )
         raise SystemExit(code)
