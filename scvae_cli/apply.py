@@ -7,13 +7,13 @@ import pandas as pd
 import torch
 
 from scvae_cli.arguments import Parser
+from scvae_cli.atomic import write_file
 from scvae_cli.config import FileConfig
 from scvae_cli.console import Console
 from scvae_cli.dataset import write_h5ad
 from scvae_cli.errors import InputError
 from scvae_cli.files import read, select
 from scvae_cli.launch import compose, quoted
-from scvae_cli.run_dir import write_file
 from scvae_cli.threads import available
 from scvae_cli.trained import load
 

@@ -6,9 +6,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from string import Template
 
-from scvae_cli import CONF, __version__
+from scvae_cli import CONF, __version__, streams
 from scvae_cli.errors import InputError
-from scvae_cli.signals import Terminated
+from scvae_cli.signals import WORDS, exit_code, ignore, listening
 from scvae_cli.threads import wait_asleep
 
 COMMANDS = {
@@ -40,20 +40,48 @@ Flags:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs `scvae` and exits: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 terminated."""
+    """Runs `scvae` and exits.
+
+    0 done, 1 failed, 2 bad input, 129 the terminal was closed (SIGHUP), 130 interrupted (Ctrl-C),
+    143 terminated (SIGTERM).
+
+    Args:
+        arguments: what follows `scvae`; None for this process's own, which ends with it.
+    """
     wait_asleep()
+    if arguments is not None:
+        sys.exit(_run(arguments))
+    streams.protect()
+    code = 1
     try:
-        _dispatch(sys.argv[1:] if arguments is None else arguments)
+        code = _run(sys.argv[1:])
+    except KeyboardInterrupt as error:  # once more, while the first was told
+        code = exit_code(error)
+    finally:
+        ignore()  # what is left is Python's own end, where Ctrl-C would be a traceback
+    if lost := streams.lost(sys.stdout):
+        print(f"scvae: standard output: {lost.strerror}", file=sys.stderr)
+        code = code or 1
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """Runs a command; its exit code."""
+    try:
+        with listening():
+            _dispatch(arguments)
     except InputError as error:
         for line in str(error).splitlines():
             print(f"scvae: {line}", file=sys.stderr)
-        sys.exit(2)
-    except Terminated:
-        print("scvae: terminated", file=sys.stderr)
-        sys.exit(143)
-    except KeyboardInterrupt:
-        print("scvae: interrupted", file=sys.stderr)
-        sys.exit(130)
+        return 2
+    except KeyboardInterrupt as error:
+        print(f"scvae: {WORDS[exit_code(error)]}", file=sys.stderr)
+        return exit_code(error)
+    except SystemExit as stop:
+        if stop.code is None or isinstance(stop.code, int):
+            return stop.code or 0
+        raise
+    return 0
 
 
 def _dispatch(arguments: list[str]) -> None:

@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array, csr_matrix
+
+from scvae_cli.atomic import replacing
 
 UNLABELLED = "unlabelled"  # the one type of cells whose types are not known
 
@@ -184,13 +184,8 @@ def annotated(
 
 def write_h5ad(cells: anndata.AnnData, path: Path) -> None:
     """Writes a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        file = Path(folder) / path.name
-        cells.write_h5ad(file)
-        with file.open("rb+") as written:
-            os.fsync(written.fileno())
-        file.replace(path)
+    with replacing(path) as temporary:
+        cells.write_h5ad(temporary)
 
 
 def save(dataset: Dataset, path: Path) -> None:
@@ -209,6 +204,7 @@ def save(dataset: Dataset, path: Path) -> None:
             "target_sum": dataset.recipe.target_sum,
         },
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_h5ad(cells, path)
 
 

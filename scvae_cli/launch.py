@@ -4,6 +4,7 @@ Nothing here imports torch or scanpy before a run starts, nor pydantic or rich b
 checked or said, so that help, `--cfg` and tab completion answer at once.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -40,6 +41,7 @@ from scvae_cli.errors import InputError, RunError
 from scvae_cli.presets import check_composed, check_presets, check_texts, without_reading
 from scvae_cli.provenance import difference, git_state, versions
 from scvae_cli.run_dir import (
+    MOVED,
     RunDir,
     claim,
     damaged,
@@ -51,7 +53,7 @@ from scvae_cli.run_dir import (
     read_settings,
     settings_text,
 )
-from scvae_cli.signals import Terminated, listen
+from scvae_cli.signals import INTERRUPTED, WORDS, exit_code, listening, undisturbed
 from scvae_cli.strangers import check_inside, read_yaml
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against
 
 PATHS = ["data.path", "data.labels", "data.dir", "trained", "output_dir"]
 
-DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, REFUSED = 0, 1, 2
 
 
 def launch(arguments: list[str]) -> None:
@@ -80,7 +82,6 @@ def launch(arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, and does not print and exit
     sys.argv = ["scvae", *arguments]
     start = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
-    listen()
     ClaimFolder.created = []
     try:
         if presets is None:
@@ -102,6 +103,10 @@ def launch(arguments: list[str]) -> None:
             f"{error.filename or created[-1]}: {error.strerror}; give another place with "
             "output_dir=FOLDER"
         ) from error
+    finally:
+        created = ClaimFolder.created
+        if created and not (created[-1] / "run.json").exists():
+            discard(created)  # interrupted before the run began
 
 
 def job(cfg: DictConfig) -> int:
@@ -185,7 +190,6 @@ def resume(path: Path, others: list[str]) -> None:
         )
     for name in damaged(path):
         console.warn(f"{name} is not what the run wrote; it is made anew")
-    listen()
     command = shlex.split(record["command"])[2:]
     try:
         # The paths in its settings start from the folder where it began.
@@ -243,14 +247,12 @@ def logged(path: Path) -> Iterator[None]:
             handler.close()
 
 
-def exit_code(error: BaseException) -> int:
-    """Of a command that was interrupted."""
-    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
-
-
 def _say_how_to_go_on(error: KeyboardInterrupt, path: Path, console: "Console") -> None:
-    what = "terminated" if isinstance(error, Terminated) else "interrupted"
-    console.error(f"{what}; `scvae train resume={shown(path)}` goes on from here")
+    what = WORDS[exit_code(error)]
+    if (path / "run.json").exists():
+        console.error(f"{what}; `scvae train resume={shown(path)}` goes on from here")
+    else:
+        console.error(f"{what} before the run began; nothing was kept")
 
 
 def _a_failed_one(folder: Path) -> bool:
@@ -264,8 +266,9 @@ def _report(path: Path, console: "Console") -> int:
     from scvae_cli.summary import read_run, write_run
 
     run = read_run(path)
-    assert run is not None
     try:
+        if run is None:
+            raise FileNotFoundError(errno.ENOENT, MOVED, str(path))
         write_run(run)
     except OSError as error:
         console.error(_fault(error, path))
@@ -273,6 +276,7 @@ def _report(path: Path, console: "Console") -> int:
     return DONE
 
 
+@listening()  # as a job of a sweep, it may be in a process where nobody does
 def start(
     config: "Config",
     path: Path,
@@ -344,8 +348,9 @@ def start(
         return end(REFUSED, str(error)), {}
     except RunError as error:
         return end(FAILED, str(error)), {}
-    except KeyboardInterrupt:
-        end(INTERRUPTED, "interrupted")
+    except (KeyboardInterrupt, SystemExit):
+        with undisturbed():
+            end(INTERRUPTED, "interrupted")
         raise
     except OSError as error:
         log.exception("the run failed")
@@ -358,7 +363,11 @@ def start(
 
 def _fault(error: OSError, path: Path) -> str:
     """A file that cannot be read or written, in a line."""
+    if error.strerror == MOVED or not path.is_dir():
+        return f"{path}: {MOVED}; if it was moved, `scvae train resume=FOLDER` goes on with it"
     what = f"{error.filename or path}: {error.strerror or error}"
+    if not (path / "run.json").exists():
+        return f"{what}; nothing was kept; give another place with output_dir=FOLDER"
     return f"{what}; what was done stays, and `scvae train resume={shown(path)}` goes on with it"
 
 
@@ -421,7 +430,7 @@ def claim_folder(config: DictConfig, kind: str) -> tuple[Path, list[Path]]:
     """
     key = f"hydra.{kind}.dir"
     given = any(str(o).startswith(f"{key}=") for o in config.hydra.overrides.hydra)
-    path, created = claim(_at_home(OmegaConf.select(config, key)), exact=given)
+    path, created = claim(at_home(OmegaConf.select(config, key)), exact=given)
     with read_write(config.hydra):
         OmegaConf.update(config, key, str(path))
         config.hydra.overrides.hydra.append(f"{key}={quoted(path)}")
@@ -550,7 +559,7 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
     return flags + overrides, parsed if presets else None
 
 
-def _at_home(text: str) -> Path:
+def at_home(text: str) -> Path:
     """A path as typed; a `~` of nobody's stays."""
     return Path(os.path.expanduser(text))  # noqa: PTH111
 
@@ -558,7 +567,7 @@ def _at_home(text: str) -> Path:
 def _quoted_path(override: str) -> str:
     """A setting that names a file which is there, so that Hydra takes the name as it is."""
     key, _, value = override.partition("=")
-    if key not in PATHS or not value or not _at_home(value).exists():
+    if key not in PATHS or not value or not at_home(value).exists():
         return override
     return f"{key}={quoted(value)}"
 

@@ -17,50 +17,56 @@ BLOCK = 300_000  # numbers at a time: some cells, all genes
 # log theta starts near Poisson's, and moves ten times as far with each step of Adam as weights do:
 # else it ends training about where it began, which for theta = 1 drowns what differs by little.
 START, PACE = 4.0, 10.0
+# Of log theta. Above 25, the negative binomial is Poisson's to the last bit of float32, and cells
+# do not tell values below -10 from each other either. Beyond 88, float32 has no theta for it.
+LIMIT = 30.0
+# theta from which Stirling's series is exact, and from which what mu^2 / theta adds to Poisson's
+# would be lost in the rounding of log(1 + mu / theta).
+NEAR, FAR = 10.0, 400.0
 
 
-def poisson(x: Tensor, mu: Tensor) -> Tensor:
+def poisson(x: Tensor, log_mu: Tensor) -> Tensor:
     """Log P(x) = x log mu - mu - log x!, summed over genes.
 
     Args:
         x: (n_cells, n_genes) counts.
-        mu: (n_cells, n_genes) means.
+        log_mu: (n_cells, n_genes) log means, finite.
 
     Returns:
         (n_cells,)
     """
-    return (torch.xlogy(x, mu) - mu - torch.lgamma(x + 1)).sum(1)
+    return (x * log_mu - log_mu.exp() - torch.lgamma(x + 1)).sum(1)
 
 
-def negative_binomial(x: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
+def negative_binomial(x: Tensor, log_mu: Tensor, log_theta: Tensor) -> Tensor:
     """Log of (x + theta - 1 choose x) (theta / (theta + mu))^theta (mu / (theta + mu))^x.
 
     Its variance is mu + mu^2 / theta. Summed over genes.
 
     Args:
         x: (n_cells, n_genes) counts.
-        mu: (n_cells, n_genes) means.
-        theta: (n_genes,) inverse dispersions.
+        log_mu: (n_cells, n_genes) log means, finite.
+        log_theta: (n_genes,) log inverse dispersions.
 
     Returns:
         (n_cells,)
     """
-    return _log_nb(x, mu, theta).sum(1)
+    return _log_nb(x, log_mu, log_theta).sum(1)
 
 
-def zero_inflated(x: Tensor, mu: Tensor, theta: Tensor, dropout: Tensor) -> Tensor:
+def zero_inflated(x: Tensor, log_mu: Tensor, log_theta: Tensor, dropout: Tensor) -> Tensor:
     """Log of pi [x = 0] + (1 - pi) NB(x), pi = sigmoid(dropout), summed over genes.
 
     Args:
         x: (n_cells, n_genes) counts.
-        mu: (n_cells, n_genes) means of the negative binomial.
-        theta: (n_genes,) its inverse dispersions.
+        log_mu: (n_cells, n_genes) log means, finite of the negative binomial.
+        log_theta: (n_genes,) its log inverse dispersions.
         dropout: (n_cells, n_genes) log odds of a zero that is not its own.
 
     Returns:
         (n_cells,)
     """
-    log_nb = _log_nb(x, mu, theta)
+    log_nb = _log_nb(x, log_mu, log_theta)
     at_zero = softplus(log_nb - dropout) - softplus(-dropout)
     return torch.where(x == 0, at_zero, log_nb - softplus(dropout)).sum(1)
 
@@ -84,8 +90,9 @@ class Likelihood(nn.Module):
 
     @property
     def log_theta(self) -> Tensor:
-        """Log of the inverse dispersion of each gene (n_genes,)."""
-        return PACE * self.dispersion
+        """Log of the inverse dispersion of each gene (n_genes,), within LIMIT of 0."""
+        bounded: Tensor = _Bounded.apply(PACE * self.dispersion)  # type: ignore[no-untyped-call]
+        return bounded
 
     def forward(self, counts: Cells, h: Tensor, output: nn.Linear) -> Tensor:
         """-log P of counts (n_cells, n_genes) given h (n_cells, width), averaged over cells."""
@@ -95,12 +102,26 @@ class Likelihood(nn.Module):
             product = linear(h, output.weight)
             loss: Tensor = _AtNonzeros.apply(counts, product, output.bias, log_theta, dropout)  # type: ignore[no-untyped-call]
             return loss
-        mu = counts.sum(1, keepdim=True).clamp_min(1) * torch.softmax(output(h), 1)
+        log_mu = torch.log_softmax(output(h), 1) + counts.sum(1, keepdim=True).clamp_min(1).log()
         if log_theta is None:
-            return -poisson(counts, mu).mean()
+            return -poisson(counts, log_mu).mean()
         if dropout is None:
-            return -negative_binomial(counts, mu, log_theta.exp()).mean()
-        return -zero_inflated(counts, mu, log_theta.exp(), dropout).mean()
+            return -negative_binomial(counts, log_mu, log_theta).mean()
+        return -zero_inflated(counts, log_mu, log_theta, dropout).mean()
+
+
+class _Bounded(torch.autograd.Function):
+    """Log theta within LIMIT of 0. Where it is beyond, only gradients that lead back pass."""
+
+    @staticmethod
+    def forward(ctx: Any, log_theta: Tensor) -> Tensor:
+        ctx.save_for_backward(log_theta)
+        return log_theta.clamp(-LIMIT, LIMIT)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (log_theta,) = ctx.saved_tensors
+        return grads[0].where((log_theta.abs() < LIMIT) | (grads[0] * log_theta > 0), 0.0)
 
 
 class _AtNonzeros(torch.autograd.Function):
@@ -108,7 +129,7 @@ class _AtNonzeros(torch.autograd.Function):
 
     Poisson: sum of mu = l, and non-zeros add log x! - x log mu.
     Negative binomial, with r = mu / theta: zeros have theta log(1 + r), non-zeros add
-    lgamma(theta) - lgamma(x + theta) + log x! - x log(r / (1 + r)).
+    log x! - x log mu and what `_counted` says.
     With zero inflation, n = -theta log(1 + r) and d = dropout, zeros have
     softplus(-d) - softplus(n - d), and non-zeros theirs and softplus(d).
 
@@ -132,6 +153,8 @@ class _AtNonzeros(torch.autograd.Function):
         grad, grad_bias = torch.empty_like(product), torch.zeros_like(bias)
         grad_theta = None if theta is None else torch.zeros_like(theta)
         grad_dropout = None if dropout is None else torch.empty_like(dropout)
+        at_zero_x = torch.empty_like(x)
+        far = None if theta is None else (theta >= FAR).nonzero()[:, 0]
         loss = torch.lgamma(x + 1).sum()
         n_rows = max(1, BLOCK // n_genes)
         for first in range(0, n_cells, n_rows):
@@ -139,20 +162,21 @@ class _AtNonzeros(torch.autograd.Function):
             some = slice(int(starts[rows.start]), int(starts[rows.stop]))
             logits = product[rows] + bias
             cells = _Block(logits, total[rows], x[some], cell[some] - first, gene[some])
-            if theta is None or grad_theta is None:
+            if theta is None or grad_theta is None or far is None:
                 loss += cells.poisson(grad[rows])
-            elif dropout is None or grad_dropout is None:
-                loss += cells.negative_binomial(theta, grad[rows], grad_theta)
             else:
-                inflated = dropout[rows], grad_dropout[rows]
-                loss += cells.negative_binomial(theta, grad[rows], grad_theta, inflated)
-                inflated[1].div_(n_cells)
+                of_theta = theta, far, grad_theta
+                inflated = None
+                if dropout is not None and grad_dropout is not None:
+                    inflated = dropout[rows], grad_dropout[rows]
+                loss += cells.negative_binomial(of_theta, grad[rows], at_zero_x[some], inflated)
+                if inflated is not None:
+                    inflated[1].div_(n_cells)
             grad_bias += grad[rows].div_(n_cells).sum(0)
         if theta is not None and grad_theta is not None:
-            theta_x = theta.index_select(0, gene)
-            loss += (torch.lgamma(theta)[gene] - torch.lgamma(x + theta_x)).sum()
-            gammas = torch.digamma(theta)[gene] - torch.digamma(x + theta_x)
-            grad_theta.mul_(theta).index_add_(0, gene, theta_x * gammas).div_(n_cells)
+            value, slope = _counted(x, theta.index_select(0, gene), at_zero_x)
+            loss += value.sum()
+            grad_theta.mul_(theta).index_add_(0, gene, slope).div_(n_cells)
         ctx.save_for_backward(grad, grad_bias, grad_theta, grad_dropout)
         return loss / n_cells
 
@@ -201,24 +225,28 @@ class _Block:
 
     def negative_binomial(
         self,
-        theta: Tensor,
+        of_theta: tuple[Tensor, Tensor, Tensor],
         grad: Tensor,
-        grad_theta: Tensor,
-        inflated: tuple[Tensor, Tensor] | None = None,
+        at_zero_x: Tensor,
+        inflated: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        """The loss but for gammas, and in `grad` that of the logits.
+        """The loss but for log x! and `_counted`, and in `grad` that of the logits.
 
-        The gradient of theta, which is still to be multiplied by theta, is added to `grad_theta`.
-        With zero inflation, `inflated` is dropout and where its gradient goes.
+        `of_theta` is theta, which genes have a large one, and what its gradient, which is still to
+        be multiplied by theta, is added to. log(1 + r) of non-zeros goes to `at_zero_x`. With zero
+        inflation, `inflated` is dropout and where its gradient goes.
         """
-        theta_x = theta.index_select(0, self.gene)
+        theta, far, grad_theta = of_theta
         r = (self.share * self.at_least_one).div_(theta)
         at_zero = torch.log1p(r)
         share = r.div_(1 + r)  # mu / (theta + mu)
-        rest = self.x * (1 - self.at(share))  # of log mu, at non-zeros: x theta / (theta + mu)
-        at_zero_x = self.at(at_zero)
-        loss = self.x @ (at_zero_x + theta_x.log() - self.log_mu)
+        at_zero_x.copy_(self.at(at_zero))
+        rest = self.x * at_zero_x.neg().exp_()  # of log mu: x theta / (theta + mu)
+        loss = -(self.x @ self.log_mu)
         slope = at_zero - share  # of theta
+        if len(far):
+            exact = _excess(share.index_select(1, far), at_zero.index_select(1, far))
+            slope.index_copy_(1, far, exact)
         torch.mul(share, theta, out=grad)
         if inflated is None:
             loss += torch.mv(at_zero, theta).sum()
@@ -228,21 +256,89 @@ class _Block:
             torch.sigmoid(log_odds, out=own)  # that a zero is the negative binomial's own
             zero = softplus(-dropout) - softplus(log_odds)
             loss += zero.sum() - self.at(zero).sum()
-            loss += softplus(self.at(dropout)).sum() + theta_x @ at_zero_x
+            loss += softplus(self.at(dropout)).sum() + theta.index_select(0, self.gene) @ at_zero_x
             own.view(-1)[self.place] = 1.0  # as what is not zero always is
             grad *= own
             slope *= own
             own -= torch.sigmoid(-dropout)
         grad_theta += slope.sum(0)
-        grad_theta.index_add_(0, self.gene, rest / theta_x)
         grad.view(-1).index_add_(0, self.place, rest, alpha=-1)
         grad.addcmul_(self.share, grad.sum(1, keepdim=True), value=-1)
         return loss
 
 
-def _log_nb(x: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
-    log_sum = (theta + mu).log()
-    return (
-        torch.lgamma(x + theta) - torch.lgamma(theta) - torch.lgamma(x + 1)
-        + theta * (theta.log() - log_sum) + torch.xlogy(x, mu) - x * log_sum
-    )  # fmt: skip
+class _LogNB(torch.autograd.Function):
+    """Log P of counts under the negative binomial, number by number, and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, log_mu: Tensor, log_theta: Tensor) -> Tensor:
+        theta = log_theta.exp().expand_as(x)
+        mu = log_mu.exp()
+        r = mu / theta
+        at_zero, share = torch.log1p(r), r / (1 + r)
+        value, slope = _counted(x, theta, at_zero)
+        rest = (x - mu) * at_zero.neg().exp_()
+        ctx.save_for_backward(rest, slope.addcmul_(theta, _excess(share, at_zero)))
+        return x * log_mu - theta * at_zero - value - torch.lgamma(x + 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
+        rest, slope = ctx.saved_tensors
+        return None, grads[0] * rest, -(grads[0] * slope).sum(0)
+
+
+def _log_nb(x: Tensor, log_mu: Tensor, log_theta: Tensor) -> Tensor:
+    log_p: Tensor = _LogNB.apply(x, log_mu, log_theta)  # type: ignore[no-untyped-call]
+    return log_p
+
+
+def _counted(x: Tensor, theta: Tensor, at_zero: Tensor) -> tuple[Tensor, Tensor]:
+    """What a count adds to the loss beside log x! - x log mu, and its slope in log theta.
+
+    That is x log(1 + r) - log(Gamma(x + theta) / Gamma(theta) / theta^x). For large theta, the
+    gamma functions are some 10^10 times their difference. There it comes of Stirling's series,
+    whose terms cancel on paper: with u = x / theta, s = u / (1 + u) and t = 1 - s,
+
+        log(...) = (theta + x) (log(1 + u) - s) - log(1 + u) / 2 - s / (12 theta) + ...
+
+    All but x are as they are in `_Block`.
+
+    Args:
+        x: counts, of any shape.
+        theta: of that shape.
+        at_zero: log(1 + r), the same.
+
+    Returns:
+        The value and the slope, of the same shape.
+    """
+    log_u = torch.log1p(x / theta)
+    s = x / (x + theta)
+    t = theta / (x + theta)
+    excess = _excess(s, log_u)
+    cube = theta**3  # may be infinite
+    value = x * at_zero - (theta + x) * excess + log_u / 2 + s / (12 * theta)
+    value -= (1 - t**3) / (360 * cube)
+    slope = x * (s + torch.expm1(-at_zero)) - theta * excess - s / 2
+    slope -= s * (1 + t) / (12 * theta) * (1 - (1 + t * t) / (10 * theta * theta))
+    near = theta < NEAR
+    if near.any():
+        x, theta, at_zero = x[near], theta[near], at_zero[near]
+        value[near] = x * (at_zero + theta.log()) + torch.lgamma(theta) - torch.lgamma(x + theta)
+        gammas = torch.digamma(theta) - torch.digamma(x + theta)
+        slope[near] = x * at_zero.neg().exp_() + theta * gammas
+    return value, slope
+
+
+def _excess(share: Tensor, log: Tensor) -> Tensor:
+    """log(1 + r) - r / (1 + r), also where the two are almost the same.
+
+    Args:
+        share: r / (1 + r).
+        log: log(1 + r).
+
+    Returns:
+        The same shape; its relative error is some 50 times that of a number.
+    """
+    # The series of -log(1 - share) - share, up to where what it leaves out is what rounding loses.
+    few = ((share / 5 + 1 / 4).mul_(share).add_(1 / 3).mul_(share).add_(1 / 2)).mul_(share)
+    return torch.where(share < torch.finfo(share.dtype).eps ** 0.2, few.mul_(share), log - share)

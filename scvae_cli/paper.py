@@ -12,8 +12,9 @@ from time import perf_counter
 
 from scvae_cli.arguments import Parser
 from scvae_cli.console import Console, minutes
-from scvae_cli.launch import DONE, FAILED, INTERRUPTED, REFUSED, compose, logged, start
+from scvae_cli.launch import DONE, FAILED, REFUSED, compose, logged, start
 from scvae_cli.run_dir import claim, discard, read_json, read_record
+from scvae_cli.signals import WORDS, exit_code
 
 BETAS = [0.5, 1.0, 4.0, 8.0]  # and 2, which the report's own runs have
 BETA_SEEDS = 5
@@ -105,9 +106,10 @@ def paper(arguments: list[str]) -> None:
     console = Console()
     try:
         done, failed = _perform(runs, root, asked.overrides, console)
-    except KeyboardInterrupt:
-        console.error(f"interrupted; the same command goes on from what is in {root}")
-        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt as error:
+        code = exit_code(error)
+        console.error(f"{WORDS[code]}; the same command goes on from what is in {root}")
+        raise SystemExit(code) from None
     for needed in sorted({run.name.rsplit("-", 1)[0] for run in plan(range(1), quick=True)}):
         if not any(name.startswith(f"{needed}-") for name in done):
             console.error(

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli import figures
+from scvae_cli.atomic import write_file
 from scvae_cli.audit import AUDIT
 from scvae_cli.cluster import kmeans
 from scvae_cli.data import read_labels
-from scvae_cli.run_dir import read_json, read_settings, read_table, write_file
+from scvae_cli.run_dir import read_json, read_settings, read_table
 from scvae_cli.score import score, silhouette, types_found
 from scvae_cli.stats import Estimate, difference, estimate, paired
 

@@ -20,12 +20,12 @@
 Every file appears whole or not at all, and no two runs share a folder.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -37,6 +37,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
+from scvae_cli.atomic import TEMPORARY, clear, temporary_path, write_file
 from scvae_cli.errors import InputError
 from scvae_cli.strangers import read_yaml
 
@@ -51,6 +52,12 @@ LOCK = ".lock"
 RESERVE_FILE = ".reserve"
 CHECKPOINT = "checkpoint.safetensors"
 RESERVE = 2**16  # bytes
+# All that there is before a run has begun to compute.
+BEGINNINGS = {
+    ".hydra", LOCK, RESERVE_FILE, "config.yaml", "genes.csv", "multirun.yaml", "run.json",
+    "scvae.log",
+}  # fmt: skip
+MOVED = "was moved or removed while the run wrote there"
 
 
 def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
@@ -90,10 +97,13 @@ def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
 def discard(created: list[Path]) -> None:
     """Removes a claimed folder, and those created for it that are empty, innermost first.
 
-    A folder with a result in it stays, whoever thinks that it may go.
+    A folder with anything in it that is not the beginning of a run stays, whoever thinks that it
+    may go: somebody may have moved the run's and put another in its place.
     """
-    if any((created[-1] / name).exists() for name in RESULTS):
-        return
+    with suppress(OSError):
+        names = {path.name for path in created[-1].iterdir()}
+        if any(name not in BEGINNINGS and not TEMPORARY.fullmatch(name) for name in names):
+            return
     shutil.rmtree(created[-1], ignore_errors=True)
     for path in reversed(created[:-1]):
         with suppress(OSError):  # it holds something by now, and stays
@@ -265,31 +275,6 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     return contents
 
 
-def write_file(path: Path, contents: bytes) -> None:
-    """Writes a file, whole or not at all: a temporary one, forced to disk, takes its name.
-
-    Raises:
-        OSError: it cannot be written; names the file.
-    """
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-
-
 class RunDir:
     """Reads and writes the files of one run; one process at a time.
 
@@ -307,6 +292,9 @@ class RunDir:
     def __init__(self, path: Path, record: Mapping[str, Any], *, go_on: bool = False) -> None:
         self.path = path
         self._lock = hold(path)
+        self._there = path.stat()
+        for folder in (path, path / "figures"):
+            clear(folder, alone=True)
         self._digests: dict[str, str] = {}
         self._record = dict(record)
         self._resumed = go_on
@@ -345,8 +333,13 @@ class RunDir:
 
     def end(self, **fields: Any) -> None:
         """Adds to run.json for the last time."""
-        self._reserve.unlink(missing_ok=True)
         try:
+            self._check_there()
+        except OSError:
+            self._lock.release()  # another run's may be where it was
+            raise
+        try:
+            self._reserve.unlink(missing_ok=True)
             self.note(**fields)
         finally:
             let_go(self._lock)
@@ -366,6 +359,7 @@ class RunDir:
 
     def write_checkpoint(self, contents: bytes) -> None:
         """checkpoint.safetensors, which has a checksum of its own."""
+        self._check_there()
         write_file(self.path / CHECKPOINT, contents)
 
     def read_checkpoint(self) -> bytes | None:
@@ -402,6 +396,7 @@ class RunDir:
         """cells.h5ad."""
         from scvae_cli.dataset import write_h5ad
 
+        self._check_there()
         path = self.path / "cells.h5ad"
         write_h5ad(cells, path)
         self._digests[path.name] = _sha256(path)
@@ -412,6 +407,7 @@ class RunDir:
 
     def write_figure(self, name: str, png: bytes) -> None:
         """figures/NAME.png."""
+        self._check_there()
         (self.path / "figures").mkdir(exist_ok=True)
         self._write(f"figures/{name}.png", png)
 
@@ -426,7 +422,15 @@ class RunDir:
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self._write(name, (json.dumps(value, indent=2) + "\n").encode())
 
+    def _check_there(self) -> None:
+        """Raises OSError where another folder, or none, is at the run's path by now."""
+        with suppress(OSError):
+            if os.path.samestat(self._there, self.path.stat()):
+                return
+        raise FileNotFoundError(errno.ENOENT, MOVED, str(self.path))
+
     def _write(self, name: str, contents: bytes) -> None:
+        self._check_there()
         write_file(self.path / name, contents)
         if name != "run.json":
             self._digests[name] = hashlib.sha256(contents).hexdigest()
@@ -454,9 +458,9 @@ def point_latest(output_dir: Path, folder: Path) -> None:
     latest = root / "latest"
     if root not in target.parents or not (_is_ours(latest) or not os.path.lexists(latest)):
         return
-    link = root / f".latest-{os.getpid()}"
+    clear(root)
+    link = temporary_path(latest)
     try:
-        link.unlink(missing_ok=True)
         link.symlink_to(target.relative_to(root), target_is_directory=True)
         link.replace(latest)
     except OSError:
@@ -487,9 +491,3 @@ def _is(path: Path, sha: str) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

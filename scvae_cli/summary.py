@@ -15,9 +15,10 @@ import pandas as pd
 from scipy import stats
 from yaml import YAMLError
 
+from scvae_cli.atomic import write_file
 from scvae_cli.config import unknown_choice
 from scvae_cli.errors import InputError
-from scvae_cli.run_dir import CIRCUMSTANCES, read_json, read_settings, read_table, write_file
+from scvae_cli.run_dir import CIRCUMSTANCES, read_json, read_settings, read_table
 from scvae_cli.stats import LEVEL
 
 SPACES = {"tsne": "2-D map", "latent": "latent space"}

@@ -31,6 +31,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from scvae_cli import launch, provenance, summary
+from scvae_cli.atomic import write_file
 from scvae_cli.compare import show
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Jobs, minutes
@@ -47,8 +48,8 @@ from scvae_cli.run_dir import (
     mark_failed,
     point_latest,
     read_settings,
-    write_file,
 )
+from scvae_cli.signals import INTERRUPTED, WORDS, exit_code
 from scvae_cli.strangers import check_inside
 from scvae_cli.threads import available
 from scvae_cli.worker import Worker, WorkerDiedError
@@ -126,7 +127,7 @@ def sweep(
     record["started"] = [*before.get("started", []), launch.now()]
     write_file(folder / "sweep.json", (json.dumps(record, indent=2) + "\n").encode())
     if not before:
-        point_latest(Path(config.output_dir), folder)
+        point_latest(launch.at_home(config.output_dir), folder)
     left = [job for job in plan if job not in done]
     shown = launch.shown(folder)
     if repeated:
@@ -152,8 +153,8 @@ def sweep(
                 for returned in launcher.launch(batch, initial_job_idx=0):
                     _ = returned.return_value  # raises what a job did, if it was not a run's
     except (KeyboardInterrupt, SystemExit) as error:
-        told = error.code if isinstance(error, SystemExit) else launch.exit_code(error)
-        code = launch.TERMINATED if told == launch.TERMINATED else launch.INTERRUPTED
+        told = error.code if isinstance(error, SystemExit) else exit_code(error)
+        code = told if isinstance(told, int) and told in WORDS else INTERRUPTED
     except Exception as error:  # of the launcher: a job's own are in its record
         log.exception("the launcher failed")
         console.error(f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -166,9 +167,9 @@ def sweep(
         code = launch.FAILED
     if code != launch.DONE:
         without = len(plan) - states.count("done")
-        what = {launch.INTERRUPTED: "interrupted; ", launch.TERMINATED: "terminated; "}
+        what = f"{WORDS[code]}; " if code in WORDS else ""
         console.error(
-            f"{what.get(code, '')}{without} of {len(plan)} runs have no result; "
+            f"{what}{without} of {len(plan)} runs have no result; "
             f"`scvae train resume={shown}` does them again"
         )
         raise SystemExit(code)

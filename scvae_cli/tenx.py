@@ -14,6 +14,7 @@ import anndata
 import pooch
 import requests
 
+from scvae_cli.atomic import replacing
 from scvae_cli.errors import InputError
 
 ARCHIVE = "pbmc3k_filtered_gene_bc_matrices.tar.gz"
@@ -50,10 +51,12 @@ def find(folder: str | None, *, on_download: Callable[[int, int], None]) -> Path
     roots = [Path(root) for root in (os.environ.get("SCVAE_DATA_DIR"), str(cache)) if root]
     for path in chain.from_iterable(map(_places, roots)):
         return path
-    pooch.get_logger().setLevel("WARNING")
     try:
         loader = pooch.HTTPDownloader(progressbar=_Progress(on_download), timeout=20)
-        return Path(pooch.retrieve(URL, None, fname=ARCHIVE, path=cache, downloader=loader))
+        cache.mkdir(parents=True, exist_ok=True)
+        with replacing(cache / ARCHIVE) as temporary:
+            loader(URL, str(temporary), None)
+        return cache / ARCHIVE
     except (requests.RequestException, OSError) as error:
         raise InputError(
             f"data=pbmc3k: cannot download {URL} ({type(error).__name__}); "

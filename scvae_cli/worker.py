@@ -6,11 +6,13 @@ import pickle
 import signal
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from threading import Thread
 from typing import Any, TypeVar
 
-from scvae_cli.signals import Terminated, listen
+from scvae_cli import streams
+from scvae_cli.signals import listening
 
 T = TypeVar("T")
 GRACE = (
@@ -57,7 +59,7 @@ class Worker:
         except (EOFError, ConnectionError):
             raise WorkerDiedError(self._end()) from None
         except KeyboardInterrupt as error:
-            self._stop(at_once=not isinstance(error, Terminated))
+            self._stop(at_once=type(error) is KeyboardInterrupt)
             raise
         if raised:
             raise value
@@ -103,14 +105,12 @@ def _serve(calls: Connection) -> None:
     """Does what is asked for until nobody asks any more."""
     # Ctrl-C reaches every process of a terminal: the other one tells this one what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    listen()
+    streams.protect()
     Thread(target=_end_with_parent, daemon=True).start()
-    try:
+    with listening(), suppress(EOFError, ConnectionError, KeyboardInterrupt):
         while True:
             function, arguments = calls.recv()
             calls.send(_outcome(function, arguments))
-    except (EOFError, ConnectionError, Terminated):
-        return
 
 
 def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:

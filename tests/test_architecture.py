@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
-LEAVES = {"arguments", "errors", "batches", "dataset", "signals", "strangers", "threads"}
+LEAVES = {
+    "arguments", "atomic", "errors", "batches", "dataset", "signals", "strangers", "threads",
+}  # fmt: skip
 ALLOWED = {
-    "cli": {"apply", "compare", "launch", "paper", "show", "sweep", "verify"},
+    "worker": {"streams"},
+    "cli": {"apply", "compare", "launch", "paper", "show", "streams", "sweep", "verify"},
     "verify": {"config", "console", "launch", "provenance", "run_dir"},
     "apply": {"config", "console", "files", "launch", "run_dir", "trained"},
     "trained": {"config", "embed", "files", "models", "preprocess", "run_dir"},
