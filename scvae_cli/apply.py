@@ -14,7 +14,7 @@ from scvae_cli.dataset import write_h5ad
 from scvae_cli.errors import InputError
 from scvae_cli.files import read, select
 from scvae_cli.launch import compose, quoted
-from scvae_cli.run_dir import write_file
+from scvae_cli.run_dir import csv_of, write_file
 from scvae_cli.trained import load
 
 # Of the settings of data=file, those that other cells can be read with.
@@ -70,7 +70,7 @@ def apply(arguments: list[str]) -> None:
     table = pd.DataFrame({"cell": cells.obs_names, **columns})
     for path in (asked.to, asked.h5ad):
         _check_new(path)
-    write_file(asked.to, table.to_csv(index=False).encode())
+    write_file(asked.to, csv_of(table))
     if asked.h5ad is not None:
         cells.obsm["X_scvae"] = latent
         cells.uns["scvae"] = run.provenance()

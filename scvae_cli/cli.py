@@ -3,6 +3,7 @@
 import os
 import sys
 from difflib import get_close_matches
+from io import TextIOWrapper
 from pathlib import Path
 from string import Template
 
@@ -40,10 +41,11 @@ Flags:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs `scvae` and exits: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 terminated."""
+    _write_all_names()
     try:
         _dispatch(sys.argv[1:] if arguments is None else arguments)
     except InputError as error:
-        for line in str(error).splitlines():
+        for line in str(error).split("\n"):
             print(f"scvae: {line}", file=sys.stderr)
         sys.exit(2)
     except Terminated:
@@ -52,6 +54,13 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("scvae: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _write_all_names() -> None:
+    """A name that the terminal's encoding lacks is written as Python would write it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(arguments: list[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
@@ -20,6 +21,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter
+
+from scvae_cli.visible import visible
+
+# Names are text: no formula begins at a dollar sign, whatever the user's matplotlibrc says.
+rcParams.update({"text.parse_math": False, "text.usetex": False})
 
 COLOURS = [
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
@@ -83,7 +89,7 @@ def map_2d(
     types, groups = _types(labels, cell_types), _clusters(labels, cell_types, clusters)
     _scatter(left, places, labels, types)
     _legend(left, [types[i] for i in _by_size(labels)], "cell type (cells)")
-    left.set_title(title, fontsize=11)
+    left.set_title(visible(title), fontsize=11)
     _scatter(right, places, clusters, groups)
     _legend(right, groups, "cluster, its main type (share of its cells)")
     right.set_title(f"k-means on the map: {result}", fontsize=11)
@@ -115,7 +121,7 @@ def map_3d(places: np.ndarray, labels: np.ndarray, cell_types: Sequence[str], ti
     # By hand: constrained layout leaves broad margins around 3-D axes.
     bottom = (0.2 * n_rows + 0.3) / height - 0.07
     figure.subplots_adjust(left=0.01, right=0.96, bottom=bottom, top=1.04, wspace=0.04)
-    figure.text(0.5, 0.97, title, fontsize=11, ha="center")
+    figure.text(0.5, 0.97, visible(title), fontsize=11, ha="center")
     types = _types(labels, cell_types)
     for axes, view in zip(
         figure.subplots(1, 2, subplot_kw={"projection": "3d"}), VIEWS, strict=True
@@ -146,7 +152,7 @@ def map_grid(
     for (above, below), (title, (places, clusters)) in zip(axes.T, maps.items(), strict=True):
         _scatter(above, places, labels, types)
         _scatter(below, places, clusters, _clusters(labels, cell_types, clusters))
-        above.set_title(title, fontsize=11)
+        above.set_title(visible(title), fontsize=11)
         for i in range(clusters.max() + 1):
             below.annotate(
                 str(i), places[clusters == i].mean(0), ha="center", va="center", weight="bold",
@@ -181,7 +187,7 @@ def map_grid_3d(
     for axes, (title, places) in zip(panels, maps.items(), strict=True):
         _scatter(axes, places, labels, types)
         _bare_3d(axes, VIEWS[0])
-        axes.set_title(title, fontsize=11, y=0.93)
+        axes.set_title(visible(title), fontsize=11, y=0.93)
     _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=5)
     return _png(figure, dpi=110)
 
@@ -204,7 +210,9 @@ def score_heat(tables: Mapping[str, pd.DataFrame]) -> bytes:
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
         axes.imshow(table, cmap="viridis", vmin=low, vmax=high, aspect="auto")
         axes.set_xticks(range(table.shape[1]), table.columns)
-        axes.set_yticks(range(n_rows), models if axes is panels[0] else [""] * n_rows)
+        axes.set_yticks(
+            range(n_rows), list(map(visible, models)) if axes is panels[0] else [""] * n_rows
+        )
         axes.tick_params(length=0)
         axes.set_title(title, fontsize=11)
         axes.spines[:].set_visible(False)
@@ -248,17 +256,17 @@ def score_lines(
             errors = np.array([line["mean"] - line["low"], line["high"] - line["mean"]])
             axes.errorbar(
                 at, line["mean"], np.nan_to_num(errors), color=COLOURS[i], marker=MARKERS[i],
-                markersize=5, linewidth=1.4, capsize=3, label=name,
+                markersize=5, linewidth=1.4, capsize=3, label=visible(name),
             )  # fmt: skip
         for i, (name, value) in enumerate(reference.get(title, {}).items()):
             axes.axhline(value, color="#555555", linestyle=["--", ":", "-."][i % 3], linewidth=1,
-                         label=name)  # fmt: skip
+                         label=visible(name))  # fmt: skip
         if logarithmic:
             axes.set_xscale("log")
         axes.set_xticks(settings, [f"{v:g}" for v in settings])
         axes.minorticks_off()
         axes.set_title(title, fontsize=11)
-        axes.set_xlabel(label)
+        axes.set_xlabel(visible(label))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#e5e5e5", linewidth=0.6)
     for axes in panels[len(lines) :]:
@@ -283,23 +291,24 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> bytes:
     Args:
         maps: title to cells.csv of a run.
     """
-    types = sorted({name for cells in maps.values() for name in cells["cell_type"].astype(str)})
+    of_cells = [cells["cell_type"].fillna("unlabelled").astype(str) for cells in maps.values()]
+    types = sorted(set().union(*of_cells))
     n_columns = min(len(maps), 4)
     n_rows = -(-len(maps) // n_columns)
     n_keys = -(-len(types) // n_columns)
     size = (3.0 * n_columns, 3.2 * n_rows + 0.2 * n_keys + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    everything = pd.concat(maps.values())["cell_type"].astype(str)
-    labels = pd.Categorical(everything, types).codes
+    labels = pd.Categorical(pd.concat(of_cells), types).codes
     styles = [
-        style._replace(name=name) for style, name in zip(_types(labels, types), types, strict=True)
+        style._replace(name=visible(name))
+        for style, name in zip(_types(labels, types), types, strict=True)
     ]
-    for axes, (title, cells) in zip(panels, maps.items(), strict=False):
+    for axes, names, (title, cells) in zip(panels, of_cells, maps.items(), strict=False):
         shown = cells.dropna(subset=["tsne_1"])
-        groups = pd.Categorical(shown["cell_type"].astype(str), types).codes
+        groups = pd.Categorical(names[shown.index], types).codes
         _scatter(axes, shown[["tsne_1", "tsne_2"]].to_numpy(), groups, styles)
-        axes.set_title("\n".join(wrap(title, 34)), fontsize=10)
+        axes.set_title("\n".join(wrap(visible(title), 34)), fontsize=10)
         axes.set(xticks=[], yticks=[], box_aspect=1)
         axes.set_aspect("equal", adjustable="datalim")
     for axes in panels[len(maps) :]:
@@ -316,7 +325,7 @@ def sparsity(latents: pd.DataFrame, drivers: pd.DataFrame, title: str) -> bytes:
         drivers: drivers.csv, from `sparsity.drivers`; what it does not have is hardly ever on.
         title: what was run.
     """
-    types = [str(name) for name in dict.fromkeys(latents["cell_type"])]
+    types = [visible(name) for name in dict.fromkeys(latents["cell_type"])]
     rows, genes = _programmes(latents, drivers)
     shares = np.array(list(rows.values()))
     cell, (n_rows, n_types) = 0.27, shares.shape  # inches
@@ -344,7 +353,7 @@ def sparsity(latents: pd.DataFrame, drivers: pd.DataFrame, title: str) -> bytes:
         axes.annotate(text, (n_types - 0.5, row), **beside)
     head = "genes raised most, the first by how much (log1p of normalised counts)"
     axes.annotate(head, (n_types - 0.5, -1), style="italic", **beside)
-    axes.set_title(title, fontsize=11, loc="left", pad=12)
+    axes.set_title(visible(title), fontsize=11, loc="left", pad=12)
     scale = figure.add_axes((0, -0.8 / n_rows, 1.2 / (cell * n_types), 0.3 / n_rows))
     figure.colorbar(shades, cax=scale, orientation="horizontal")
     scale.set_xticks([0, 0.5, 1], ["0", "50", "100"], fontsize=7)
@@ -409,7 +418,7 @@ def _gene_line(top: pd.DataFrame) -> str:
     notable = top[top["effect"] >= NOTABLE]
     if not len(notable):
         return f"(none by {NOTABLE:g})"
-    names = [str(gene) for gene in notable["gene"]]
+    names = [visible(gene) for gene in notable["gene"]]
     text = f"{names[0]} (+{notable['effect'].iloc[0]:.1f})"
     for name in names[1:]:
         if len(text) + len(name) > GENE_LINE:
@@ -436,7 +445,7 @@ def _types(labels: np.ndarray, cell_types: Sequence[str]) -> list[Style]:
     rank = np.argsort(np.argsort(-sizes, kind="stable"))
     n = len(COLOURS)
     return [
-        Style(COLOURS[r % n], MARKERS[r // n % len(MARKERS)], f"{name} ({size})")
+        Style(COLOURS[r % n], MARKERS[r // n % len(MARKERS)], f"{visible(name)} ({size})")
         for name, size, r in zip(cell_types, sizes, rank, strict=True)
     ]
 
@@ -453,7 +462,8 @@ def _clusters(labels: np.ndarray, cell_types: Sequence[str], clusters: np.ndarra
         nth = taken[colour]
         taken[colour] += 1
         name = (
-            f"{i}  {cell_types[main]} ({100 * sizes[main] / sizes.sum():.0f} % of {sizes.sum()})"
+            f"{i}  {visible(cell_types[main])} "
+            f"({100 * sizes[main] / sizes.sum():.0f} % of {sizes.sum()})"
         )
         red, green, blue = np.array(to_rgb(colour)) * SHADES[nth % len(SHADES)]
         shade = to_hex((red, green, blue))
