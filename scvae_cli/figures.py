@@ -5,6 +5,7 @@ those of Petroff, Accessible Color Sequences for Data Visualization (2021), told
 colour vision; markers and shades change where types or clusters share a colour.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -36,6 +37,8 @@ SHADES = [1.0, 0.65, 0.4, 0.85]
 MINUS = "\N{MINUS SIGN}"
 NOTABLE = 0.1  # log1p of counts: a tenth more, of a gene that is well expressed
 GENE_LINE = 70  # characters
+LONGEST = 48  # characters of a name, of which the middle is left out
+DENSITY = 14  # characters to an inch of a legend
 VIEWS = [(20, -60), (20, 30)]  # elevation and azimuth, a right angle apart
 
 
@@ -83,10 +86,10 @@ def map_2d(
     """
     width, height = np.ptp(places, axis=0)
     shape = float(np.clip(height / width, 0.6, 1.1))
-    n_rows = -(-max(len(cell_types), len(centroids)) // 2)
+    types, groups = _types(labels, cell_types), _clusters(labels, cell_types, clusters)
+    n_rows = max(_fitting(styles, 2, 5.5)[1] for styles in (types, groups))
     figure = Figure(figsize=(11, 5.3 * shape + 0.2 * n_rows + 0.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    types, groups = _types(labels, cell_types), _clusters(labels, cell_types, clusters)
     _scatter(left, places, labels, types)
     _legend(left, [types[i] for i in _by_size(labels)], "cell type (cells)")
     left.set_title(visible(title), fontsize=11)
@@ -115,20 +118,20 @@ def map_3d(places: np.ndarray, labels: np.ndarray, cell_types: Sequence[str], ti
         cell_types: their names.
         title: what was run.
     """
-    n_rows = -(-len(cell_types) // 4)
+    types = _types(labels, cell_types)
+    n_columns, n_rows = _fitting(types, 4, 11)
     height = 5.4 + 0.2 * n_rows
     figure = Figure(figsize=(11, height))
     # By hand: constrained layout leaves broad margins around 3-D axes.
     bottom = (0.2 * n_rows + 0.3) / height - 0.07
     figure.subplots_adjust(left=0.01, right=0.96, bottom=bottom, top=1.04, wspace=0.04)
     figure.text(0.5, 0.97, visible(title), fontsize=11, ha="center")
-    types = _types(labels, cell_types)
     for axes, view in zip(
         figure.subplots(1, 2, subplot_kw={"projection": "3d"}), VIEWS, strict=True
     ):
         _scatter(axes, places, labels, types)
         _bare_3d(axes, view)
-    _legend(figure, [types[i] for i in _by_size(labels)], "cell type (cells)")
+    _legend(figure, [types[i] for i in _by_size(labels)], "cell type (cells)", ncols=n_columns)
     return _png(figure)
 
 
@@ -144,10 +147,10 @@ def map_grid(
         labels: (n_cells,) types.
         cell_types: their names.
     """
-    n_rows = -(-len(cell_types) // 5)
+    types = _types(labels, cell_types)
+    n_columns, n_rows = _fitting(types, 5, 3.7 * len(maps))
     figure = Figure(figsize=(3.7 * len(maps), 7.2 + 0.22 * n_rows), layout="constrained")
     axes = figure.subplots(2, len(maps), squeeze=False)
-    types = _types(labels, cell_types)
     halo = [withStroke(linewidth=3, foreground="white")]
     for (above, below), (title, (places, clusters)) in zip(axes.T, maps.items(), strict=True):
         _scatter(above, places, labels, types)
@@ -163,7 +166,7 @@ def map_grid(
             panel.set_aspect("equal", adjustable="datalim")
     axes[0, 0].set_ylabel("by cell type")
     axes[1, 0].set_ylabel("by k-means cluster")
-    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=5, outside=True)
+    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=n_columns, outside=True)
     return _png(figure, dpi=110)
 
 
@@ -177,18 +180,18 @@ def map_grid_3d(
         labels: (n_cells,) types.
         cell_types: their names.
     """
-    n_rows = -(-len(cell_types) // 5)
+    types = _types(labels, cell_types)
+    n_columns, n_rows = _fitting(types, 5, 3.9 * len(maps))
     height = 3.7 + 0.22 * n_rows
     figure = Figure(figsize=(3.9 * len(maps), height))
     bottom = (0.22 * n_rows - 0.25) / height
     figure.subplots_adjust(left=0.01, right=0.96, bottom=bottom, top=1.0, wspace=0.06)
-    types = _types(labels, cell_types)
     panels = figure.subplots(1, len(maps), subplot_kw={"projection": "3d"}, squeeze=False)[0]
     for axes, (title, places) in zip(panels, maps.items(), strict=True):
         _scatter(axes, places, labels, types)
         _bare_3d(axes, VIEWS[0])
         axes.set_title(visible(title), fontsize=11, y=0.93)
-    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=5)
+    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=n_columns)
     return _png(figure, dpi=110)
 
 
@@ -295,15 +298,15 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> bytes:
     types = sorted(set().union(*of_cells))
     n_columns = min(len(maps), 4)
     n_rows = -(-len(maps) // n_columns)
-    n_keys = -(-len(types) // n_columns)
+    labels = pd.Categorical(pd.concat(of_cells), types).codes
+    styles = [
+        style._replace(name=_short(name))
+        for style, name in zip(_types(labels, types), types, strict=True)
+    ]
+    n_beside, n_keys = _fitting(styles, n_columns, 3.0 * n_columns)
     size = (3.0 * n_columns, 3.2 * n_rows + 0.2 * n_keys + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    labels = pd.Categorical(pd.concat(of_cells), types).codes
-    styles = [
-        style._replace(name=visible(name))
-        for style, name in zip(_types(labels, types), types, strict=True)
-    ]
     for axes, names, (title, cells) in zip(panels, of_cells, maps.items(), strict=False):
         shown = cells.dropna(subset=["tsne_1"])
         groups = pd.Categorical(names[shown.index], types).codes
@@ -313,7 +316,7 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> bytes:
         axes.set_aspect("equal", adjustable="datalim")
     for axes in panels[len(maps) :]:
         axes.set_axis_off()
-    _legend(figure, styles, "", ncols=n_columns, outside=True)
+    _legend(figure, styles, "", ncols=n_beside, outside=True)
     return _png(figure, dpi=110)
 
 
@@ -325,7 +328,7 @@ def sparsity(latents: pd.DataFrame, drivers: pd.DataFrame, title: str) -> bytes:
         drivers: drivers.csv, from `sparsity.drivers`; what it does not have is hardly ever on.
         title: what was run.
     """
-    types = [visible(name) for name in dict.fromkeys(latents["cell_type"])]
+    types = [_short(name) for name in dict.fromkeys(latents["cell_type"])]
     rows, genes = _programmes(latents, drivers)
     shares = np.array(list(rows.values()))
     cell, (n_rows, n_types) = 0.27, shares.shape  # inches
@@ -418,7 +421,7 @@ def _gene_line(top: pd.DataFrame) -> str:
     notable = top[top["effect"] >= NOTABLE]
     if not len(notable):
         return f"(none by {NOTABLE:g})"
-    names = [visible(gene) for gene in notable["gene"]]
+    names = [_short(gene) for gene in notable["gene"]]
     text = f"{names[0]} (+{notable['effect'].iloc[0]:.1f})"
     for name in names[1:]:
         if len(text) + len(name) > GENE_LINE:
@@ -435,6 +438,25 @@ class Style(NamedTuple):
     name: str
 
 
+def _short(name: object) -> str:
+    """A name as there is room for it in a figure: its beginning and its end."""
+    text = visible(name)
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST - 18]}\N{HORIZONTAL ELLIPSIS}{text[-17:]}"
+
+
+def _fitting(styles: Sequence[Style], most: int, inches: float) -> tuple[int, int]:
+    """Columns, and so rows, of a legend that is this wide."""
+    lengths = [len(style.name) + 5 for style in styles]  # with a marker and what is between
+    for n_columns in range(most, 0, -1):
+        n_rows = -(-len(styles) // n_columns)
+        longest = [max(lengths[i : i + n_rows]) for i in range(0, len(lengths), n_rows)]
+        if sum(longest) <= inches * DENSITY:
+            break
+    return n_columns, n_rows
+
+
 def _by_size(groups: np.ndarray) -> np.ndarray:
     return np.argsort(-np.bincount(groups), kind="stable")
 
@@ -445,7 +467,7 @@ def _types(labels: np.ndarray, cell_types: Sequence[str]) -> list[Style]:
     rank = np.argsort(np.argsort(-sizes, kind="stable"))
     n = len(COLOURS)
     return [
-        Style(COLOURS[r % n], MARKERS[r // n % len(MARKERS)], f"{visible(name)} ({size})")
+        Style(COLOURS[r % n], MARKERS[r // n % len(MARKERS)], f"{_short(name)} ({size})")
         for name, size, r in zip(cell_types, sizes, rank, strict=True)
     ]
 
@@ -462,7 +484,7 @@ def _clusters(labels: np.ndarray, cell_types: Sequence[str], clusters: np.ndarra
         nth = taken[colour]
         taken[colour] += 1
         name = (
-            f"{i}  {visible(cell_types[main])} "
+            f"{i}  {_short(cell_types[main])} "
             f"({100 * sizes[main] / sizes.sum():.0f} % of {sizes.sum()})"
         )
         red, green, blue = np.array(to_rgb(colour)) * SHADES[nth % len(SHADES)]
@@ -518,11 +540,14 @@ def _legend(
         options["loc"] = "outside lower center" if outside else "lower center"
         owner.legend(ncols=ncols, **options)
     else:
-        owner.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=2, **options)
+        ncols, _ = _fitting(styles, 2, 5.5)
+        owner.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=ncols, **options)
 
 
 def _png(figure: Figure, dpi: int = 160) -> bytes:
     FigureCanvasAgg(figure)
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # it is a box then
+        figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
     return buffer.getvalue()
