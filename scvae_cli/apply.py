@@ -14,6 +14,7 @@ from scvae_cli.dataset import write_h5ad
 from scvae_cli.errors import InputError
 from scvae_cli.files import read, select
 from scvae_cli.launch import compose, quoted
+from scvae_cli.run_dir import csv_of
 from scvae_cli.threads import available
 from scvae_cli.trained import load
 
@@ -70,7 +71,7 @@ def apply(arguments: list[str]) -> None:
     table = pd.DataFrame({"cell": cells.obs_names, **columns})
     for path in (asked.to, asked.h5ad):
         _check_new(path)
-    write_file(asked.to, table.to_csv(index=False).encode())
+    write_file(asked.to, csv_of(table))
     if asked.h5ad is not None:
         cells.obsm["X_scvae"] = latent
         cells.uns["scvae"] = run.provenance()

@@ -50,7 +50,7 @@ def unpack(contents: bytes) -> Checkpoint:
         if _digest(tensors, header["facts"]) != header["sha256"]:
             raise ValueError("its checksum is not its own")
         return Checkpoint(tensors, *json.loads(header["facts"]))
-    except (SafetensorError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (SafetensorError, KeyError, TypeError, RecursionError, AttributeError) as error:
         raise ValueError(str(error)) from error
 
 

@@ -71,7 +71,7 @@ def _run(arguments: list[str]) -> int:
         with listening():
             _dispatch(arguments)
     except InputError as error:
-        for line in str(error).splitlines():
+        for line in str(error).split("\n"):
             print(f"scvae: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:

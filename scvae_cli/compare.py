@@ -14,6 +14,7 @@ from scvae_cli.errors import InputError
 from scvae_cli.run_dir import claim
 
 SHOWN = ["tsne_nmi", "tsne_ari", "latent_nmi", "latent_ari", *summary.SILHOUETTES]
+NAMED = 3  # runs that a line names
 SHORT = {"nmi": "NMI", "ari": "ARI", "hom": "HOM", "com": "COM", "silhouette": "silh."}
 
 
@@ -35,7 +36,7 @@ def show(
         column = f"{sort}_mean" if sort in there else sort
         if column not in means:
             raise InputError(unknown_choice("--sort", sort, [*by, "n", *there]))
-        means = means.sort_values(column, ascending=sort not in there)
+        means = means.sort_values(column, ascending=sort not in there, key=_sortable)
     wanted = [*(s for s in SHOWN if s in there), score]
     names = {
         s: ("map " if s.startswith("tsne") else "latent ") + SHORT.get(s.partition("_")[2], "")
@@ -55,7 +56,7 @@ def compare(arguments: list[str]) -> None:
         InputError: they are not allowed, or there are no runs.
     """
     asked = _parse(arguments)
-    runs = _runs(asked.paths)
+    runs, damaged = _runs(asked.paths)
     console = Console()
     runs, repeated = _once(runs)
     table = summary.results(runs)
@@ -83,11 +84,15 @@ def compare(arguments: list[str]) -> None:
     lost = [run for run in runs if run.status != "done"]
     if lost:
         notes.append(f"{len(lost)} of {len(runs)} runs have no result.")
+    notes += [f"Left out: {line}." for line in damaged]
     show(runs, console, by=by, score=score, sort=asked.sort)
     for note in notes:
         console.line(note)
     for run in lost:
         console.line(f"  {run.path.name}: {run.status}, {run.record.get('reason') or 'killed'}")
+    for text, names in _warnings(runs).items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        console.warn(f"{text} ({', '.join(names[:NAMED])}{more})")
     if asked.to:
         folder, _ = claim(Path(asked.to), exact=True)
         title = f"{len(runs)} runs compared"
@@ -95,20 +100,33 @@ def compare(arguments: list[str]) -> None:
         console.folder(folder)
 
 
-def _runs(paths: list[str]) -> list[summary.Run]:
-    """The runs in and below these folders."""
+def _runs(paths: list[str]) -> tuple[list[summary.Run], list[str]]:
+    """The runs in and below these folders; a line for each of which a file is damaged."""
+    damaged: list[str] = []
     found: dict[Path, summary.Run] = {}
     for path in paths:
         if not Path(path).exists():
             raise InputError(f"{path}: no such folder")
-        runs = summary.find_runs([Path(path)])
+        before = len(damaged)
+        runs = summary.find_runs([Path(path)], damaged)
+        if not runs and len(damaged) > before:
+            raise InputError(damaged[-1])
         if not runs:
             raise InputError(f"{path}: no run there (a run's folder has a run.json)")
         found |= {run.path: run for run in runs}
     runs = [run for run in found.values() if run.settings]
     if not runs:
         raise InputError(f"{paths[0]}: its runs ended before they began; see their run.json")
-    return runs
+    return runs, damaged
+
+
+def _warnings(runs: list[summary.Run]) -> dict[str, list[str]]:
+    """What the runs warn of, and which do."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for text in run.warnings:
+            found.setdefault(text, []).append(run.path.name)
+    return found
 
 
 def _sortable(column: pd.Series) -> pd.Series:
@@ -122,7 +140,7 @@ def _once(runs: list[summary.Run]) -> tuple[list[summary.Run], int]:
     kept = []
     for run in runs:
         what = {k: v for k, v in run.settings.items() if k not in {*summary.HIDDEN, "experiment"}}
-        sha = run.record.get("data", {}).get("fingerprint")
+        sha = run.data.get("fingerprint")
         key = f"{sha} {sorted(what.items())} {run.status == 'done' or run.path}"
         if key not in known:
             known.add(key)

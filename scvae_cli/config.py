@@ -293,7 +293,7 @@ def parse(cfg: DictConfig) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise InputError("\n".join(_complaints(error, cfg, values))) from error
+        raise InputError(*_complaints(error, cfg, values)) from error
     for key in ("beta", "epochs", "kl_warmup", "likelihood", "lr"):
         if getattr(config, key) is None and key not in config.model.ignores:
             what = "one" if key == "likelihood" else "a number"

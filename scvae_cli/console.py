@@ -1,18 +1,22 @@
 """What a person sees while a run goes on; the only module that uses rich.
 
 Progress goes to standard error, results to standard output. Every line also goes to the log.
+Texts are taken as they are, but for what a terminal would obey: see `visible`.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console as Rich
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
+from rich.text import Text
+
+from scvae_cli.visible import visible
 
 log = logging.getLogger("scvae")
 log.addHandler(logging.NullHandler())  # until there is a folder to log to, the terminal is enough
@@ -49,16 +53,17 @@ class _Bar:
         self._rich = rich
         self._quiet = quiet
         bar: ProgressColumn = BarColumn(bar_width=16)
-        text = TextColumn("{task.description}")
+        name = TextColumn("{task.description}", markup=False)
+        text = TextColumn("{task.fields[text]}", markup=False)
         self.progress = Progress(
-            text, bar, TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True),
+            name, bar, text, TimeRemainingColumn(compact=True),
             console=rich, transient=True, disable=not rich.is_terminal or rich.quiet,
         )  # fmt: skip
         self._task = self.progress.add_task(f"  {label:<9}", total=None, text="")
 
     def move(self, text: str, done: int, total: int) -> None:
         """How far it is, and in what."""
-        self.progress.update(self._task, total=total, completed=done, text=text)
+        self.progress.update(self._task, total=total, completed=done, text=visible(text))
 
     def show(self, row: Mapping[str, float], epochs: int) -> None:
         """Epoch, loss terms and, on a terminal, the time left."""
@@ -81,14 +86,16 @@ class Jobs:
         self._rich = rich
         self.progress = Progress(
             BarColumn(bar_width=20),
-            TextColumn("{task.description}", table_column=Column(no_wrap=False)),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False)),
             console=rich, transient=True, disable=not rich.is_terminal,
         )  # fmt: skip
         self._task = self.progress.add_task("", total=total, completed=done)
 
-    def ended(self, text: str) -> None:
-        """A job ended, well or not."""
-        _print(self._rich, escape(text))
+    def ended(self, text: str, warnings: Sequence[str] = ()) -> None:
+        """A job ended, well or not, and what is to know of its result."""
+        _print(self._rich, text)
+        for warning in warnings:
+            _print(self._rich, ("    warning: ", "yellow"), warning)
 
     def update(
         self, done: int, running: Sequence[str], failed: int, left: int, seconds: float | None
@@ -97,8 +104,8 @@ class Jobs:
         text = f"{done} done, {len(running)} running, {failed} failed, {left} left"
         if seconds is not None and left + len(running):
             text += f", {minutes(seconds)} to go"
-        text = "\n".join([text, *(f"  {name}" for name in running)])
-        self.progress.update(self._task, description=escape(text), completed=done + failed)
+        text = "\n".join([text, *(f"  {visible(name)}" for name in running)])
+        self.progress.update(self._task, description=text, completed=done + failed)
 
 
 class Console:
@@ -111,30 +118,32 @@ class Console:
 
     def __init__(self, *, quiet: bool = False, silent: bool = False) -> None:
         self._quiet = quiet or silent
-        self._err = Rich(stderr=True, highlight=False, quiet=silent)
-        self._out = Rich(highlight=False, quiet=silent)
+        plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+        self._err = Rich(stderr=True, quiet=silent, **plain)
+        self._out = Rich(quiet=silent, **plain)
 
     def line(self, text: str) -> None:
         """A line about the run as a whole."""
-        log.info(text)
+        log.info(visible(text))
         if not self._quiet:
-            _print(self._err, escape(text))
+            _print(self._err, text)
 
     def warn(self, text: str) -> None:
         """Something to know, which does not stop the run."""
-        log.warning(text)
-        _print(self._err, f"[yellow]warning:[/] {escape(text)}")
+        log.warning(visible(text))
+        _print(self._err, ("warning: ", "yellow"), text)
 
     def error(self, text: str) -> None:
-        """Why there is no result."""
-        log.error(text)
-        _print(self._err, f"[red]scvae:[/] {escape(text)}")
+        """Why there is no result, in a line or several."""
+        for line in text.split("\n"):
+            log.error(visible(line))
+            _print(self._err, ("scvae: ", "red"), line)
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
         """Shows, on a terminal, that something goes on."""
         shown = self._err.is_terminal and not self._err.quiet
-        with self._err.status(text) if shown else nullcontext():
+        with self._err.status(Text(visible(text))) if shown else nullcontext():
             yield
 
     @contextmanager
@@ -155,9 +164,9 @@ class Console:
             yield stage
         stage.seconds = perf_counter() - start
         text = f"  {label:<9} {stage.text:<57} {stage.seconds:>8.1f} s"
-        log.info(text.strip())
+        log.info(visible(text.strip()))
         if not self._quiet:
-            _print(self._err, escape(text))
+            _print(self._err, text)
 
     def scores(self, rows: Mapping[str, Mapping[str, float]]) -> None:
         """The table of scores: a row for each space that was clustered."""
@@ -177,22 +186,23 @@ class Console:
         apart = 2 if len(rows[0]) < 6 else 1
         table = Table(box=None, padding=(0, apart), header_style="bold")
         for i, name in enumerate(rows[0]):
-            table.add_column(name, justify="right" if i else "left")
+            table.add_column(visible(name), justify="right" if i else "left")
         for row in rows:
-            table.add_row(*row.values())
+            table.add_row(*map(visible, row.values()))
         self._err.print()
         self._out.print(table)
 
-    def facts(self, facts: Mapping[str, str]) -> None:
+    def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Names and what they are, a line each."""
-        width = max(map(len, facts))
-        for name, text in facts.items():
-            _print(self._out, f"[bold]{escape(name):<{width}}[/]  {escape(text)}")
+        facts = list(facts)
+        width = max(len(name) for name, _ in facts)
+        for name, text in facts:
+            _print(self._out, (f"{name:<{width}}  ", "bold"), text)
 
     def folder(self, path: Path) -> None:
         """Where everything is."""
         self._err.print()
-        _print(self._out, escape(str(path)))
+        _print(self._out, str(path))
 
 
 def minutes(seconds: float) -> str:
@@ -204,5 +214,8 @@ def minutes(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _print(rich: Rich, text: str) -> None:
-    rich.print(text, soft_wrap=True)
+def _print(rich: Rich, *parts: str | tuple[str, str]) -> None:
+    """A line of texts, some of them with a style."""
+    styled = [(part, "") if isinstance(part, str) else part for part in parts]
+    line = Text.assemble(*((visible(text), style) for text, style in styled))
+    rich.print(line, soft_wrap=True)

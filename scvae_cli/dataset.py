@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,9 @@ import pandas as pd
 from scipy.sparse import csr_array, csr_matrix
 
 from scvae_cli.atomic import replacing
+from scvae_cli.errors import InputError
 
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
 UNLABELLED = "unlabelled"  # the one type of cells whose types are not known
 
 
@@ -143,10 +146,27 @@ def labelled(
     genes: np.ndarray,
     recipe: Recipe,
 ) -> Dataset:
-    """A data set whose cells have the types `types` (n_cells,) by name; see `Dataset`."""
+    """A data set whose cells have the types `types` (n_cells,) by name; see `Dataset`.
+
+    Raises:
+        InputError: a name cannot be written.
+    """
+    for kind, known in (("cell", cells), ("gene", genes), ("cell type", types)):
+        _check_names(kind, known)
     cell_types, labels = np.unique(types.astype(str), return_inverse=True)
     names = tuple(map(str, cell_types))
     return Dataset(name, x, labels, names, cells.astype(str), genes.astype(str), recipe)
+
+
+def _check_names(kind: str, names: np.ndarray) -> None:
+    """Refuses what neither csv nor h5ad can hold.
+
+    Raises:
+        InputError: a name has one.
+    """
+    for name in map(str, names):
+        if UNWRITABLE.search(name):
+            raise InputError(f"{kind} {name!r}: cannot be written to csv and h5ad; rename it")
 
 
 def annotated(

@@ -5,6 +5,7 @@ those of Petroff, Accessible Color Sequences for Data Visualization (2021), told
 colour vision; markers and shades change where types or clusters share a colour.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
@@ -20,6 +22,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter
+
+from scvae_cli.visible import visible
+
+# Names are text: no formula begins at a dollar sign, whatever the user's matplotlibrc says.
+rcParams.update({"text.parse_math": False, "text.usetex": False})
 
 COLOURS = [
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
@@ -30,6 +37,8 @@ SHADES = [1.0, 0.65, 0.4, 0.85]
 MINUS = "\N{MINUS SIGN}"
 NOTABLE = 0.1  # log1p of counts: a tenth more, of a gene that is well expressed
 GENE_LINE = 70  # characters
+LONGEST = 48  # characters of a name, of which the middle is left out
+DENSITY = 14  # characters to an inch of a legend
 VIEWS = [(20, -60), (20, 30)]  # elevation and azimuth, a right angle apart
 
 
@@ -77,13 +86,13 @@ def map_2d(
     """
     width, height = np.ptp(places, axis=0)
     shape = float(np.clip(height / width, 0.6, 1.1))
-    n_rows = -(-max(len(cell_types), len(centroids)) // 2)
+    types, groups = _types(labels, cell_types), _clusters(labels, cell_types, clusters)
+    n_rows = max(_fitting(styles, 2, 5.5)[1] for styles in (types, groups))
     figure = Figure(figsize=(11, 5.3 * shape + 0.2 * n_rows + 0.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    types, groups = _types(labels, cell_types), _clusters(labels, cell_types, clusters)
     _scatter(left, places, labels, types)
     _legend(left, [types[i] for i in _by_size(labels)], "cell type (cells)")
-    left.set_title(title, fontsize=11)
+    left.set_title(visible(title), fontsize=11)
     _scatter(right, places, clusters, groups)
     _legend(right, groups, "cluster, its main type (share of its cells)")
     right.set_title(f"k-means on the map: {result}", fontsize=11)
@@ -109,20 +118,20 @@ def map_3d(places: np.ndarray, labels: np.ndarray, cell_types: Sequence[str], ti
         cell_types: their names.
         title: what was run.
     """
-    n_rows = -(-len(cell_types) // 4)
+    types = _types(labels, cell_types)
+    n_columns, n_rows = _fitting(types, 4, 11)
     height = 5.4 + 0.2 * n_rows
     figure = Figure(figsize=(11, height))
     # By hand: constrained layout leaves broad margins around 3-D axes.
     bottom = (0.2 * n_rows + 0.3) / height - 0.07
     figure.subplots_adjust(left=0.01, right=0.96, bottom=bottom, top=1.04, wspace=0.04)
-    figure.text(0.5, 0.97, title, fontsize=11, ha="center")
-    types = _types(labels, cell_types)
+    figure.text(0.5, 0.97, visible(title), fontsize=11, ha="center")
     for axes, view in zip(
         figure.subplots(1, 2, subplot_kw={"projection": "3d"}), VIEWS, strict=True
     ):
         _scatter(axes, places, labels, types)
         _bare_3d(axes, view)
-    _legend(figure, [types[i] for i in _by_size(labels)], "cell type (cells)")
+    _legend(figure, [types[i] for i in _by_size(labels)], "cell type (cells)", ncols=n_columns)
     return _png(figure)
 
 
@@ -138,15 +147,15 @@ def map_grid(
         labels: (n_cells,) types.
         cell_types: their names.
     """
-    n_rows = -(-len(cell_types) // 5)
+    types = _types(labels, cell_types)
+    n_columns, n_rows = _fitting(types, 5, 3.7 * len(maps))
     figure = Figure(figsize=(3.7 * len(maps), 7.2 + 0.22 * n_rows), layout="constrained")
     axes = figure.subplots(2, len(maps), squeeze=False)
-    types = _types(labels, cell_types)
     halo = [withStroke(linewidth=3, foreground="white")]
     for (above, below), (title, (places, clusters)) in zip(axes.T, maps.items(), strict=True):
         _scatter(above, places, labels, types)
         _scatter(below, places, clusters, _clusters(labels, cell_types, clusters))
-        above.set_title(title, fontsize=11)
+        above.set_title(visible(title), fontsize=11)
         for i in range(clusters.max() + 1):
             below.annotate(
                 str(i), places[clusters == i].mean(0), ha="center", va="center", weight="bold",
@@ -157,7 +166,7 @@ def map_grid(
             panel.set_aspect("equal", adjustable="datalim")
     axes[0, 0].set_ylabel("by cell type")
     axes[1, 0].set_ylabel("by k-means cluster")
-    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=5, outside=True)
+    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=n_columns, outside=True)
     return _png(figure, dpi=110)
 
 
@@ -171,18 +180,18 @@ def map_grid_3d(
         labels: (n_cells,) types.
         cell_types: their names.
     """
-    n_rows = -(-len(cell_types) // 5)
+    types = _types(labels, cell_types)
+    n_columns, n_rows = _fitting(types, 5, 3.9 * len(maps))
     height = 3.7 + 0.22 * n_rows
     figure = Figure(figsize=(3.9 * len(maps), height))
     bottom = (0.22 * n_rows - 0.25) / height
     figure.subplots_adjust(left=0.01, right=0.96, bottom=bottom, top=1.0, wspace=0.06)
-    types = _types(labels, cell_types)
     panels = figure.subplots(1, len(maps), subplot_kw={"projection": "3d"}, squeeze=False)[0]
     for axes, (title, places) in zip(panels, maps.items(), strict=True):
         _scatter(axes, places, labels, types)
         _bare_3d(axes, VIEWS[0])
-        axes.set_title(title, fontsize=11, y=0.93)
-    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=5)
+        axes.set_title(visible(title), fontsize=11, y=0.93)
+    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=n_columns)
     return _png(figure, dpi=110)
 
 
@@ -204,7 +213,9 @@ def score_heat(tables: Mapping[str, pd.DataFrame]) -> bytes:
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
         axes.imshow(table, cmap="viridis", vmin=low, vmax=high, aspect="auto")
         axes.set_xticks(range(table.shape[1]), table.columns)
-        axes.set_yticks(range(n_rows), models if axes is panels[0] else [""] * n_rows)
+        axes.set_yticks(
+            range(n_rows), list(map(visible, models)) if axes is panels[0] else [""] * n_rows
+        )
         axes.tick_params(length=0)
         axes.set_title(title, fontsize=11)
         axes.spines[:].set_visible(False)
@@ -248,17 +259,17 @@ def score_lines(
             errors = np.array([line["mean"] - line["low"], line["high"] - line["mean"]])
             axes.errorbar(
                 at, line["mean"], np.nan_to_num(errors), color=COLOURS[i], marker=MARKERS[i],
-                markersize=5, linewidth=1.4, capsize=3, label=name,
+                markersize=5, linewidth=1.4, capsize=3, label=visible(name),
             )  # fmt: skip
         for i, (name, value) in enumerate(reference.get(title, {}).items()):
             axes.axhline(value, color="#555555", linestyle=["--", ":", "-."][i % 3], linewidth=1,
-                         label=name)  # fmt: skip
+                         label=visible(name))  # fmt: skip
         if logarithmic:
             axes.set_xscale("log")
         axes.set_xticks(settings, [f"{v:g}" for v in settings])
         axes.minorticks_off()
         axes.set_title(title, fontsize=11)
-        axes.set_xlabel(label)
+        axes.set_xlabel(visible(label))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#e5e5e5", linewidth=0.6)
     for axes in panels[len(lines) :]:
@@ -283,28 +294,29 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> bytes:
     Args:
         maps: title to cells.csv of a run.
     """
-    types = sorted({name for cells in maps.values() for name in cells["cell_type"].astype(str)})
+    of_cells = [cells["cell_type"].fillna("unlabelled").astype(str) for cells in maps.values()]
+    types = sorted(set().union(*of_cells))
     n_columns = min(len(maps), 4)
     n_rows = -(-len(maps) // n_columns)
-    n_keys = -(-len(types) // n_columns)
+    labels = pd.Categorical(pd.concat(of_cells), types).codes
+    styles = [
+        style._replace(name=_short(name))
+        for style, name in zip(_types(labels, types), types, strict=True)
+    ]
+    n_beside, n_keys = _fitting(styles, n_columns, 3.0 * n_columns)
     size = (3.0 * n_columns, 3.2 * n_rows + 0.2 * n_keys + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    everything = pd.concat(maps.values())["cell_type"].astype(str)
-    labels = pd.Categorical(everything, types).codes
-    styles = [
-        style._replace(name=name) for style, name in zip(_types(labels, types), types, strict=True)
-    ]
-    for axes, (title, cells) in zip(panels, maps.items(), strict=False):
+    for axes, names, (title, cells) in zip(panels, of_cells, maps.items(), strict=False):
         shown = cells.dropna(subset=["tsne_1"])
-        groups = pd.Categorical(shown["cell_type"].astype(str), types).codes
+        groups = pd.Categorical(names[shown.index], types).codes
         _scatter(axes, shown[["tsne_1", "tsne_2"]].to_numpy(), groups, styles)
-        axes.set_title("\n".join(wrap(title, 34)), fontsize=10)
+        axes.set_title("\n".join(wrap(visible(title), 34)), fontsize=10)
         axes.set(xticks=[], yticks=[], box_aspect=1)
         axes.set_aspect("equal", adjustable="datalim")
     for axes in panels[len(maps) :]:
         axes.set_axis_off()
-    _legend(figure, styles, "", ncols=n_columns, outside=True)
+    _legend(figure, styles, "", ncols=n_beside, outside=True)
     return _png(figure, dpi=110)
 
 
@@ -316,7 +328,7 @@ def sparsity(latents: pd.DataFrame, drivers: pd.DataFrame, title: str) -> bytes:
         drivers: drivers.csv, from `sparsity.drivers`; what it does not have is hardly ever on.
         title: what was run.
     """
-    types = [str(name) for name in dict.fromkeys(latents["cell_type"])]
+    types = [_short(name) for name in dict.fromkeys(latents["cell_type"])]
     rows, genes = _programmes(latents, drivers)
     shares = np.array(list(rows.values()))
     cell, (n_rows, n_types) = 0.27, shares.shape  # inches
@@ -344,7 +356,7 @@ def sparsity(latents: pd.DataFrame, drivers: pd.DataFrame, title: str) -> bytes:
         axes.annotate(text, (n_types - 0.5, row), **beside)
     head = "genes raised most, the first by how much (log1p of normalised counts)"
     axes.annotate(head, (n_types - 0.5, -1), style="italic", **beside)
-    axes.set_title(title, fontsize=11, loc="left", pad=12)
+    axes.set_title(visible(title), fontsize=11, loc="left", pad=12)
     scale = figure.add_axes((0, -0.8 / n_rows, 1.2 / (cell * n_types), 0.3 / n_rows))
     figure.colorbar(shades, cax=scale, orientation="horizontal")
     scale.set_xticks([0, 0.5, 1], ["0", "50", "100"], fontsize=7)
@@ -409,7 +421,7 @@ def _gene_line(top: pd.DataFrame) -> str:
     notable = top[top["effect"] >= NOTABLE]
     if not len(notable):
         return f"(none by {NOTABLE:g})"
-    names = [str(gene) for gene in notable["gene"]]
+    names = [_short(gene) for gene in notable["gene"]]
     text = f"{names[0]} (+{notable['effect'].iloc[0]:.1f})"
     for name in names[1:]:
         if len(text) + len(name) > GENE_LINE:
@@ -426,6 +438,25 @@ class Style(NamedTuple):
     name: str
 
 
+def _short(name: object) -> str:
+    """A name as there is room for it in a figure: its beginning and its end."""
+    text = visible(name)
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST - 18]}\N{HORIZONTAL ELLIPSIS}{text[-17:]}"
+
+
+def _fitting(styles: Sequence[Style], most: int, inches: float) -> tuple[int, int]:
+    """Columns, and so rows, of a legend that is this wide."""
+    lengths = [len(style.name) + 5 for style in styles]  # with a marker and what is between
+    for n_columns in range(most, 0, -1):
+        n_rows = -(-len(styles) // n_columns)
+        longest = [max(lengths[i : i + n_rows]) for i in range(0, len(lengths), n_rows)]
+        if sum(longest) <= inches * DENSITY:
+            break
+    return n_columns, n_rows
+
+
 def _by_size(groups: np.ndarray) -> np.ndarray:
     return np.argsort(-np.bincount(groups), kind="stable")
 
@@ -436,7 +467,7 @@ def _types(labels: np.ndarray, cell_types: Sequence[str]) -> list[Style]:
     rank = np.argsort(np.argsort(-sizes, kind="stable"))
     n = len(COLOURS)
     return [
-        Style(COLOURS[r % n], MARKERS[r // n % len(MARKERS)], f"{name} ({size})")
+        Style(COLOURS[r % n], MARKERS[r // n % len(MARKERS)], f"{_short(name)} ({size})")
         for name, size, r in zip(cell_types, sizes, rank, strict=True)
     ]
 
@@ -453,7 +484,8 @@ def _clusters(labels: np.ndarray, cell_types: Sequence[str], clusters: np.ndarra
         nth = taken[colour]
         taken[colour] += 1
         name = (
-            f"{i}  {cell_types[main]} ({100 * sizes[main] / sizes.sum():.0f} % of {sizes.sum()})"
+            f"{i}  {_short(cell_types[main])} "
+            f"({100 * sizes[main] / sizes.sum():.0f} % of {sizes.sum()})"
         )
         red, green, blue = np.array(to_rgb(colour)) * SHADES[nth % len(SHADES)]
         shade = to_hex((red, green, blue))
@@ -508,11 +540,14 @@ def _legend(
         options["loc"] = "outside lower center" if outside else "lower center"
         owner.legend(ncols=ncols, **options)
     else:
-        owner.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=2, **options)
+        ncols, _ = _fitting(styles, 2, 5.5)
+        owner.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=ncols, **options)
 
 
 def _png(figure: Figure, dpi: int = 160) -> bytes:
     FigureCanvasAgg(figure)
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # it is a box then
+        figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
     return buffer.getvalue()

@@ -6,7 +6,6 @@ checked or said, so that help, `--cfg` and tab completion answer at once.
 
 import errno
 import hashlib
-import json
 import logging
 import os
 import re
@@ -39,15 +38,16 @@ from omegaconf.errors import OmegaConfBaseException
 from scvae_cli import CONF
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.presets import check_composed, check_presets, check_texts, without_reading
-from scvae_cli.provenance import difference, git_state, versions
+from scvae_cli.provenance import codes, difference, git_state, versions
 from scvae_cli.run_dir import (
     MOVED,
+    REPORT,
     RunDir,
+    add_file,
     claim,
     damaged,
     discard,
     hold,
-    intact,
     let_go,
     read_json,
     read_settings,
@@ -55,6 +55,7 @@ from scvae_cli.run_dir import (
 )
 from scvae_cli.signals import INTERRUPTED, WORDS, exit_code, listening, undisturbed
 from scvae_cli.strangers import check_inside, read_yaml
+from scvae_cli.visible import Lines
 
 if TYPE_CHECKING:
     from scvae_cli.config import Config
@@ -169,32 +170,33 @@ def resume(path: Path, others: list[str]) -> None:
         )
     try:
         record = read_json(path, "run")
-        config = _settings(path, record)
-        _ = record["versions"], record["command"], record["overrides"]
-    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
-        raise InputError(
-            f"{asked}: cannot be gone on with ({str(error).splitlines()[0]}); start it anew"
-        ) from error
+    except InputError as error:
+        raise InputError(f"{asked}: cannot be gone on with ({error}); start it anew") from error
+    config = _settings(path, record)
     console = Console()
-    if intact(path):
+    spoilt = damaged(path)
+    if record["status"] == "done" and "files" in record and not {*spoilt} - {REPORT}:
         console.line("the run is done, and its files are what it wrote")
-        code = DONE if (path / "report.html").exists() else _report(path, console)
+        if not spoilt and (path / REPORT).exists():
+            code = DONE
+        else:
+            console.line(f"{REPORT} is missing or not what was written, and is made anew")
+            code = _report(path, console)
         console.folder(Path(shown(path)))
         if code != DONE:
             raise SystemExit(code)
         return
-    differs = difference(record, {"versions": versions(), "git": git_state()})
+    differs = difference(codes(record)[-1], {"versions": versions(), "git": git_state()})
     if differs and "force=true" not in others:
         raise InputError(
             f"{asked}: {differs}; start it anew, or go on all the same with force=true"
         )
-    for name in damaged(path):
+    for name in spoilt:
         console.warn(f"{name} is not what the run wrote; it is made anew")
-    command = shlex.split(record["command"])[2:]
     try:
         # The paths in its settings start from the folder where it began.
         with inside(record.get("cwd")), logged(path):
-            code, _ = start(config, path, command, record["overrides"], console, go_on=True)
+            code, _ = start(config, path, [], [], console, go_on=True)
             if code == DONE:
                 code = _report(path, console)
     except KeyboardInterrupt as error:
@@ -216,11 +218,13 @@ def _settings(path: Path, record: dict[str, Any]) -> "Config":
 
     if "config.yaml" not in damaged(path):
         return restored(read_settings(path), path / "config.yaml")
-    with suppress(OSError, ValueError, InputError, OmegaConfBaseException, yaml.YAMLError):
+    with suppress(
+        OSError, ValueError, RecursionError, InputError, OmegaConfBaseException, yaml.YAMLError
+    ):
         with without_reading():
             config = parse(OmegaConf.create(read_yaml(path / ".hydra" / "config.yaml")))
         written = settings_text(config.model_dump())
-        if hashlib.sha256(written).hexdigest() == record["files"]["config.yaml"]:
+        if hashlib.sha256(written).hexdigest() == record.get("files", {}).get("config.yaml"):
             return config
     raise InputError(
         f"resume={shown(path)}: config.yaml is damaged; start the run anew, as "
@@ -232,8 +236,8 @@ def _settings(path: Path, record: dict[str, Any]) -> "Config":
 def logged(path: Path) -> Iterator[None]:
     """A run's log goes to its folder."""
     root = logging.getLogger()
-    handler = logging.FileHandler(path / "scvae.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler = logging.FileHandler(path / "scvae.log", encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
@@ -257,19 +261,24 @@ def _say_how_to_go_on(error: KeyboardInterrupt, path: Path, console: "Console") 
 
 def _a_failed_one(folder: Path) -> bool:
     """Whether a run in that folder failed."""
-    records = (json.loads(path.read_text()) for path in folder.glob("*/run.json"))
-    return any(record["status"] == "failed" for record in records)
+    for path in folder.glob("*/run.json"):
+        with suppress(InputError):
+            if read_json(path.parent, "run")["status"] == "failed":
+                return True
+    return False
 
 
 def _report(path: Path, console: "Console") -> int:
     """The page of a run that is done. Returns an exit code."""
-    from scvae_cli.summary import read_run, write_run
+    from scvae_cli.summary import open_run, run_page
 
-    run = read_run(path)
     try:
-        if run is None:
+        if not path.is_dir():
             raise FileNotFoundError(errno.ENOENT, MOVED, str(path))
-        write_run(run)
+        add_file(path, REPORT, run_page(open_run(path)).encode())
+    except InputError as error:
+        console.error(str(error))
+        return REFUSED
     except OSError as error:
         console.error(_fault(error, path))
         return FAILED
@@ -306,7 +315,8 @@ def start(
     before: dict[str, Any] = {}
     if go_on:
         before = read_json(path, "run")
-        record["resumed"] = [*before.get("resumed", []), now()]
+        today = {"when": now(), "versions": versions(), "git": git_state()}
+        record["resumed"] = [*before.get("resumed", []), today]
     else:
         record |= {
             "command": shlex.join(["scvae", "train", *arguments]),

@@ -97,17 +97,15 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
             n_genes=dataset.n_genes, n_latent=config.latent_dim, seed=seeds.weights, **options
         ).to(device)
         kept = run_dir.kept_training()
-        if kept is not None:
-            weights, history = kept
-            model.load_state_dict(weights)
-        elif config.trained is not None:
-            weights, history = ready
+        if kept is not None or config.trained is not None:
+            weights, history = kept or ready
             try:
                 model.load_state_dict(weights)
             except RuntimeError as error:
+                where = f"trained={config.trained}" if kept is None else f"{run_dir.path}"
                 raise InputError(
-                    f"trained={config.trained}: its weights are not those of "
-                    f"model={config.model.name}; train it again"
+                    f"{where}: its weights are not those of model={config.model.name}; train it "
+                    "again"
                 ) from error
         elif isinstance(model, PCA):
             history = solve(
@@ -130,7 +128,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     with stage("embed") as shown:
         run_dir.drop_checkpoint()  # now that the record has the weights
         names = [f"z{i}" for i in range(1, config.latent_dim + 1)]
-        latent = run_dir.kept("latent", names)
+        latent = run_dir.kept("latent", names, dataset.n_cells)
         if latent is None:
             latent = embed(
                 model,
@@ -159,7 +157,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     for n_dims, prefix in dims.items():
         names = [f"{prefix}_{i}" for i in range(1, n_dims + 1)]
         with stage(f"tsne_{n_dims}d") as shown:
-            whole = run_dir.kept("cells", names)
+            whole = run_dir.kept("cells", names, dataset.n_cells)
             if whole is None:
                 whole = np.full((dataset.n_cells, n_dims), np.nan, np.float32)
                 whole[mapped] = tsne(latent[mapped], n_dims, threads=threads, **options)

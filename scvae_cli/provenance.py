@@ -32,6 +32,16 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
+def codes(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """`versions` and `git` of all code that was at work, in order of time.
+
+    Args:
+        record: of a run, which has those of its beginning, and of each time it was gone on with.
+    """
+    resumed = [entry for entry in record.get("resumed", []) if isinstance(entry, dict)]
+    return [record, *resumed]
+
+
 def difference(before: Mapping[str, Any], today: Mapping[str, Any]) -> str | None:
     """What of the code is not as it was when something was begun, and its numbers depend on.
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scvae_cli.visible import visible
+
 MISSING = "\N{EN DASH}"
 LONG = 40  # characters beyond which a cell of a table may take several lines
 MANY = 5000  # cells beyond which SVG is slow
@@ -49,8 +51,8 @@ def html(
     if maps:
         scripts.insert(0, _asset("plotly", "package_data/plotly.min.js"))
     body = [
-        f"<h1>{escape(title)}</h1>",
-        *(f'<p class="lead">{escape(paragraph)}</p>' for paragraph in lead),
+        f"<h1>{_text(title)}</h1>",
+        *(f'<p class="lead">{_text(paragraph)}</p>' for paragraph in lead),
         first,
         _figures(figures),
         _maps(maps),
@@ -64,7 +66,7 @@ def html(
 <meta http-equiv="Content-Security-Policy" content="{_policy(scripts, large)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{escape(title)}</title>
+<title>{_text(title)}</title>
 <style>
 {_asset("scvae_cli", "report.css")}</style>
 </head>
@@ -76,6 +78,11 @@ def html(
 </body>
 </html>
 """
+
+
+def _text(text: object) -> str:
+    """A text as HTML shows it, and as a person can see it."""
+    return escape(visible(text))
 
 
 def _asset(package: str, path: str) -> str:
@@ -103,10 +110,10 @@ def _table(caption: str, table: pd.DataFrame) -> str:
     heads, columns = [], []
     for name, column in table.items():
         align = ' class="n"' if _is_numeric(column.infer_objects()) else ""
-        heads.append(f'<th scope="col"{align}><button>{escape(str(name))}</button></th>')
+        heads.append(f'<th scope="col"{align}><button>{_text(name)}</button></th>')
         columns.append(_cells(column, align))
     rows = "\n".join(f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
-    name = escape(caption)
+    name = _text(caption)
     return f"""<section>
 <h2>{name}</h2>
 <div class="scroll" role="region" aria-label="{name}" tabindex="0">
@@ -139,7 +146,7 @@ def _cells(column: pd.Series, align: str) -> list[str]:
         else:
             text = str(value)
             wrap = ' class="long"' if len(text) > LONG else ""
-            cells.append(f"<td{align or wrap}>{escape(text)}</td>")
+            cells.append(f"<td{align or wrap}>{_text(text)}</td>")
     return cells
 
 
@@ -151,7 +158,7 @@ def _decimal(value: float) -> str:
 def _figures(figures: Mapping[str, bytes]) -> str:
     shown = []
     for caption, png in figures.items():
-        text, data = escape(caption), base64.b64encode(png).decode()
+        text, data = _text(caption), base64.b64encode(png).decode()
         image = f'<img src="data:image/png;base64,{data}" alt="{text}">'
         shown.append(
             f'<figure><div class="scroll">{image}</div><figcaption>{text}</figcaption></figure>'
@@ -163,7 +170,7 @@ def _maps(maps: Mapping[str, pd.DataFrame]) -> str:
     """Controls and data of the maps, which report.js draws."""
     if not maps:
         return ""
-    options = "".join(f'<option value="{i}">{escape(t)}</option>' for i, t in enumerate(maps))
+    options = "".join(f'<option value="{i}">{_text(t)}</option>' for i, t in enumerate(maps))
     single = "" if len(maps) > 1 else " hidden"
     data = (
         f'<script type="application/json" id="{key}">{block}</script>'
@@ -173,7 +180,7 @@ def _maps(maps: Mapping[str, pd.DataFrame]) -> str:
 <h2>Maps</h2>
 <form autocomplete="off">
 <label{single}>Run <select name="run">{options}</select></label>
-{f"<span>{escape(next(iter(maps)))}</span>" if single else ""}
+{f"<span>{_text(next(iter(maps)))}</span>" if single else ""}
 <fieldset><legend>Colour</legend>
 <label><input type="radio" name="by" value="type" checked> cell type</label>
 <label><input type="radio" name="by" value="cluster"> cluster</label>
@@ -231,8 +238,7 @@ def _map_data(maps: Mapping[str, pd.DataFrame]) -> dict[str, str]:
 
 
 def _texts(column: pd.Series) -> list[str]:
-    texts: list[str] = column.astype("string").fillna("unlabelled").tolist()
-    return texts
+    return ["unlabelled" if pd.isna(text) else visible(text) for text in column]
 
 
 def _places(cells: pd.DataFrame, prefix: str) -> list[list[float | None]]:
@@ -252,7 +258,7 @@ def _json(value: Any) -> str:
 def _provenance(provenance: Mapping[str, str]) -> str:
     if not provenance:
         return ""
-    items = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in provenance.items())
+    items = (f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in provenance.items())
     return _lines(
         "<details>", "<summary>Provenance</summary>", "<dl>", *items, "</dl>", "</details>"
     )

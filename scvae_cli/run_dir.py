@@ -20,8 +20,10 @@
 Every file appears whole or not at all, and no two runs share a folder.
 """
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import logging
 import os
@@ -35,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from scvae_cli.atomic import TEMPORARY, clear, temporary_path, write_file
@@ -48,6 +51,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("scvae")
 
 RESULTS = ["history.csv", "model.safetensors", "latent.csv", "cells.csv", "scores.json"]
+LOSSES = ["epoch", "total", "reconstruction", "kl"]  # of history.csv
+# Columns that hold names: text, though it may look like a number or like nothing.
+NAMES = {"cell": str, "gene": str, "id": str, "cell_type": lambda name: name or None}
+REPORT = "report.html"  # made of all others, when the run is done
 LOCK = ".lock"
 RESERVE_FILE = ".reserve"
 CHECKPOINT = "checkpoint.safetensors"
@@ -141,34 +148,37 @@ def read_training(
     Raises:
         InputError: there is no trained model, it is damaged, or it was trained otherwise.
     """
-    from safetensors import SafetensorError
-
     try:
         theirs = read_settings(path)
-        data = json.loads((path / "run.json").read_text())["data"]
+        data = read_json(path, "run").get("data") or {}
         weights, history = read_weights(path)
-    except OSError as error:
+    except MissingError as error:
         raise InputError(
-            f"trained={path}: no trained model there ({Path(error.filename or path).name} is "
-            "missing); give the folder of a run"
+            f"trained={path}: no trained model there ({error.name} is missing); give the folder "
+            "of a run"
         ) from error
-    except (SafetensorError, ValueError, KeyError, YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"trained={path}: damaged ({reason}); train it again") from error
+    except InputError as error:
+        raise InputError(f"trained={path}: damaged ({error}); train it again") from error
     for key in TRAINING:
         if theirs.get(key) != config[key]:
             what = difference(key, theirs.get(key), config[key])
             raise InputError(f"trained={path}: was trained with {what}")
-    if data["fingerprint"] != fingerprint:
+    if data.get("fingerprint") != fingerprint:
         raise InputError(f"trained={path}: was trained on other cells, genes or labels")
     return weights, history
 
 
 def read_weights(path: Path) -> tuple[dict[str, Any], Any]:
     """The weights by name, and history.csv as a DataFrame, of a run's folder."""
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
-    return load_file(path / "model.safetensors"), read_table(path, "history")
+    contents = contents_of(path / "model.safetensors")
+    try:
+        weights = load(contents)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(f"{path / 'model.safetensors'}: damaged ({error})") from error
+    return weights, read_table(path, "history", LOSSES)
 
 
 # Settings that say where and how to compute and what to write, and not what to compute.
@@ -199,14 +209,14 @@ def read_record(
     """
     wanted = essential(config)
     for path in (root / name, *sorted(root.glob(f"{name}-[0-9]*"))):
-        with suppress(OSError, ValueError, KeyError, YAMLError, AttributeError):
-            record = json.loads((path / "run.json").read_text())
+        with suppress(InputError):
+            record = read_json(path, "run")
             settings = essential(read_settings(path))
-            failed = record["status"] == "failed" and record["reason"] != "interrupted"
+            failed = record["status"] == "failed" and record.get("reason") != "interrupted"
             if (
                 (record["status"] == "done" or (failed and failed_too))
                 and settings == wanted
-                and record["versions"]["scvae-cli"] == version("scvae-cli")
+                and record["versions"].get("scvae-cli") == version("scvae-cli")
             ):
                 return path, record
     return None
@@ -237,7 +247,7 @@ def let_go(lock: FileLock) -> None:
 
 def damaged(path: Path) -> list[str]:
     """Files of a run that are not what it wrote, as far as its record can be read."""
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    with suppress(InputError):
         written = read_json(path, "run").get("files", {})
         return [name for name, sha in written.items() if not _is(path / name, sha)]
     return []
@@ -245,23 +255,91 @@ def damaged(path: Path) -> list[str]:
 
 def intact(path: Path) -> bool:
     """Whether a run ended well and its files are what it wrote."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(InputError):
         record = read_json(path, "run")
-        files = record["files"]
-        return record["status"] == "done" and all(_is(path / n, sha) for n, sha in files.items())
+        return record["status"] == "done" and "files" in record and not damaged(path)
     return False
 
 
-def read_table(path: Path, name: str) -> Any:
-    """NAME.csv of a run's folder, as a DataFrame."""
+class MissingError(InputError):
+    """A file of a run is not there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: is missing")
+        self.name = path.name
+
+
+def contents_of(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        InputError: it cannot be read; `MissingError` where there is none, or only a pipe, say.
+    """
+    try:
+        if not path.is_file():
+            raise MissingError(path)
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def csv_of(table: Any) -> bytes:
+    """The csv of a DataFrame, from which `read_csv` makes the same names and numbers."""
+    contents: bytes = table.to_csv(index=False).encode()
+    if b"\r" in contents:  # which pandas does not quote, and takes for the end of a line
+        contents = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode()
+    return contents
+
+
+def read_csv(contents: bytes, path: Path, needed: Sequence[str] = ()) -> Any:
+    """A DataFrame from the contents of a table of a run's.
+
+    Names are text, whatever they look like; a cell type is None where there is none.
+
+    Args:
+        contents: csv.
+        path: where they come from.
+        needed: columns that it has to have.
+
+    Raises:
+        InputError: it is damaged.
+    """
     import pandas as pd
 
-    return pd.read_csv(path / f"{name}.csv", float_precision="round_trip")
+    try:
+        table = pd.read_csv(io.BytesIO(contents), converters=NAMES, float_precision="round_trip")
+    except (ValueError, OverflowError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{path}: damaged ({reason})") from error
+    for column in needed:
+        if column not in table:
+            raise InputError(f"{path}: damaged (it has no column {column})")
+        if column not in NAMES and pd.api.types.is_object_dtype(table[column]):
+            raise InputError(f"{path}: damaged (not all of {column} are numbers)")
+    return table
+
+
+def read_table(path: Path, name: str, needed: Sequence[str] = ()) -> Any:
+    """NAME.csv of a run's folder, as a DataFrame; see `read_csv`."""
+    file = path / f"{name}.csv"
+    return read_csv(contents_of(file), file, needed)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """config.yaml of a run's folder."""
-    return read_yaml(path / "config.yaml")
+    """config.yaml of a run's folder.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    file = path / "config.yaml"
+    contents_of(file)  # if there is one, and no pipe
+    try:
+        settings = read_yaml(file)
+        OmegaConf.create(settings)  # only values that settings can have
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{file}: damaged ({reason})") from error
+    return settings
 
 
 def settings_text(config: Mapping[str, Any]) -> bytes:
@@ -270,9 +348,34 @@ def settings_text(config: Mapping[str, Any]) -> bytes:
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
-    """NAME.json of a run's folder."""
-    contents: dict[str, Any] = json.loads((path / f"{name}.json").read_text())
+    """NAME.json (run, scores or sweep) of a folder, checked.
+
+    Raises:
+        InputError: it is missing, damaged, or holds what no run has written.
+    """
+    from scvae_cli.record import fault
+
+    file = path / f"{name}.json"
+    try:
+        contents: dict[str, Any] = json.loads(contents_of(file))
+        json.dumps(contents, indent=2)  # as it may be written again
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: damaged ({error})") from error
+    if wrong := fault(name, contents):
+        raise InputError(f"{file}: damaged ({wrong})")
     return contents
+
+
+def add_file(path: Path, name: str, contents: bytes) -> None:
+    """Writes a file of a run that is over, and its SHA-256 into run.json.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_file(path / name, contents)
+    record = read_json(path, "run")
+    files = {**record.get("files", {}), name: hashlib.sha256(contents).hexdigest()}
+    write_file(path / "run.json", _json({**record, "files": files}))
 
 
 class RunDir:
@@ -332,7 +435,9 @@ class RunDir:
         self._write_json("run.json", self._record)
 
     def end(self, **fields: Any) -> None:
-        """Adds to run.json for the last time."""
+        """Adds to run.json for the last time; a page of before is not of what is there now."""
+        if fields.get("status") == "done" and self._digests.pop(REPORT, None):
+            (self.path / REPORT).unlink(missing_ok=True)
         try:
             self._check_there()
         except OSError:
@@ -344,12 +449,13 @@ class RunDir:
         finally:
             let_go(self._lock)
 
-    def kept(self, name: str, columns: Sequence[str]) -> "np.ndarray | None":
+    def kept(self, name: str, columns: Sequence[str], n_cells: int) -> "np.ndarray | None":
         """Columns (n_cells, n_columns) of NAME.csv, float32, where a run goes on that has them."""
         if f"{name}.csv" not in self._digests:
             return None
-        table = read_table(self.path, name)
-        return table[list(columns)].to_numpy("float32") if {*columns} <= {*table} else None
+        table = read_table(self.path, name, ["cell"])
+        whole = {*columns} <= {*table} and len(table) == n_cells
+        return table[list(columns)].to_numpy("float32") if whole else None
 
     def kept_training(self) -> tuple[dict[str, Any], Any] | None:
         """Weights by name and history.csv as a DataFrame, where a run goes on that has them."""
@@ -379,7 +485,7 @@ class RunDir:
         """NAME.csv from equally long columns; float32 values read back as the same float32."""
         import pandas as pd
 
-        self._write(f"{name}.csv", pd.DataFrame(columns).to_csv(index=False).encode())
+        self._write(f"{name}.csv", csv_of(pd.DataFrame(columns)))
 
     def write_model(self, weights: Mapping[str, Any], architecture: Mapping[str, Any]) -> None:
         """model.safetensors."""
@@ -420,7 +526,7 @@ class RunDir:
             point_latest(output_dir, self.path)
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        self._write(name, (json.dumps(value, indent=2) + "\n").encode())
+        self._write(name, _json(value))
 
     def _check_there(self) -> None:
         """Raises OSError where another folder, or none, is at the run's path by now."""
@@ -438,9 +544,9 @@ class RunDir:
 
 def mark_failed(path: Path, reason: str, when: str) -> None:
     """Records that a run failed whose own process could not; one that did not begin stays so."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, InputError):
         record = {**read_json(path, "run"), "status": "failed", "reason": reason, "ended": when}
-        write_file(path / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+        write_file(path / "run.json", _json(record))
         for name in (LOCK, RESERVE_FILE):
             (path / name).unlink(missing_ok=True)
 
@@ -473,6 +579,10 @@ def _is_ours(link: Path) -> bool:
         return False
     target = link.readlink()
     return not target.is_absolute() and ".." not in target.parts
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
 
 
 def difference(key: str, theirs: Any, ours: Any) -> str:

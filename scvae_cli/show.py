@@ -13,6 +13,7 @@ from scvae_cli.console import Console, minutes
 from scvae_cli.data import SOURCES, load
 from scvae_cli.errors import InputError
 from scvae_cli.launch import compose, quoted
+from scvae_cli.run_dir import damaged
 
 
 def show(arguments: list[str]) -> None:
@@ -24,13 +25,14 @@ def show(arguments: list[str]) -> None:
     parser = Parser("scvae show", description="What a run was and got.")
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     path: Path = parser.parse_args(arguments).run
-    run = summary.read_run(path)
-    if run is None:
+    if not (path / "run.json").exists():
         sweep = (path / "sweep.json").exists()
         hint = f"; it is a sweep: `scvae compare {path}`" if sweep else ""
-        raise InputError(f"{path}: no run there (run.json is missing or damaged){hint}")
+        raise InputError(f"{path}: no run there (run.json is missing){hint}")
+    run = summary.open_run(path)
     console = Console()
-    console.facts(_of_run(run))
+    warnings = [("warning", text) for text in run.warnings]
+    console.facts([*_of_run(run).items(), *warnings])
     if run.scores:
         console.scores(
             {
@@ -78,7 +80,7 @@ def data(arguments: list[str]) -> None:
             "non-zeros": f"{100 * filled:.1f} %",
             "values": f"{x.min():.3g} to {x.max():.3g}",
             "fingerprint": dataset.fingerprint()[:16],
-        }
+        }.items()
     )
     if dataset.is_labelled:
         sizes = np.bincount(dataset.labels)
@@ -96,6 +98,18 @@ def data(arguments: list[str]) -> None:
         console.line("no cell types; data.label_key=COLUMN names them in an h5ad")
 
 
+def _status(run: summary.Run) -> str:
+    """How it ended, and whether what it wrote is there."""
+    reason = run.record.get("reason")
+    status = run.status + (f": {reason}" if reason else "")
+    lost = [
+        f"{name} is {'not what it wrote' if (run.path / name).exists() else 'missing'}"
+        for name in damaged(run.path)
+    ]
+    mend = f"; `scvae train resume={run.path}` mends it"
+    return f"{status}, but {', '.join(lost)}{mend}" if lost else status
+
+
 def _of_run(run: summary.Run) -> dict[str, str]:
     """What there is to say of it, line by line."""
     record: Mapping[str, Any] = run.record
@@ -103,7 +117,7 @@ def _of_run(run: summary.Run) -> dict[str, str]:
     seconds = record.get("seconds", {})
     facts = {
         "run": str(run.path),
-        "status": run.status + (f": {record['reason']}" if record.get("reason") else ""),
+        "status": _status(run),
         "command": str(record.get("command")),
         "started": str(record.get("started")),
         "took": ", ".join(f"{name} {minutes(s)}" for name, s in seconds.items() if s >= 0.5),

@@ -4,22 +4,32 @@ Everything here is computed from run folders, so that any set of them can be sum
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from yaml import YAMLError
 
 from scvae_cli.atomic import write_file
 from scvae_cli.config import unknown_choice
 from scvae_cli.errors import InputError
-from scvae_cli.run_dir import CIRCUMSTANCES, read_json, read_settings, read_table
+from scvae_cli.provenance import codes
+from scvae_cli.run_dir import (
+    CIRCUMSTANCES,
+    LOSSES,
+    csv_of,
+    read_json,
+    read_settings,
+    read_table,
+)
 from scvae_cli.stats import LEVEL
+from scvae_cli.visible import visible
 
 SPACES = {"tsne": "2-D map", "latent": "latent space"}
 MEASURES = ["nmi", "ari", "hom", "com"]
@@ -27,6 +37,7 @@ SILHOUETTES = [f"{space}_silhouette" for space in SPACES]
 SCORES = [f"{space}_{measure}" for space in SPACES for measure in [*MEASURES, "silhouette"]]
 # Settings that no score depends on, or that the data's fingerprint stands for.
 HIDDEN = {*CIRCUMSTANCES, "checkpoint.every", "map_3d", "data.dir"}
+MARKUP = re.compile(r"[\\`*<>|\[\]&$~]|\b_|_\b")  # what Markdown takes for more than text
 MOST_MAPS = 12
 MOST_LINES = 6
 
@@ -56,33 +67,66 @@ class Run:
         status = str(self.record["status"])
         return status if status in ("done", "failed") else "unfinished"
 
+    @property
+    def warnings(self) -> list[str]:
+        """What to know before its result is believed."""
+        return list(self.record.get("warnings", []))
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Of run.json: what its cells were, as far as it got to know."""
+        return self.record.get("data") or {}
+
+
+def open_run(path: Path) -> Run:
+    """The run in that folder.
+
+    Raises:
+        InputError: there is none (`MissingError`), or a file of it is damaged.
+    """
+    record = read_json(path, "run")
+    settings, scores, losses = {}, {}, {}
+    if (path / "config.yaml").exists():
+        settings = {**_flat(read_settings(path)), "experiment": _experiment(record)}
+        for key, kind in {"model": str, "data": str, "seed": int}.items():
+            if not isinstance(settings.get(key), kind):
+                raise InputError(f"{path / 'config.yaml'}: damaged (it names no {key})")
+    if (path / "scores.json").exists():
+        found = read_json(path, "scores")
+        scores = {f"{space}_{m}": value for space in SPACES for m, value in found[space].items()}
+    if (path / "history.csv").exists():
+        last = read_table(path, "history", LOSSES).tail(1)
+        losses = {name: float(v) for name in ("reconstruction", "kl") for v in last[name]}
+    return Run(path, record, settings, scores, losses)
+
 
 def read_run(path: Path) -> Run | None:
     """The run in that folder; None where there is none that can be read."""
-    with suppress(OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, YAMLError):
-        record = read_json(path, "run")
-        _ = record["status"]
-        settings, scores, losses = {}, {}, {}
-        if (path / "config.yaml").exists():
-            settings = {**_flat(read_settings(path)), "experiment": _experiment(record)}
-        if (path / "scores.json").exists():
-            found = read_json(path, "scores")
-            scores = {f"{s}_{m}": found[s][m] for s in SPACES if s in found for m in found[s]}
-        if (path / "history.csv").exists():
-            for _, last in read_table(path, "history").tail(1).iterrows():
-                losses = {name: float(last[name]) for name in ("reconstruction", "kl")}
-        return Run(path, record, settings, scores, losses)
+    with suppress(InputError):
+        return open_run(path)
     return None
 
 
-def find_runs(paths: Iterable[Path]) -> list[Run]:
-    """The runs in these folders and below, each once, in order of their paths."""
+def find_runs(paths: Iterable[Path], damaged: list[str] | None = None) -> list[Run]:
+    """The runs in these folders and below, each once, in order of their paths.
+
+    Args:
+        paths: where to look.
+        damaged: gets a line for each run that cannot be read.
+    """
     folders: dict[Path, None] = {}
     for path in paths:
         for record in sorted(path.rglob("run.json")):
             if "attempts" not in record.relative_to(path).parts:
                 folders[record.parent.resolve()] = None
-    return [run for folder in folders if (run := read_run(folder)) is not None]
+    runs = []
+    for folder in folders:
+        try:
+            runs.append(open_run(folder))
+        except InputError as error:
+            if damaged is not None:
+                damaged.append(str(error))
+    return runs
 
 
 def results(runs: Sequence[Run]) -> pd.DataFrame:
@@ -97,13 +141,14 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     data = pd.DataFrame(
         {
             "name": settings.get("data"),
-            "sha": [run.record.get("data", {}).get("fingerprint") for run in runs],
+            "sha": [run.data.get("fingerprint") for run in runs],
         }
     )
     if data.dropna().groupby("name")["sha"].nunique().gt(1).any():
         table["data_sha"] = data["sha"].str[:8]
     table["status"] = [run.status for run in runs]
     table["reason"] = [run.record.get("reason") for run in runs]
+    table["warnings"] = ["; ".join(run.warnings) or None for run in runs]
     there = {name for run in runs for name in run.scores} or {*SCORES} - {*SILHOUETTES}
     for name in [name for name in SCORES if name in there]:
         table[name] = [run.scores.get(name, np.nan) for run in runs]
@@ -322,10 +367,11 @@ def write(
     for name, (_, png) in drawn.items():
         write_file(folder / "figures" / f"{name}.png", png)
     wrong = table[table["status"] != "done"][["run", "status", "reason"]]
+    warned = table[table["warnings"].notna()][["run", "warnings"]]
     keys = [key for key in [*by, "seed"] if table[key].nunique(dropna=False) > 1]
     what = [f"Varied: {', '.join(keys)}."] if keys else []
     lead = [*found, *what, *notes]
-    page = _markdown(title, lead, summary, by, pairs, wrong, drawn)
+    page = _markdown(title, lead, summary, by, pairs, wrong, warned, drawn)
     write_file(folder / "summary.md", page.encode())
     from scvae_cli.report import html
 
@@ -334,12 +380,12 @@ def write(
     }
     if len(wrong):
         tables["Runs without a result"] = wrong
-    tables["All runs"] = table.drop(columns=["reason", "overrides"])
+    if len(warned):
+        tables["Warnings"] = warned
+    tables["All runs"] = table.drop(columns=["reason", "warnings", "overrides"])
     if len(pairs):
         tables["Differences between settings, paired by seed"] = pairs
-    maps = {
-        run.path.name: read_table(run.path, "cells") for run in _examples(runs, table, by).values()
-    }
+    maps = {run.path.name: _cells(run) for run in _examples(runs, table, by).values()}
     report = html(
         title=title, lead=lead, tables=tables,
         figures=dict(drawn.values()), maps=maps,
@@ -348,13 +394,20 @@ def write(
     write_file(folder / "report.html", report.encode())
 
 
-def write_run(run: Run) -> None:
-    """Writes report.html of one run into its folder."""
+def run_page(run: Run) -> str:
+    """report.html of one run that is done.
+
+    Raises:
+        InputError: a file that it is made from is missing or damaged.
+    """
     from scvae_cli.report import html
 
+    if not run.settings or not run.data:
+        raise InputError(f"{run.path}: its run.json and config.yaml do not say what was run")
     scores = read_json(run.path, "scores")
     rows = [{"k-means on": name, **scores[space]} for space, name in SPACES.items()]
-    seconds = pd.DataFrame([{"stage": k, "seconds": v} for k, v in run.record["seconds"].items()])
+    taken = run.record.get("seconds", {}).items()
+    seconds = pd.DataFrame(taken, columns=["stage", "seconds"])
     settings = pd.DataFrame(
         [{"key": key, "value": _shown(value)} for key, value in run.settings.items()]
     )
@@ -364,10 +417,12 @@ def write_run(run: Run) -> None:
         "sparsity": "Latents on by cell type, and the genes that they raise",
         "loss": "Loss while training",
     }
-    data = run.record["data"]
-    page = html(
+    return html(
         title=f"{run.settings['model']} on {run.settings['data']}, seed {run.settings['seed']}",
-        lead=[f"{cells_of(data)}, {run.settings['latent_dim']} latent features."],
+        lead=[
+            f"{cells_of(run.data)}, {run.settings.get('latent_dim')} latent features.",
+            *(f"Warning: {text}" for text in run.warnings),
+        ],
         tables={
             "Scores": pd.DataFrame(rows),
             "Time": seconds,
@@ -378,10 +433,14 @@ def write_run(run: Run) -> None:
             for name, caption in captions.items()
             if (run.path / "figures" / f"{name}.png").exists()
         },
-        maps={run.path.name: read_table(run.path, "cells")},
+        maps={run.path.name: _cells(run)},
         provenance=_provenance([run]),
     )
-    write_file(run.path / "report.html", page.encode())
+
+
+def _cells(run: Run) -> pd.DataFrame:
+    """cells.csv of a run that is done."""
+    return read_table(run.path, "cells", ["cell", "cell_type", "cluster", "tsne_1", "tsne_2"])
 
 
 def cells_of(data: Mapping[str, Any]) -> str:
@@ -393,7 +452,7 @@ def cells_of(data: Mapping[str, Any]) -> str:
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """A table, whole or not at all, its numbers to the last digit."""
-    write_file(path, table.to_csv(index=False).encode())
+    write_file(path, csv_of(table))
 
 
 def figures(
@@ -408,7 +467,7 @@ def figures(
     for key in [k for k in by if _is_axis(summary[k])][:3]:
         panels, reference = _lines(shown, by, key)
         if panels:
-            drawn[f"scores_by_{key}"] = (
+            drawn[re.sub(r"[^\w.-]", "_", f"scores_by_{key}")] = (
                 f"Scores against {key}, mean over seeds and 95 % interval",
                 draw.score_lines(panels, key, reference),
             )
@@ -423,7 +482,7 @@ def figures(
         drawn["scores"] = ("Scores of each setting, mean over seeds", draw.score_heat(heat))
     examples = dict(list(_examples(runs, table, by).items())[:MOST_MAPS])
     if examples:
-        maps = {name: read_table(run.path, "cells") for name, run in examples.items()}
+        maps = {name: _cells(run) for name, run in examples.items()}
         drawn["maps"] = (
             "2-D maps by cell type, the first run of each setting",
             draw.map_table(maps),
@@ -493,12 +552,13 @@ def _provenance(runs: Sequence[Run]) -> dict[str, str]:
             facts.setdefault(key, {})[str(value)] = None
 
     for run in runs:
-        git = run.record.get("git") or {}
-        changed = ", with uncommitted changes" if git.get("dirty") else ""
-        add("commit", f"{git['commit'][:10]}{changed}" if git else None)
-        for name, version in run.record.get("versions", {}).items():
-            add(name, version)
-        data = run.record.get("data", {})
+        for code in codes(run.record):
+            git = code.get("git") or {}
+            changed = ", with uncommitted changes" if git.get("dirty") else ""
+            add("commit", f"{git['commit'][:10]}{changed}" if git else None)
+            for name, version in code["versions"].items():
+                add(name, version)
+        data = run.data
         add("data", f"{data['name']}, sha256 {data['fingerprint'][:16]}" if data else None)
         add("device", run.record.get("device"))
         add("threads", run.record.get("threads"))
@@ -509,16 +569,19 @@ def _provenance(runs: Sequence[Run]) -> dict[str, str]:
 
 def _markdown(
     title: str, lead: Sequence[str], summary: pd.DataFrame, by: Sequence[str],
-    pairs: pd.DataFrame, wrong: pd.DataFrame, drawn: Mapping[str, tuple[str, bytes]],
+    pairs: pd.DataFrame, wrong: pd.DataFrame, warned: pd.DataFrame,
+    drawn: Mapping[str, tuple[str, bytes]],
 ) -> str:  # fmt: skip
-    parts = [f"# {title}", *lead]
+    parts = [f"# {_plain(title)}", *map(_plain, lead)]
     rows = brief(summary, by, [c[:-5] for c in summary if c.endswith("_mean")])
     parts.append(_table(rows))
     parts.append(
         "Mean over n runs ± half of the 95 % confidence interval (Student's t); after n, those "
         "without a result."
     )
-    parts += [f"![{caption}](figures/{name}.png)" for name, (caption, _) in drawn.items()]
+    parts += [
+        f"![{_plain(caption)}](figures/{quote(name)}.png)" for name, (caption, _) in drawn.items()
+    ]
     main = pairs[pairs["score"].isin(["tsne_nmi", "latent_nmi"])]
     if 0 < len(main) <= 60:
         parts.append("## Differences in NMI, paired by seed")
@@ -536,16 +599,26 @@ def _markdown(
     if len(wrong):
         parts.append("## Without a result")
         parts += [
-            f"- {r['run']}: {r['status']}, {r['reason'] or 'killed'}" for _, r in wrong.iterrows()
+            f"- {_plain(r['run'])}: {r['status']}, {_plain(r['reason'] or 'killed')}"
+            for _, r in wrong.iterrows()
         ]
+    if len(warned):
+        parts.append("## Warnings")
+        parts += [f"- {_plain(r['run'])}: {_plain(r['warnings'])}" for _, r in warned.iterrows()]
     return "\n\n".join(parts) + "\n"
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in x) + " |" for x in lines
+        "| " + " | ".join(cell if x is lines[1] else _plain(cell) for cell in x) + " |"
+        for x in lines
     )
+
+
+def _plain(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return MARKUP.sub(r"\\\g<0>", visible(text))
 
 
 def _experiment(record: Mapping[str, Any]) -> str | None:

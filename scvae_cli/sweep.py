@@ -14,6 +14,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -38,6 +39,7 @@ from scvae_cli.console import Console, Jobs, minutes
 from scvae_cli.errors import InputError
 from scvae_cli.presets import check_job, recorded_words
 from scvae_cli.run_dir import (
+    MissingError,
     claim,
     difference,
     discard,
@@ -47,6 +49,7 @@ from scvae_cli.run_dir import (
     let_go,
     mark_failed,
     point_latest,
+    read_json,
     read_settings,
 )
 from scvae_cli.signals import INTERRUPTED, WORDS, exit_code
@@ -252,19 +255,13 @@ def _read(folder: Path) -> dict[str, Any]:
         InputError: there is none, or none that can be read.
     """
     try:
-        record: dict[str, Any] = json.loads((folder / "sweep.json").read_text())
-        _ = record["versions"], record["jobs"], record["command"]
-    except OSError as error:
+        return read_json(folder, "sweep")
+    except MissingError as error:
         run = (folder / "run.json").exists()
         what = "a run, and not a sweep" if run else "no sweep there (sweep.json is missing)"
-        raise InputError(
-            f"resume={launch.shown(folder)}: {what}; give the folder of a sweep"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{_asked(folder)}: sweep.json is damaged; start the sweep anew"
-        ) from error
-    return record
+        raise InputError(f"{_asked(folder)}: {what}; give the folder of a sweep") from error
+    except InputError as error:
+        raise InputError(f"{_asked(folder)}: {error}; start the sweep anew") from error
 
 
 def _compare(
@@ -412,7 +409,9 @@ def _can_go_on(path: Path) -> bool:
 
 
 def _settings(path: Path) -> dict[str, Any] | None:
-    return essential(read_settings(path)) if (path / "config.yaml").exists() else None
+    with suppress(InputError):
+        return essential(read_settings(path))
+    return None
 
 
 def _threads(config: DictConfig, n_jobs: int) -> list[str]:
@@ -474,7 +473,7 @@ class _Watch:
                 continue
             self._runs[job.name] = run
             new = True
-            self._view.ended(self._told(job, run))
+            self._view.ended(self._told(job, run), run.warnings)
         ended = len(self._runs) - self._before
         left = len(self._plan) - len(self._runs)
         seconds = (perf_counter() - self._start) / ended * left if ended else None
@@ -487,8 +486,8 @@ class _Watch:
     def _told(self, job: Job, run: summary.Run) -> str:
         number = f"[{len(self._runs):>{len(str(len(self._plan)))}}/{len(self._plan)}]"
         if run.status == "failed":
-            return f"{number} {job.name}  failed: {run.record['reason']}"
-        taken = minutes(sum(run.record["seconds"].values()))
+            return f"{number} {job.name}  failed: {run.record.get('reason')}"
+        taken = minutes(sum(run.record.get("seconds", {}).values()))
         shown = (("tsne_nmi", "NMI"), ("tsne_ari", "ARI"), ("tsne_silhouette", "silhouette"))
         scores = [f"{word} {run.scores[name]:.3f}" for name, word in shown if name in run.scores]
         return f"{number} {job.name}  {' '.join(scores)}  {taken}"

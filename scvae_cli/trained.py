@@ -1,7 +1,6 @@
 """A run of before, used again: its model, its scores, and other cells in its latent space."""
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Callable
@@ -16,7 +15,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as read_weights
 from scipy.sparse import csr_array
-from yaml import YAMLError
 
 from scvae_cli import __version__
 from scvae_cli.config import Config, restored
@@ -25,7 +23,14 @@ from scvae_cli.errors import InputError
 from scvae_cli.files import kind_of, select
 from scvae_cli.models import Model, build
 from scvae_cli.preprocess import log_normalize, logarithm, scale_alike
-from scvae_cli.run_dir import read_json, read_settings, read_table
+from scvae_cli.run_dir import (
+    MissingError,
+    contents_of,
+    read_csv,
+    read_json,
+    read_settings,
+    read_table,
+)
 
 LEAST = 0.5  # of a model's genes, the share that cells must have
 VERSION = re.compile(r"(ENS[A-Z]*\d+)\.\d+")  # of an Ensembl id, which changes while the id stays
@@ -57,12 +62,15 @@ class TrainedRun:
     @property
     def latent(self) -> pd.DataFrame:
         """The run's own cells (n_cells, n_latent), by name."""
-        return read_table(self.path, "latent").set_index("cell")
+        return read_table(self.path, "latent", ["cell"]).set_index("cell")
 
     @property
     def cells(self) -> pd.DataFrame:
-        """cells.csv: cell_type, cluster, tsne_1, tsne_2, ... of the run's own cells, by name."""
-        return read_table(self.path, "cells").set_index("cell")
+        """cells.csv: cell_type, cluster, tsne_1, tsne_2, ... of the run's own cells, by name.
+
+        Names of cells and types are text; the type of a cell that has none is None.
+        """
+        return read_table(self.path, "cells", ["cell", "cell_type"]).set_index("cell")
 
     def embed(
         self,
@@ -144,8 +152,8 @@ class TrainedRun:
 
     def _logged(self, x: csr_array, kind: str, say: Callable[[str], None]) -> csr_array:
         """(n_cells, n_counted) logarithms, from values of this kind."""
-        theirs = self.record["data"]["values"]
-        target_sum = self.record["data"]["target_sum"]
+        theirs = self.record["data"].get("values", "logged")
+        target_sum = self.record["data"].get("target_sum")
         if (kind == "counts" and target_sum is None) or (
             kind == "normalized" and theirs == "logged"
         ):
@@ -211,26 +219,23 @@ def load(path: Path | str) -> TrainedRun:
     path = Path(path)
     try:
         record = read_json(path, "run")
-        contents = {
-            name: (path / name).read_bytes() for name in ("model.safetensors", "genes.csv")
-        }
+        contents = {name: contents_of(path / name) for name in ("model.safetensors", "genes.csv")}
         config = restored(read_settings(path), path / "config.yaml")
         scores = read_json(path, "scores") if (path / "scores.json").exists() else {}
-    except FileNotFoundError as error:
+    except MissingError as error:
         raise InputError(
-            f"{path}: no trained model there ({Path(error.filename or path).name} is missing); "
-            "give the folder of a run"
+            f"{path}: no trained model there ({error.name} is missing); give the folder of a run"
         ) from error
-    except (OSError, ValueError, YAMLError) as error:
-        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+    if not record.get("data"):
+        raise InputError(f"{path / 'run.json'}: damaged (it does not say what the cells were)")
     for name, content in contents.items():
         written = record.get("files", {}).get(name)
         if written not in (None, hashlib.sha256(content).hexdigest()):
             raise InputError(f"{path / name}: damaged: it is not what the run wrote")
-    genes = _genes(contents["genes.csv"], path / "genes.csv")
+    genes = _genes(contents["genes.csv"], path / "genes.csv", config.data.scale is not None)
     try:
         weights = read_weights(contents["model.safetensors"])
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, KeyError) as error:
         raise InputError(f"{path / 'model.safetensors'}: damaged ({error})") from error
     with torch.device("meta"):  # takes no memory, whatever the settings say
         model = build(
@@ -249,19 +254,11 @@ def load(path: Path | str) -> TrainedRun:
     return TrainedRun(path, config, record, scores, model.eval(), genes)
 
 
-def _genes(contents: bytes, path: Path) -> pd.DataFrame:
+def _genes(contents: bytes, path: Path, scaled: bool) -> pd.DataFrame:
     """The table of genes, checked."""
-    try:
-        genes = pd.read_csv(
-            io.BytesIO(contents),
-            dtype={"gene": str, "id": str, "used": bool, "mean": float, "sd": float},
-            keep_default_na=False,  # a gene may be called NA
-            na_values={"mean": [""], "sd": [""]},
-            float_precision="round_trip",
-        )
-        _ = genes["gene"], genes["used"]
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({str(error).splitlines()[0]})") from error
+    genes = read_csv(contents, path, ["gene", "used", *(["mean", "sd"] if scaled else [])])
+    if genes["used"].dtype != bool:
+        raise InputError(f"{path}: damaged (used is not True or False)")
     return genes
 
 

@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,9 @@ from scvae_cli.config import restored
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError
 from scvae_cli.launch import DONE, logged, shown, start
-from scvae_cli.provenance import difference, git_state, versions
+from scvae_cli.provenance import codes, difference, git_state, versions
 from scvae_cli.run_dir import (
+    MissingError,
     intact,
     read_json,
     read_settings,
@@ -45,14 +47,8 @@ def verify(arguments: list[str]) -> None:
     try:
         record = read_json(path, "run")
         config = restored(read_settings(path), path / "config.yaml")
-        again = {"threads": record["threads"], "device": record["device"]}
-        _ = record["versions"], record["files"]
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{shown(path)}: no run there ({Path(error.filename).name} is missing)"
-        ) from error
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{shown(path)}: cannot be read ({error})") from error
+    except MissingError as error:
+        raise InputError(f"{shown(path)}: no run there ({error.name} is missing)") from error
     console = Console(quiet=True)
     out = Console()
     if not intact(path):
@@ -60,9 +56,11 @@ def verify(arguments: list[str]) -> None:
             f"{shown(path)}: did not end well, or a file is not what it wrote; "
             f"`scvae train resume={shown(path)}` mends it"
         )
-    if changed := difference(record, {"versions": versions(), "git": git_state()}):
+    today = {"versions": versions(), "git": git_state()}
+    for changed in filter(None, (difference(code, today) for code in codes(record))):
         out.line(f"{shown(path)} {changed}: rounding may differ")
-    with suppress(OSError, KeyError):
+    again: dict[str, Any] = {k: record[k] for k in ("threads", "device") if k in record}
+    with suppress(OSError, KeyError, ValueError):
         os.chdir(record["cwd"])  # which the paths in its settings start from
     with TemporaryDirectory(prefix="scvae-verify-") as folder:
         same = Path(folder) / "run"

@@ -293,10 +293,10 @@ SPOILT = {
     "shape": "its weights are not those of config.yaml's model",
     "type": "its weights are not those of config.yaml's model",
     "huge": "its weights are not those of config.yaml's model",
-    "python": "r: cannot be read: could not determine a constructor",
+    "python": "r/config.yaml: damaged (could not determine a constructor",
     "genes": "genes.csv: damaged (",
     "key": "config.yaml: ",
-    "json": "r: cannot be read: ",
+    "json": "r/run.json: damaged (",
 }
 
 

@@ -1,0 +1,122 @@
+"""What run.json, scores.json and sweep.json must hold, whoever has written them."""
+
+import shlex
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+MEASURES = ("nmi", "ari", "hom", "com", "silhouette")
+
+
+def _inside(name: str) -> str:
+    """A file's name in the run's folder, which leads nowhere else."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ValueError("is not a file of the run's folder")
+    return name
+
+
+def _command(text: str) -> str:
+    """A command that a shell would take."""
+    shlex.split(text)
+    return text
+
+
+Command = Annotated[str, AfterValidator(_command)]
+
+
+class _Part(BaseModel):
+    """Keys that are read somewhere; there may be more. Nothing is converted."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class Git(_Part):
+    """The commit of the code."""
+
+    commit: str
+    dirty: bool = False
+
+
+class Code(_Part):
+    """What code was at work."""
+
+    versions: dict[str, str]
+    git: Git | None = None
+
+
+class Resumed(Code):
+    """When a run was gone on with, and by what code."""
+
+    when: str
+
+
+class Data(_Part):
+    """The cells."""
+
+    name: str
+    fingerprint: str
+    n_cells: Annotated[int, Field(ge=0)]
+    n_genes: Annotated[int, Field(ge=0)]
+    cell_types: dict[str, int]
+    values: str = "logged"
+    target_sum: Annotated[float, Field(gt=0)] | None = None
+
+
+class Run(Code):
+    """run.json."""
+
+    status: Literal["running", "done", "failed"]
+    reason: str | None = None
+    stage: str = "start"
+    command: Command
+    overrides: list[str] = []
+    cwd: str = "."
+    started: str = ""
+    seconds: dict[str, float] = {}
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    threads: Annotated[int, Field(ge=1)] = 1
+    warnings: list[str] = []
+    data: Data | None = None
+    files: dict[Annotated[str, AfterValidator(_inside)], str] = {}
+    resumed: list[str | Resumed] = []
+
+
+class Scores(_Part):
+    """scores.json."""
+
+    tsne: dict[Literal[MEASURES], float]  # type: ignore[valid-type]
+    latent: dict[Literal[MEASURES], float]  # type: ignore[valid-type]
+
+
+class Job(_Part):
+    """A job of a sweep."""
+
+    folder: str
+    overrides: list[str]
+
+
+class Sweep(Code):
+    """sweep.json."""
+
+    command: Command
+    jobs: list[Job]
+    data: dict[str, str] = {}
+    started: list[str] = []
+
+
+KINDS: dict[str, type[_Part]] = {"run": Run, "scores": Scores, "sweep": Sweep}
+
+
+def fault(name: str, contents: Any) -> str | None:
+    """What is wrong with the contents of NAME.json, in a line; None where nothing is."""
+    if not isinstance(contents, dict):
+        return "it holds something else"
+    try:
+        KINDS[name].model_validate(contents)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        what = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        return f"{'.'.join(map(str, first['loc']))}: {what}"
+    return None
