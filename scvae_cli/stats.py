@@ -53,7 +53,7 @@ def estimate(values: np.ndarray) -> Estimate:
     return Estimate(mean, sd, float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * sd / np.sqrt(n)), n)
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> Estimate:
+def difference(a: np.ndarray, b: np.ndarray, *, level: float = LEVEL) -> Estimate:
     """Mean of a (n,) minus mean of b (m,), with Welch's interval, for independent values."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     mean = float(a.mean() - b.mean())
@@ -63,7 +63,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> Estimate:
     if not parts.any():
         return Estimate(mean, 0.0, 0.0, len(a))
     freedom = parts.sum() ** 2 / (parts**2 / [len(a) - 1, len(b) - 1]).sum()
-    half = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(parts.sum())
+    half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(parts.sum())
     return Estimate(mean, float(np.sqrt(parts.sum())), float(half), min(len(a), len(b)))
 
 

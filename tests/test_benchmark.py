@@ -1,13 +1,18 @@
 """The presets that are compared, and what the page says of scores that are made up."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks import models, models_page
 from scvae_cli.launch import CONF, compose
+from scvae_cli.stats import difference
 
 PRESETS = [*models.CONTROLS, *models.LOGS, *models.COUNTS]
+DOCS = Path(__file__).parents[1] / "docs"
 FACS = "FACS, 10 populations"
 
 
@@ -72,6 +77,26 @@ def test_the_page_says_whether_best_is_better(scores, verdict, tmp_path):
     assert "4.0 to 5.0 times, and 10.0 times by the fastest" in page
     assert (tmp_path / "benchmark.png").read_bytes()[:4] == b"\x89PNG"
     assert len(pd.read_csv(tmp_path / "benchmark.csv")) == 5 * 5 * 3 * 4
+
+
+def test_the_committed_page_is_what_its_files_give():
+    table = models_page.Table(pd.read_csv(DOCS / "benchmark.csv"))
+    facts = json.loads((DOCS / "benchmark.json").read_text())
+    assert models_page.text(table, facts) == (DOCS / "benchmark.md").read_text()
+
+
+def test_methods_as_good_as_the_best_are_rarely_left_out():
+    """Plain intervals leave out more than one of twenty; so many are named on the page."""
+    rng = np.random.default_rng(0)
+    left_out, plain = [], []
+    for draw in rng.normal(size=(150, 25, 5)):
+        values = {str(i): row for i, row in enumerate(draw)}
+        first = max(values, key=lambda m: values[m].mean())
+        left_out.append(1 - len(models_page.level(values, first)) / 24)
+        gaps = [difference(values[first], row) for m, row in values.items() if m != first]
+        plain.append(np.mean([gap.low > 0 for gap in gaps]))
+    assert np.mean(left_out) < 0.05
+    assert 0.14 < np.mean(plain) < 0.2
 
 
 def test_the_first_and_those_level_with_it():
