@@ -140,8 +140,8 @@ def _share_lost(page: Page) -> str:
     n = lost + len(page.of("report", "ae"))
     low, high = binomtest(lost, n).proportion_ci()
     return (
-        f" That is {lost} of {n} trainings of the AE: its rate may be from {100 * low:.1f} to "
-        f"{100 * high:.0f} % (95 %). What the AE is compared in is given with and without it."
+        f"\n\n{lost} of {n} trainings of the AE failed: the rate may be from {100 * low:.1f} to "
+        f"{100 * high:.0f} % (95 %). Comparisons of the AE are given with and without them."
     )
 
 

@@ -140,7 +140,7 @@ def made_up(n: int = 10, *, collapsed: int = 1) -> Evidence:
 def test_the_page_counts_a_collapsed_training():
     page = text(Page(made_up()))
     assert "**report-ae-0** failed and is in no mean" in page
-    assert "1 of 10 trainings of the AE: its rate may be from 0.3 to 45 % (95 %)" in page
+    assert "1 of 10 trainings of the AE failed: the rate may be from 0.3 to 45 % (95 %)" in page
     (row,) = [line for line in page.splitlines() if line.startswith("| AE beats VAE")]
     without, including = row.split(" | ")[1].split("<br>")
     assert without.startswith("**holds**: +0.0")
