@@ -37,6 +37,7 @@ sweep-beta: .venv/ready  ## beta of VAE and VSC on PBMC3k, three seeds; goes on 
 	$(BIN)/scvae train -m data=pbmc3k model=vae,vsc,pca beta=0.5,1,2,4 'seed=range(0,3)' \
 	  map_3d=false hydra.sweep.dir=$(SWEEP); fi
 	cp $(SWEEP)/figures/scores_by_beta.png docs/sweep_beta.png
+	cp $(SWEEP)/results.csv docs/sweeps/beta.csv
 
 bench: .venv/ready  ## measure training side by side with plain loops; writes docs/performance.md
 	$(BIN)/python -m benchmarks.training

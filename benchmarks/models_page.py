@@ -1,5 +1,12 @@
-"""docs/benchmark.md and its figure, from the scores that `benchmarks.models` collects."""
+"""docs/benchmark.md, from benchmark.csv and benchmark.json, which `benchmarks.models` collects.
 
+    python -m benchmarks.models_page
+
+writes the page anew from these two files in docs/, without any training.
+"""
+
+import argparse
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -14,9 +21,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.models import CONTROLS, COUNTS, LOGS, PEER, PEERS, SHORT_PEER, Data
+from benchmarks.training import ROOT
 from benchmarks.training import table as markdown
 from scvae_cli.launch import compose
-from scvae_cli.stats import Estimate, difference, estimate
+from scvae_cli.stats import LEVEL, Estimate, difference, estimate
 from scvae_cli.summary import Run
 
 CHOSEN_ON = ["PBMC3k, types found here", "synthetic"]  # `best` is chosen on these, and
@@ -39,13 +47,15 @@ class Table:
 
     def __init__(self, scores: pd.DataFrame) -> None:
         self.scores = scores
-        self.labels = list(dict.fromkeys(scores["labels"]))
+        there = set(scores["labels"])
+        self.labels = [labels for labels in TRUTH if labels in there]
 
     def methods(self, labels: str) -> list[str]:
         """Those run on these cells, by falling mean of latent NMI and ARI of k-means."""
         some = self._some(labels, "latent", "k-means")
         means = some.groupby("method")[["nmi", "ari"]].mean().mean(axis=1)
-        return [str(name) for name in means.sort_values(ascending=False).index]
+        ordered = means.sort_values(ascending=False, kind="stable")
+        return [str(name) for name in ordered.index]
 
     def values(self, method: str, labels: str, space: str, by: str, measure: str) -> Any:
         """A score for each seed."""
@@ -55,16 +65,30 @@ class Table:
     def top(
         self, labels: str, space: str, by: str, measure: str, among: Sequence[str]
     ) -> tuple[str, list[str]]:
-        """The method with the highest mean, and those that 95 % intervals do not tell from it."""
+        """The method with the highest mean, and those `level` with it."""
         values = {m: self.values(m, labels, space, by, measure) for m in among}
         values = {m: v for m, v in values.items() if len(v) > 1}
         best = max(values, key=lambda m: float(values[m].mean()))
-        level = [m for m in values if m != best and difference(values[best], values[m]).low <= 0]
-        return best, level
+        return best, level(values, best)
 
     def _some(self, labels: str, space: str, by: str) -> pd.DataFrame:
         s = self.scores
         return s[(s["labels"] == labels) & (s["space"] == space) & (s["by"] == by)]
+
+
+def level(values: Mapping[str, np.ndarray], best: str) -> list[str]:
+    """Methods that cannot be told from the one with the highest mean.
+
+    A method that is as good as the best is left out at 5 % at most: the highest of k is compared
+    at 5 % / (k - 1), one-sided (Welch), as each of the others could have been the highest. With
+    plain 95 % intervals, one in six of 25 equal methods with five seeds is left out.
+    """
+    tests = max(len(values) - 1, 1)
+    wide = 1 - 2 * (1 - LEVEL) / tests
+    return [
+        m for m in values
+        if m != best and difference(values[best], values[m], level=wide).low <= 0
+    ]  # fmt: skip
 
 
 def write(
@@ -76,7 +100,7 @@ def write(
     failed: Sequence[Run],
     to: Path,
 ) -> Path:
-    """Writes benchmark.md, benchmark.csv (every score) and benchmark.png.
+    """Writes benchmark.csv (every score), benchmark.json (all else), and the page made of both.
 
     Args:
         scores: a row for each training, set of labels, space and way of clustering.
@@ -87,22 +111,103 @@ def write(
         failed: runs without a result.
         to: folder.
     """
-    table = Table(scores)
     ordered = scores.sort_values(["labels", "method", "seed", "space", "by"]).round(4)
     ordered.to_csv(to / "benchmark.csv", index=False)
+    facts = {
+        "cost": costs(cost),
+        "measured": measured,
+        "race": race(epochs),
+        "failed": lost(failed),
+        **asked(sets, scores),
+        "machine": machine(),
+    }
+    (to / "benchmark.json").write_text(json.dumps(facts, indent=2) + "\n")
+    return render(to)
+
+
+def render(to: Path) -> Path:
+    """Writes benchmark.md and benchmark.png from benchmark.csv and benchmark.json in a folder."""
+    table = Table(pd.read_csv(to / "benchmark.csv"))
     (to / "benchmark.png").write_bytes(dots(table))
+    page = to / "benchmark.md"
+    page.write_text(text(table, json.loads((to / "benchmark.json").read_text())))
+    return page
+
+
+def text(table: Table, facts: Mapping[str, Any]) -> str:
+    """The page, of the scores and the facts that benchmark.json holds."""
     parts = [
         head(table),
         wins(table),
         best(table),
         questions(table),
         *(whole(table, labels) for labels in table.labels),
-        money(cost, measured, epochs),
-        how(sets, failed, scores),
+        money(facts),
+        how(table, facts),
     ]
-    page = to / "benchmark.md"
-    page.write_text("\n\n".join(part for part in parts if part) + "\n")
-    return page
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def costs(cost: pd.DataFrame) -> list[dict[str, Any]]:
+    """Seconds of training, epochs and peak memory (MB) of each method, as they are shown."""
+    return [
+        {
+            "method": str(row.method), "seconds": round(float(row.seconds), 1),
+            "epochs": int(row.epochs), "peak": round(row.peak / 2**20),
+        }
+        for row in cost.itertuples()
+    ]  # fmt: skip
+
+
+def race(epochs: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Any]:
+    """Median seconds of an epoch in each turn, ours and scVI's, and how they compare."""
+    if not epochs:
+        return {}
+    ours, theirs = ([median(turn) for turn in epochs[who]] for who in ("ours", PEER))
+    ratios = [b / a for a, b in zip(ours, theirs, strict=False)]
+    fastest = min(map(min, epochs[PEER])) / min(map(min, epochs["ours"]))
+    return {
+        "ours": [round(s, 2) for s in ours],
+        PEER: [round(s, 2) for s in theirs],
+        "least": round(min(ratios), 1),
+        "most": round(max(ratios), 1),
+        "fastest": round(fastest, 1),
+    }
+
+
+def lost(failed: Sequence[Run]) -> list[str]:
+    """A line for each run without a result."""
+    lines = [
+        f"{str(run.settings.get('experiment')).removeprefix('benchmark/')}, seed "
+        f"{run.settings.get('seed')}, {run.settings.get('data')}: {run.record.get('reason')}"
+        for run in failed
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def asked(sets: Mapping[str, Data], scores: pd.DataFrame) -> dict[str, Any]:
+    """The overrides of each set of cells, and the methods that were not run on it yet."""
+    found = set(scores["labels"])
+    wanted = {(method, name) for name, data in sets.items() for method in data.presets} | {
+        (peer, name) for name, data in sets.items() if data.has_counts for peer in PEERS
+    }
+    of = {labels: name for name, data in sets.items() for labels in data.labels}
+    there = {(r.method, of.get(r.labels)) for r in scores.itertuples()}
+    missing: dict[str, list[str]] = {}
+    for method, name in sorted(wanted - there):
+        missing.setdefault(name, []).append(method)
+    cells = {
+        name: " ".join(_public(data.overrides))
+        for name, data in sets.items()
+        if found & set(data.labels)
+    }
+    return {"cells": cells, "missing": missing}
+
+
+def machine() -> str:
+    """Where scores were computed, and with what."""
+    versions = ", ".join(f"{n} {version(n)}" for n in ("torch", "scikit-learn", "igraph"))
+    return f"{platform.machine()}, Python {platform.python_version()}, {versions}"
 
 
 def head(table: Table) -> str:
@@ -143,8 +248,9 @@ def wins(table: Table) -> str:
     text = "\n\n".join(parts)
     return f"""## Who wins where
 
-The highest mean, and all that cannot be told from it: the 95 % interval of the difference (Welch)
-holds 0. With some twenty methods on a line, one such interval in twenty leaves out 0 by chance.
+The highest mean, and all that cannot be told from it. The highest of k is so by luck too: it is
+compared at 5 % / (k - 1), one-sided (Welch), so that a method as good as the best is missing from
+a list in one of twenty at most. (Of 25 equal methods, plain 95 % intervals leave out one in six.)
 
 {text}"""
 
@@ -166,8 +272,9 @@ def chosen(table: Table) -> tuple[list[str], list[list[str]]]:
         each = [f"{values.mean():.3f}" for values in found]
         rows[method] = [method, *each, shown(estimate(means[method]))]
     order = sorted(means, key=lambda m: float(means[m].mean()), reverse=True)
-    level = [m for m in order if m == order[0] or difference(means[order[0]], means[m]).low <= 0]
-    return level, [rows[m] for m in order]
+    first = order[:1]
+    near = level({m: means[m] for m in order}, first[0]) if first else []
+    return [*first, *near], [rows[m] for m in order]
 
 
 def best(table: Table) -> str:
@@ -175,7 +282,7 @@ def best(table: Table) -> str:
     candidates, rows = chosen(table)
     if not candidates:
         return ""
-    method, *level = candidates
+    method, *near = candidates
     columns = [f"{labels}: {m}" for labels in CHOSEN_ON for m in MEASURES.values()]
     ours, theirs = (
         compose([f"experiment={name}"]).model_dump() for name in ("best", f"benchmark/{method}")
@@ -203,7 +310,7 @@ def best(table: Table) -> str:
     return f"""## One setting for all: `experiment=best`
 
 Chosen by the mean of latent NMI and ARI on {" and ".join(CHOSEN_ON)}: `{method}`.{note}
-{f"Its mean cannot be told from that of {', '.join(level)}." if level else ""} The sorted cells had
+{f"Its mean cannot be told from that of {', '.join(near)}." if near else ""} The sorted cells had
 no say in that. (The list of candidates was drawn up by people who had seen some runs on the sorted
 cells. Candidates are those that were run on all of these.)
 
@@ -282,10 +389,12 @@ def questions(table: Table) -> str:
             cells.append("<br>".join(cell))
         if any(cells):
             rows.append([what, f"{a} - {b}", *cells])
+    n = sum(map(len, verdicts.values()))
     return f"""## What helps
 
-Differences that one thing makes, NMI above ARI, k-means in the latent space, with 95 % intervals;
-bold where 0 lies outside.
+Differences that one thing makes, NMI above ARI, k-means in the latent space, with 95 % intervals
+(Welch); bold where 0 lies outside. That happens in one of twenty where nothing differs, and so in
+{round(n / 20)} of {n} intervals. `scvi-short` ends with the KL's weight at 0.25: see below.
 
 {markdown(["what", "presets", *table.labels], rows)}{uai(verdicts.get("vsc-uai-nb", []))}"""
 
@@ -319,71 +428,50 @@ Labels: {TRUTH[labels]}.
 {markdown(["", "seeds", *columns], rows)}"""
 
 
-def money(
-    cost: pd.DataFrame, measured: str, epochs: Mapping[str, Sequence[Sequence[float]]]
-) -> str:
+def money(facts: Mapping[str, Any]) -> str:
     """Time and memory, if they were measured."""
-    if cost.empty:
+    if not facts["cost"]:
         return ""
     rows = [
         [
-            str(row.method), f"{row.seconds:.1f}", str(row.epochs or ""),
-            f"{1000 * row.seconds / row.epochs:.0f}" if row.epochs else "",
-            f"{row.peak / 2**20:.0f}",
+            row["method"], f"{row['seconds']:.1f}", str(row["epochs"] or ""),
+            f"{1000 * row['seconds'] / row['epochs']:.0f}" if row["epochs"] else "",
+            str(row["peak"]),
         ]
-        for row in cost.itertuples()
+        for row in facts["cost"]
     ]  # fmt: skip
-    text = ""
-    if epochs:
-        ours, theirs = ([median(turn) for turn in epochs[who]] for who in ("ours", PEER))
-        ratios = [b / a for a, b in zip(ours, theirs, strict=False)]
-        fastest = min(map(min, epochs[PEER])) / min(map(min, epochs["ours"]))
-        text = (
+    turns = ""
+    if told := facts["race"]:
+        ours, theirs = (", ".join(f"{s:.2f}" for s in told[who]) for who in ("ours", PEER))
+        turns = (
             "\n\nAn epoch with a negative binomial on all 13,714 genes of PBMC3k, batches of 256, "
             "ten latents, one hidden layer of 128, all threads, ours and scVI's in turns of about "
-            f"ten seconds (median epoch of each): ours {', '.join(f'{s:.2f}' for s in ours)} s, "
-            f"scVI {', '.join(f'{s:.2f}' for s in theirs)} s; {min(ratios):.1f} to "
-            f"{max(ratios):.1f} times, and {fastest:.1f} times by the fastest epoch of each."
+            f"ten seconds (median epoch of each): ours {ours} s, scVI {theirs} s; "
+            f"{told['least']:.1f} to {told['most']:.1f} times, and {told['fastest']:.1f} times by "
+            "the fastest epoch of each."
         )
+    name = facts["measured"]
     header = ["", "training, s", "epochs", "ms an epoch", "peak memory, MB"]
     return f"""## Time and memory
 
-{measured}, with the machine to itself and all threads: the median of some epochs, times the epochs
+{name}, with the machine to itself and all threads: the median of some epochs, times the epochs
 of a preset, and of scVI by its own defaults; memory is the most that the whole process had,
 libraries and all. `vae-nb` and `vae-nb-beta2` compute the same: what is between them is noise.
 
-{markdown(header, rows)}{text}"""
+{markdown(header, rows)}{turns}"""
 
 
-def how(sets: Mapping[str, Data], failed: Sequence[Run], scores: pd.DataFrame) -> str:
+def how(table: Table, facts: Mapping[str, Any]) -> str:
     """What was done, so that others can judge it."""
-    found = set(scores["labels"])
-    rows = [
-        [name, f"`{' '.join(_public(data.overrides))}`"]
-        for name, data in sets.items()
-        if found & set(data.labels)
-    ]
-    asked = {(method, name) for name, data in sets.items() for method in data.presets} | {
-        (peer, name) for name, data in sets.items() if data.has_counts for peer in PEERS
-    }
-    of = {labels: name for name, data in sets.items() for labels in data.labels}
-    there = {(r.method, of.get(r.labels)) for r in scores.itertuples()}
-    missing: dict[str, list[str]] = {}
-    for method, name in sorted(asked - there):
-        missing.setdefault(name, []).append(method)
+    rows = [[name, f"`{overrides}`"] for name, overrides in facts["cells"].items()]
     undone = "".join(
-        f"\n- **Not run yet on {name}**: {', '.join(some)}." for name, some in missing.items()
+        f"\n- **Not run yet on {name}**: {', '.join(some)}."
+        for name, some in facts["missing"].items()
     )
-    runs = scores.drop_duplicates(["method", "seed", "labels"]).groupby("labels").size().max()
-    without = [
-        f"- {str(run.settings.get('experiment')).removeprefix('benchmark/')}, seed "
-        f"{run.settings.get('seed')}, {run.settings.get('data')}: {run.record.get('reason')}"
-        for run in failed
-    ]
-    listed = "\n".join(dict.fromkeys(without))
-    lost = f"\n\nWithout a result, and so not in any mean:\n\n{listed}"
-    ended = lost if without else ""
-    versions = ", ".join(f"{n} {version(n)}" for n in ("torch", "scikit-learn", "igraph"))
+    trained = table.scores.drop_duplicates(["method", "seed", "labels"])
+    runs = trained.groupby("labels").size().max()
+    listed = "".join(f"\n- {line}" for line in facts["failed"])
+    ended = f"\n\nWithout a result, and so not in any mean:\n{listed}" if listed else ""
     return f"""## How
 
 {markdown(["cells", "`scvae train -m experiment=benchmark/... ` with"], rows)}
@@ -393,14 +481,17 @@ def how(sets: Mapping[str, Data], failed: Sequence[Run], scores: pd.DataFrame) -
   counts cannot be had there.
 - `scvi`: scvi-tools' defaults (zero-inflated, one hidden layer of 128, 400 epochs for so few
   cells, batches of 128) with ten latents, on the counts of the same genes; `scvi-short`: with 100
-  epochs, as many as ours have.
+  epochs, as many as ours have. scVI raises the weight of its KL from 0 to 1 over 400 epochs by
+  default: `scvi-short` ends at 0.25, so that it is not scVI trained to its end in less time.
 - k-means: best of 100 starts. Leiden: on the graph of 20 shared nearest neighbours (Jaccard index
   of 1/15 or more), at the resolution that gives the wanted number of clusters. Both are told the
   number of types. Maps are t-SNE with scvae's defaults, of as many cells as `tsne.max_cells` says.
 - The seed is that of weights, batches, noise, t-SNE and k-means. PCA has but the last two, and
   so the narrowest intervals.
 - NMI has the geometric mean of entropies, as elsewhere in scvae.
-- {platform.machine()}, Python {platform.python_version()}, {versions}.{undone}{ended}"""
+- {facts["machine"]}.{undone}{ended}
+
+`python -m benchmarks.models_page` writes this page anew from benchmark.csv and benchmark.json."""
 
 
 def dots(table: Table) -> bytes:
@@ -457,3 +548,14 @@ def _public(overrides: Sequence[str]) -> list[str]:
         f"{key}={Path(value.strip(chr(39))).name}" if key == "data.path" else f"{key}={value}"
         for key, _, value in (o.partition("=") for o in overrides)
     ]
+
+
+def main() -> None:
+    """Writes the page anew from its two files."""
+    parser = argparse.ArgumentParser("python -m benchmarks.models_page", description=__doc__)
+    parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder of the files")
+    print(render(parser.parse_args().to))
+
+
+if __name__ == "__main__":
+    main()

@@ -94,4 +94,18 @@ AUDIT = [
         "it gives log sigma^2",
         "`test_sigma_is_read_from_its_head_as_asked`; code presets",
     ),
+    Point(
+        "O14",
+        "`log spike = W h + b`, and z drawn with alpha_spike: no gate, no alpha, no c",
+        "log gamma = -ReLU(-v), prior probability alpha = 0.5, steepness c = 50; `model=vsc` has "
+        "all three from the code, as the text gives none",
+        "`test_the_gate_alpha_and_c_are_the_authors_code`; conf/model/vsc.yaml",
+    ),
+    Point(
+        "O15",
+        "the squared error is a mean over cells (2.1.1)",
+        "the loss is summed over the batch; here it is the mean. Adam's steps do not change by "
+        "such a factor, but for its epsilon",
+        "`test_the_loss_is_a_mean_over_cells`",
+    ),
 ]

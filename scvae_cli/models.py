@@ -152,8 +152,8 @@ class VSC(_Variational):
     """beta-VSC: beta-VAE with a spike-and-slab posterior (report 2.3, 2.4.2).
 
     z = sigmoid(c (eta - 1 + gamma)) * (mu + sigma eps), eta ~ U(0, 1), eps ~ N(0, 1), and
-    log gamma = -ReLU(-v), the report's, or gamma = sigmoid(v), whose gradient never is 0. gamma is
-    the probability of the slab, which the report calls spike.
+    log gamma = -ReLU(-v), the authors' code's, or gamma = sigmoid(v), whose gradient never is 0.
+    gamma is the probability of the slab, which the report calls spike.
     Tonolini, Jensen & Murray-Smith, Variational Sparse Coding (2019).
 
     Args:

@@ -28,7 +28,7 @@ from scvae_cli.run_dir import (
     read_settings,
     read_table,
 )
-from scvae_cli.stats import LEVEL
+from scvae_cli.stats import LEAST, LEVEL, Ranking, rank
 from scvae_cli.visible import visible
 
 SPACES = {"tsne": "2-D map", "latent": "latent space"}
@@ -247,17 +247,14 @@ def differences(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         A row for two settings and a score: a, b, score, n (seeds in common, two at least), the
         mean of a - b, and its 95 % interval. Settings on other data are not compared.
     """
-    good = table[table["status"] == "done"].copy()
-    good["setting"] = [label(row, by) for _, row in good.iterrows()]
     columns = ["a", "b", "score", "n", "mean", "low", "high"]
     parts = []
+    good = table[table["status"] == "done"]
     on = [c for c in ("data", "data_sha") if c in good]
     for _, same in good.groupby(on, dropna=False, sort=False) if on else [(None, good)]:
-        names = list(dict.fromkeys(same["setting"]))
-        first, second = np.triu_indices(len(names), 1)
         for score in scores_of(table):
-            wide = same.pivot_table(score, "seed", "setting", sort=False, dropna=False)
-            values = wide.reindex(columns=names).to_numpy(float)
+            names, values = _by_seed(same, by, score)
+            first, second = np.triu_indices(len(names), 1)
             gaps = values[:, first] - values[:, second]
             n = np.isfinite(gaps).sum(0)
             mean, _, half = _interval(gaps)
@@ -284,35 +281,80 @@ def label(row: Mapping[str, Any] | pd.Series, by: Sequence[str]) -> str:
 
 
 def verdict(table: pd.DataFrame, by: Sequence[str], score: str) -> list[str]:
-    """Which setting has the highest mean, and which cannot be told from it; a line a data set."""
+    """Says which setting has the highest mean and which are told from it; a line a data set.
+
+    Settings are compared on the seeds that both have, three at least: `stats.rank`. Settings that
+    are not compared, and runs without a result, are named.
+    """
     lines = []
     on = [c for c in ("data", "data_sha") if c in table]
     for values, same in table.groupby(on, dropna=False, sort=False) if on else [((), table)]:
-        summary = summarise(same, by).dropna(subset=[f"{score}_mean"])
-        if len(summary) < 2:
+        names, scores = _by_seed(same, by, score)
+        n = np.isfinite(scores).sum(0)
+        if len(names) < 2 or not n.any():
             continue
-        summary["setting"] = [label(row, by) for _, row in summary.iterrows()]
-        top = summary.loc[summary[f"{score}_mean"].idxmax()]
-        pairs = differences(same, by)
-        pairs = pairs[
-            (pairs["score"] == score) & ((pairs[["a", "b"]] == top["setting"]).any(axis=1))
-        ]
-        beaten = pairs[(pairs["low"] > 0) | (pairs["high"] < 0)]
-        compared = {*pairs["a"], *pairs["b"]} - {top["setting"]}
-        level = compared - {*beaten["a"], *beaten["b"]}
-        others = [s for s in summary["setting"] if s in level]
+        ranking = rank(scores)
+        means = np.where(n > 0, np.nansum(scores, 0) / np.maximum(n, 1), -np.inf)
+        top = int(np.argmax(means)) if ranking.top is None else ranking.top
         where = f" on {', '.join(map(str, values))}" if values else ""
-        line = f"Highest {words(score)}{where}: {top['setting']} ({top[f'{score}_mean']:.3f})"
-        if not compared:
-            line += "; with one seed nobody can say by chance or not (seed=range(0,5) gives five)"
-        elif others:
-            some = "; ".join(others[:MOST_LINES])
-            more = f" and {len(others) - MOST_LINES} more" if len(others) > MOST_LINES else ""
-            line += f"; cannot be told from it (95 %): {some}{more}"
-        else:
-            line += "; above every other setting by more than chance (95 %)"
-        lines.append(line)
+        seeds = f"{n[top]} seed{'s' if n[top] > 1 else ''}"
+        line = f"Highest {words(score)}{where}: {names[top]} ({means[top]:.3f}, {seeds})"
+        lines.append(" ".join([line + _compared(ranking, names), *_without(same, by)]))
     return lines
+
+
+def _compared(ranking: Ranking, names: Sequence[str]) -> str:
+    """What a ranking says of the other settings, as the end of a sentence about the first."""
+    if ranking.top is None:
+        return (
+            f"; with fewer than {LEAST} seeds nobody can say by chance or not "
+            "(seed=range(0,5) gives five)."
+        )
+    how = "95 %, on common seeds"
+    if ranking.n_pairs > 1:
+        how += f", Holm's correction for {ranking.n_pairs} pairs"
+    if not (ranking.level or ranking.higher or ranking.few):
+        return f", above every other setting by more than chance ({how})."
+    groups = {
+        "Cannot be told from it": ranking.level,
+        "Lower than it": ranking.lower,
+        "Higher than it on the seeds in common": ranking.higher,
+    }
+    said = ". ".join(f"{what}: {_some(group, names)}" for what, group in groups.items() if group)
+    parts = ["."]
+    if said:
+        parts.append(f"{said} ({how}).")
+    if ranking.few:
+        few = _some(ranking.few, names)
+        parts.append(f"Not compared, fewer than {LEAST} seeds in common: {few}.")
+    return " ".join(parts)
+
+
+def _without(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """A sentence on runs without a result, where there are any."""
+    summary = summarise(table, by)
+    lost = [
+        f"{row['failed']} of {row['n'] + row['failed']} of {label(row, by)}"
+        for _, row in summary.iterrows()
+        if row["failed"]
+    ]
+    return [f"Runs without a result, in no mean: {_some(range(len(lost)), lost)}."] if lost else []
+
+
+def _some(group: Iterable[int], names: Sequence[str]) -> str:
+    """Names of settings, not more than a reader wants."""
+    listed = [names[i] for i in group]
+    more = len(listed) - MOST_LINES
+    return "; ".join(listed[:MOST_LINES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _by_seed(table: pd.DataFrame, by: Sequence[str], score: str) -> tuple[list[str], np.ndarray]:
+    """Names of settings, and their scores (n_seeds, n_settings): NaN where there is none."""
+    named = table.assign(setting=[label(row, by) for _, row in table.iterrows()])
+    names = list(dict.fromkeys(named["setting"]))
+    good = named[named["status"] == "done"]
+    wide = good.pivot_table(score, "seed", "setting", sort=False, dropna=False)
+    return names, wide.reindex(columns=names).to_numpy(float)
 
 
 def words(score: str) -> str:
@@ -595,7 +637,10 @@ def _markdown(
         ]  # fmt: skip
         parts.append(_table(rows))
     if len(pairs):
-        parts.append("All differences are in differences.csv.")
+        parts.append(
+            "All differences are in differences.csv. Their intervals are not corrected for their "
+            "number."
+        )
     if len(wrong):
         parts.append("## Without a result")
         parts += [

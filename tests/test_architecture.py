@@ -26,9 +26,9 @@ ALLOWED = {
     "summary": {"config", "figures", "report", "run_dir", "stats"},
     "report": {"figures"},
     "paper": {"console", "launch", "reproduction", "run_dir"},
-    "reproduction": {
-        "audit", "cluster", "data", "figures", "run_dir", "score", "stats",
-    },
+    "reproduction": {"audit", "evidence", "paper_figures", "run_dir", "stats"},
+    "paper_figures": {"evidence", "figures", "run_dir", "stats"},
+    "evidence": {"cluster", "data", "run_dir", "score"},
     "launch": {"config", "console", "pipeline", "presets", "provenance", "run_dir", "summary"},
     "pipeline": {
         "checkpoint", "cluster", "config", "console", "data", "diagnose", "embed", "figures",

@@ -1,13 +1,19 @@
 """The presets that are compared, and what the page says of scores that are made up."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_rel
 
-from benchmarks import models, models_page
+from benchmarks import models, models_page, sparsity
 from scvae_cli.launch import CONF, compose
+from scvae_cli.stats import difference
 
 PRESETS = [*models.CONTROLS, *models.LOGS, *models.COUNTS]
+DOCS = Path(__file__).parents[1] / "docs"
 FACS = "FACS, 10 populations"
 
 
@@ -74,6 +80,26 @@ def test_the_page_says_whether_best_is_better(scores, verdict, tmp_path):
     assert len(pd.read_csv(tmp_path / "benchmark.csv")) == 5 * 5 * 3 * 4
 
 
+def test_the_committed_page_is_what_its_files_give():
+    table = models_page.Table(pd.read_csv(DOCS / "benchmark.csv"))
+    facts = json.loads((DOCS / "benchmark.json").read_text())
+    assert models_page.text(table, facts) == (DOCS / "benchmark.md").read_text()
+
+
+def test_methods_as_good_as_the_best_are_rarely_left_out():
+    """Plain intervals leave out more than one of twenty; so many are named on the page."""
+    rng = np.random.default_rng(0)
+    left_out, plain = [], []
+    for draw in rng.normal(size=(150, 25, 5)):
+        values = {str(i): row for i, row in enumerate(draw)}
+        first = max(values, key=lambda m: values[m].mean())
+        left_out.append(1 - len(models_page.level(values, first)) / 24)
+        gaps = [difference(values[first], row) for m, row in values.items() if m != first]
+        plain.append(np.mean([gap.low > 0 for gap in gaps]))
+    assert np.mean(left_out) < 0.05
+    assert 0.14 < np.mean(plain) < 0.2
+
+
 def test_the_first_and_those_level_with_it():
     table = models_page.Table(made_up(0.8, 0.8, 0.6))
     methods = table.methods(FACS)
@@ -90,3 +116,92 @@ def test_the_page_says_whether_pseudo_inputs_are_worth_it(gain, said):
     scores.loc[scores["method"] == "vsc-nb-sound", ["nmi", "ari"]] += 0.2 - gain
     text = models_page.questions(models_page.Table(scores))
     assert f"`model=vsc_uai`, the VSC as published, {said} its place" in text
+
+
+def noise(rng, n_seeds=5):
+    """Measures of models that do not differ, turned or not, as docs/sparsity.csv has them."""
+    names = [f"{name}{turned}" for name in sparsity.MODELS for turned in ("", ", turned")]
+    rows = [
+        {"model": name, "seed": seed, "on": 5.0 if name in SPARSE else np.nan}
+        | dict(zip(sparsity.MEASURES, rng.normal(size=len(sparsity.MEASURES)), strict=True))
+        for name in names
+        for seed in range(n_seeds)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+SPARSE = [name for name in sparsity.MODELS if name.startswith("VSC")]
+FACTS = {"n_cells": 3774, "n_genes": 2000, "n_textbook": 10}
+
+
+def test_sparse_models_that_do_not_differ_are_rarely_above():
+    rng = np.random.default_rng(0)
+    corrected, plain = [], []
+    for _ in range(120):
+        found = dict(iter(noise(rng).groupby("model", sort=False)))
+        gaps = sparsity.gaps(found, sparsity.pairs_of(SPARSE)["VAE"])
+        corrected.append(any(gap.says == "higher" for gap in gaps))
+        plain.append(
+            any(
+                any(low > 0 for low, _ in ends) and not any(high < 0 for _, high in ends)
+                for name in SPARSE
+                if (ends := [(g.estimate.low, g.estimate.high) for g in gaps if g.a == name])
+            )
+        )
+    assert np.mean(corrected) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 120)
+    assert 0.1 < np.mean(plain) < 0.4  # one of four, as the page says
+
+
+def test_a_sparse_model_that_differs_is_above():
+    values = noise(np.random.default_rng(1))
+    name = "VSC, alpha 0.1"
+    values.loc[values["model"] == name, "gain"] += 20.0
+    page = sparsity.text(values, FACTS)
+    assert "VAE do not? Yes, for VSC, alpha 0.1: above the VAE" in page
+    assert f"*{name}* against *VAE*: higher in own minus other markers; not told apart in" in page
+    shared = values["model"] == f"{name}, turned"
+    values.loc[shared, "gain"] = values.loc[values["model"] == name, "gain"].to_numpy() + 0.01
+    page = sparsity.text(values, FACTS)
+    assert "VAE do not? Not shown. Above the VAE in one measure" in page
+    assert f"*{name}* against *{name}, turned*: lower in own minus other markers" in page
+
+
+def test_turned_models_are_paired_by_seed():
+    found = dict(iter(noise(np.random.default_rng(2)).groupby("model", sort=False)))
+    a, b = found["VAE"], found["VAE, turned"]
+    gaps = {g.measure: g for g in sparsity.gaps(found, [("VAE", "VAE, turned")])}
+    theirs = ttest_rel(a["gain"].to_numpy(), b["gain"].to_numpy()).confidence_interval(0.95)
+    assert (gaps["gain"].estimate.low, gaps["gain"].estimate.high) == pytest.approx(
+        (theirs.low, theirs.high)
+    )
+
+
+def test_a_model_with_few_programmes_is_measured_on_all_types():
+    """Two programmes that tell two of ten types perfectly say nothing of the other eight."""
+    labels = np.repeat(np.arange(10), 20)
+    rng = np.random.default_rng(0)
+    types = tuple(str(i) for i in range(10))
+    markers = [frozenset(f"{i}-{j}" for j in range(sparsity.TOP)) for i in range(10)]
+    known = sparsity.Truth(labels, types, markers, {(0, "0-0")})
+
+    def found(n):
+        levels = (labels[:, None] == np.arange(n)) + 0.01 * rng.uniform(size=(200, n))
+        return sparsity.Programmes(np.arange(n), markers[:n], levels)
+
+    few, all_of_them = sparsity.measure(found(2), known), sparsity.measure(found(10), known)
+    assert all_of_them["auroc"] == 1.0
+    assert all_of_them["own"] == 100.0
+    assert few["auroc"] < 0.7
+    assert few["marked"] == 2
+    none = sparsity.measure(sparsity.Programmes(np.arange(0), [], np.empty((200, 0))), known)
+    assert none == few | dict.fromkeys(few, 0.0) | {"auroc": 0.5}
+
+
+@pytest.mark.skipif(
+    not (DOCS / "sparsity.csv").exists(),
+    reason="docs/sparsity.csv comes with the next `make sparsity`",
+)
+def test_the_committed_page_on_sparsity_is_what_its_files_give():
+    values = pd.read_csv(DOCS / "sparsity.csv", float_precision="round_trip")
+    facts = json.loads((DOCS / "sparsity.json").read_text())
+    assert sparsity.text(values, facts) == (DOCS / "sparsity.md").read_text()

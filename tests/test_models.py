@@ -6,11 +6,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from scipy.sparse import random_array
 from sklearn.decomposition import PCA as SklearnPCA
 from torch import nn
 
 from scvae_cli.batches import GeneLinear
+from scvae_cli.launch import CONF
 from scvae_cli.losses import kl_bernoulli
 from scvae_cli.models import MODELS, build, monitors
 from scvae_cli.train import Adam
@@ -101,6 +103,25 @@ def test_what_the_authors_code_did_differently_can_be_had():
     assert linears(model.decoder) == [(6, 80), (80, 400), (400, 800), (800, 40)]
     z = make("ae", latent_activation="linear").embed(cells(), "mean", noise())
     assert (z < 0).any()
+
+
+def test_the_gate_alpha_and_c_are_the_authors_code():
+    """The report gives none of them: log gamma = -ReLU(-v), alpha 0.5, c 50."""
+    options = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "vsc.yaml"))
+    model = make("vsc", **{key: options[key] for key in GATES})
+    v = torch.linspace(-3, 3, 7)
+    assert torch.equal(model.log_gamma(v), v.clamp(max=0.0))
+    assert (model.alpha, model.c, model.c_end) == (0.5, 50.0, 50.0)
+
+
+def test_the_loss_is_a_mean_over_cells():
+    """As the report has it, 2.1.1; its authors' code sums over the batch."""
+    model, x = make("ae"), cells()
+    each = [model.loss(cell[None], noise()).total for cell in x]
+    assert torch.allclose(model.loss(x, noise()).total, torch.stack(each).mean())
+    z = model.embed(x, "mean", noise())
+    whole = (model.decoder(z) - x).square().sum() / len(x)
+    assert torch.allclose(model.loss(x, noise()).total, whole)
 
 
 def test_autoencoders_latents_are_not_negative():

@@ -16,8 +16,10 @@ from conftest import FAST
 from scipy import stats as scipy_stats
 
 from scvae_cli.audit import AUDIT
+from scvae_cli.evidence import COLUMNS, Evidence, Page, read
 from scvae_cli.launch import compose
 from scvae_cli.paper import plan
+from scvae_cli.reproduction import text
 from scvae_cli.score import types_found
 from scvae_cli.stats import difference, estimate, paired
 
@@ -95,7 +97,86 @@ def test_the_audit_names_tests_that_exist():
     assert len(named) >= 6
     for name in named:
         assert f"def {name}(" in tests, name
-    assert [point.number for point in AUDIT] == [f"O{i}" for i in range(1, 14)]
+    assert [point.number for point in AUDIT] == [f"O{i}" for i in range(1, 16)]
+
+
+def made_up(n: int = 10, *, collapsed: int = 1) -> Evidence:
+    """Tables of a full reproduction with scores of a known kind: AE .69, VAE .61, ... +- .02."""
+    rng = np.random.default_rng(0)
+    means = {"ae": 0.69, "vae": 0.61, "vsc": 0.6, "pca": 0.74}
+    runs, scores = [], []
+    for run in plan(range(n), quick=False):
+        kind, model, *_ = run.name.split("-")
+        seed = int(run.name.rsplit("-", 1)[1])
+        lost = kind == "report" and model == "ae" and seed < collapsed
+        beta = float(run.name.split("-")[2]) if kind == "beta" else 2.0
+        row = dict.fromkeys(COLUMNS["runs"], 0.5) | {
+            "run": run.name, "kind": kind, "model": model, "beta": beta,
+            "seed": 0 if kind == "map" else seed, "used": 4,
+            "status": "failed" if lost else "done",
+            "reason": "all cells have the same latent values: collapsed; say" if lost else None,
+        }  # fmt: skip
+        runs.append(row)
+        for labels in ("own", "other") if not lost else ():
+            for space in ("tsne", "latent"):
+                values = means[model] + 0.02 * rng.normal(size=6)
+                row = {"run": run.name, "labels": labels, "space": space}
+                scores.append(row | dict(zip(COLUMNS["scores"][3:], values, strict=True)))
+    again = [
+        {"model": m, "n_init": i, "seed": seed, "nmi": rng.normal(), "ari": rng.normal()}
+        for m in ("ae", "vae", "vsc") for i in (100, 1) for seed in range(10)
+    ]  # fmt: skip
+    versions = dict.fromkeys(("python", "torch", "scikit-learn", "scvae-cli"), "1")
+    figures = ["maps_report", "maps_corrected", "scores", "beta", "losses"]
+    about = {
+        "command": "scvae paper", "n_cells": 2638, "n_genes": 13714, "n_types": 9, "n_latent": 6,
+        "n_init": 100, "threads": 2, "versions": versions, "commits": [], "figures": figures,
+    }  # fmt: skip
+    tables = [pd.DataFrame(some, columns=COLUMNS[name])
+              for name, some in zip(COLUMNS, (runs, scores, again), strict=True)]  # fmt: skip
+    return Evidence(*tables, about=about)
+
+
+def test_the_page_counts_a_collapsed_training():
+    page = text(Page(made_up()))
+    assert "**report-ae-0** failed and is in no mean" in page
+    assert "1 of 10 trainings of the AE failed: the rate may be from 0.3 to 45 % (95 %)" in page
+    (row,) = [line for line in page.splitlines() if line.startswith("| AE beats VAE")]
+    without, including = row.split(" | ")[1].split("<br>")
+    assert without.startswith("**holds**: +0.0")
+    assert including.startswith("with the collapsed run as 0: **cannot be told**: +0.0")
+    evidence = made_up()
+    scores = evidence.scores[
+        evidence.scores["labels"].eq("own") & evidence.scores["space"].eq("tsne")
+    ]
+    nmi = scores.set_index("run")["nmi"]
+    ae = [0.0, *nmi[[f"report-ae-{i}" for i in range(1, 10)]]]
+    vae = nmi[[f"report-vae-{i}" for i in range(10)]]
+    low, high = scipy_stats.ttest_ind(ae, vae, equal_var=False).confidence_interval(0.95)
+    assert f"{(low + high) / 2:+.3f} ± {(high - low) / 2:.3f}" in including
+    assert "as 0" not in text(Page(made_up(collapsed=0)))
+
+
+def test_the_page_counts_three_maps_and_not_twelve_numbers():
+    page = text(Page(made_up()))
+    assert "three tests, not twelve" in page
+    assert "of 3\nmaps" in page
+    assert "nan" not in page
+
+
+def test_the_tables_come_back_as_they_were(tmp_path):
+    evidence = made_up()
+    evidence.write(tmp_path)
+    assert text(Page(read(tmp_path))) == text(Page(evidence))
+
+
+@pytest.mark.skipif(
+    not (ROOT / "docs" / "reproduction" / "runs.csv").exists(),
+    reason="the tables of docs/reproduction come with the next `make paper`",
+)
+def test_the_committed_page_is_what_its_tables_give():
+    page = (ROOT / "docs" / "reproduction.md").read_text()
+    assert text(Page(read(ROOT / "docs" / "reproduction"))) == page
 
 
 def links(page: str) -> list[str]:
@@ -121,14 +202,20 @@ def test_quick_page(quick, runs, tmp_path):
     assert result.code == 0, result.err
     assert len(list(runs.glob("*/run.json"))) == 7
     page = (tmp_path / "page" / "reproduction.md").read_text()
-    assert len(links(page)) == 6
-    for link in links(page):
+    assert len(links(page)) == 7  # six figures, and the folder of tables
+    for link in links(page)[1:]:
         assert (tmp_path / "page" / link).read_bytes().startswith(b"\x89PNG"), link
     assert "| NMI | VAE | 0.6092 |" in page
     assert "nan" not in page
     for line in page.splitlines():  # one seed is no evidence
         if line.startswith(("| AE beats", "| VSC beats")):
             assert line.count("cannot be told") == 3
+
+    # The page is what its tables give, and its figures are those that there are.
+    evidence = read(tmp_path / "page" / "reproduction")
+    assert text(Page(evidence)) == page
+    shown = {Path(link).stem for link in links(page) if link.endswith(".png")}
+    assert shown == set(evidence.about["figures"])
 
     # A number on the page is that of the run.
     scores = json.loads((runs / "report-vae-0" / "scores.json").read_text())

@@ -4,10 +4,17 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import scanpy
 import yaml
 from conftest import FAST
+from scipy import stats
+
+from benchmarks import models_page
+from scvae_cli import summary
+from scvae_cli.stats import difference, estimate, holm
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -102,3 +109,97 @@ def test_numbers_of_the_reproduction_are_the_pages():
     assert len(rows) >= 6
     for row in rows:
         assert row in page, row
+
+
+def test_the_sweep_of_models_is_that_of_its_csv():
+    table = pd.read_csv(ROOT / "docs" / "sweeps" / "models.csv")
+    shown = ["tsne_nmi", "tsne_ari", "latent_nmi", "latent_ari"]
+    lines = README.splitlines()
+    for row in summary.brief(summary.summarise(table, ["model"]), ["model"], shown):
+        assert " ".join(row.values()) in [" ".join(line.split()) for line in lines], row
+    words = " ".join(README.split())
+    (line,) = summary.verdict(table, ["model"], "tsne_nmi")
+    assert line in words
+    assert f"Its runs took {table['seconds'].sum():.0f} s in all" in words
+    (line,) = summary.verdict(table, ["model"], "latent_nmi")
+    assert "Cannot be told from it: vae; vsc (" in line
+
+
+BETA = ROOT / "docs" / "sweeps" / "beta.csv"
+
+
+@pytest.mark.skipif(not BETA.exists(), reason="docs/sweeps/beta.csv comes with `make sweep-beta`")
+def test_the_sweep_of_beta_is_that_of_its_csv():
+    gaps = summary.differences(pd.read_csv(BETA), ["model", "beta"])
+    same = gaps["a"].str.split(",").str[0] == gaps["b"].str.split(",").str[0]
+    gaps = gaps[same & (gaps["score"] == "tsne_nmi")]
+    assert len(gaps) == 12
+    (pair,) = gaps[(gaps["low"] > 0) | (gaps["high"] < 0)].itertuples()
+    assert {pair.a, pair.b} == {"vsc, beta 0.5", "vsc, beta 4"}
+    half = pair.high - pair.mean
+    assert f"({abs(pair.mean):.3f} ± {half:.3f})".replace("0.", ".") in README
+    error = (gaps["high"] - gaps["mean"]) / stats.t.ppf(0.975, gaps["n"] - 1)
+    p = 2 * stats.t.sf((gaps["mean"] / error).abs(), gaps["n"] - 1)
+    assert holm(p).min() > 0.05
+
+
+@pytest.fixture(scope="module")
+def scores():
+    table = models_page.Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
+    facs = "FACS, 10 populations"
+    return lambda method, space, by, measure: table.values(method, facs, space, by, measure)
+
+
+READINGS = [(space, measure) for space in ("latent", "map") for measure in ("nmi", "ari")]
+
+
+def test_the_table_of_models_is_that_of_the_benchmark(scores):
+    rows = re.findall(r"^\| `([\w-]+)` \(.*?\) \| (.*) \|$", README, flags=re.M)
+    assert len(rows) == 9
+    for method, cells in rows:
+        found = [estimate(scores(method, s, "k-means", m)) for s, m in READINGS]
+        assert cells == " | ".join(models_page.shown(e) for e in found), method
+
+
+def test_sentences_on_models_are_those_of_the_benchmark(scores):
+    """Where `vae-nb` is above the others beyond the intervals, and where it is not."""
+
+    def said(a, b, space, by, measure):
+        return models_page.said(
+            difference(scores(a, space, by, measure), scores(b, space, by, measure))
+        )
+
+    others = ["vae-gaussian", "pca-6", "pca-10", "pca-20", "pca-50", "scvi", "scvi-short"]
+    for measure in ("nmi", "ari"):
+        for other in others:
+            assert said("vae-nb", other, "latent", "k-means", measure) == "better", other
+        for space, by in (("latent", "Leiden"), ("map", "Leiden"), ("map", "k-means")):
+            assert said("vae-nb", "scvi", space, by, measure) == "cannot be told"
+        for other in ("pca-50", "scvi", "scvi-short"):
+            for space in ("latent", "map"):
+                assert said("ae-nb-128", other, space, "k-means", measure) == "cannot be told"
+
+
+def test_pca_has_the_highest_means_where_the_readme_says():
+    table = models_page.Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
+    for labels in ("FACS, 5 populations", "PBMC3k, types found here", "PBMC3k, Seurat's types"):
+        for space, measure in READINGS:
+            first, _ = table.top(labels, space, "k-means", measure, table.methods(labels))
+            assert first.startswith("pca-")
+
+
+def test_sentences_on_the_reproduction_are_those_of_its_page():
+    page = (ROOT / "docs" / "reproduction.md").read_text()
+    for number in ("+.003 ± .159", ".025 ± .022", ".019 ± .017"):
+        assert number in README
+        assert number.replace(".", "0.").replace("+", "") in page
+    assert "5 of 12 published numbers lie outside" in page
+    assert "5 of the 12 numbers lie outside" in README
+    assert "from 0.3 to 45 %" in page
+    cells = re.findall(
+        r"^\| (?:VAE|VSC) \| [\d.]+ \| (.* ± .*) \| [\d.]+ \| [\d.]+ \|$", page, re.M
+    )
+    assert len(cells) == 10
+    means = np.array([[float(c.split(" ")[0]) for c in row.split(" | ")] for row in cells])
+    spread = np.ptp(means.reshape(2, 5, 4), axis=1)
+    assert (round(spread.min(), 2), round(spread.max(), 2)) == (0.03, 0.07)
