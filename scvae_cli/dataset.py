@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import platform
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array, csr_matrix
 
+WRITING = ".writing-"  # and the process that writes, and its machine
 UNLABELLED = "unlabelled"  # the one type of cells whose types are not known
 
 
@@ -183,14 +186,28 @@ def annotated(
 
 
 def write_h5ad(cells: anndata.AnnData, path: Path) -> None:
-    """Writes a file, whole or not at all."""
+    """Writes a file, whole or not at all; removes what killed processes left of theirs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+    _clear(path.parent)
+    prefix = f"{WRITING}{os.getpid()}-{platform.node()}-"
+    with TemporaryDirectory(dir=path.parent, prefix=prefix) as folder:
         file = Path(folder) / path.name
         cells.write_h5ad(file)
         with file.open("rb+") as written:
             os.fsync(written.fileno())
         file.replace(path)
+
+
+def _clear(folder: Path) -> None:
+    """Removes folders in which processes of this machine wrote that live no more."""
+    for path in folder.glob(f"{WRITING}*-{platform.node()}-*"):
+        process = path.name.removeprefix(WRITING).partition("-")[0]
+        with suppress(OSError, OverflowError):
+            if process.isdecimal() and path.is_dir() and not path.is_symlink():
+                try:
+                    os.kill(int(process), 0)
+                except ProcessLookupError:
+                    shutil.rmtree(path)
 
 
 def save(dataset: Dataset, path: Path) -> None:
