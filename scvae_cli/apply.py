@@ -1,8 +1,10 @@
 """`scvae embed RUN FILE`: the model of a run on other cells."""
 
 import json
+from itertools import count
 from pathlib import Path
 
+import anndata
 import pandas as pd
 import torch
 
@@ -12,14 +14,14 @@ from scvae_cli.config import FileConfig
 from scvae_cli.console import Console
 from scvae_cli.dataset import write_h5ad
 from scvae_cli.errors import InputError
-from scvae_cli.files import read, select
+from scvae_cli.files import elements, read, select
 from scvae_cli.launch import compose, quoted
 from scvae_cli.run_dir import csv_of
 from scvae_cli.threads import available
 from scvae_cli.trained import load
 
 # Of the settings of data=file, those that other cells can be read with.
-READING = ["layer", "raw", "gene_names", "transpose", "values", "min_genes"]
+READING = ["layer", "raw", "gene_names", "transpose", "genome", "values", "min_genes"]
 
 
 def apply(arguments: list[str]) -> None:
@@ -57,8 +59,15 @@ def apply(arguments: list[str]) -> None:
         found.append(f"{asked.file.name}: {text}")
 
     with console.busy("loading cells"):
-        cells = read(asked.file, transpose=options.transpose, say=found.append)
         how = {key: getattr(options, key) for key in ("layer", "raw", "gene_names")}
+        cells = read(
+            asked.file,
+            transpose=options.transpose,
+            genome=options.genome,
+            needed=elements(**how),
+            whole=asked.h5ad is not None,
+            say=found.append,
+        )
         few = select(cells, asked.file, **how).X.getnnz(axis=1) < options.min_genes
         if few.any():
             say(f"{few.sum():,} cells of fewer than {options.min_genes} genes are left out")
@@ -71,15 +80,33 @@ def apply(arguments: list[str]) -> None:
     table = pd.DataFrame({"cell": cells.obs_names, **columns})
     for path in (asked.to, asked.h5ad):
         _check_new(path)
-    write_file(asked.to, csv_of(table))
     if asked.h5ad is not None:
         cells.obsm["X_scvae"] = latent
         cells.uns["scvae"] = run.provenance()
-        write_h5ad(cells, asked.h5ad)
+        _write_cells(cells, asked.h5ad)
+    write_file(asked.to, csv_of(table))
     console.line(f"{len(latent):,} cells in {latent.shape[1]} latent features")
     for path in (asked.to, asked.h5ad):
         if path is not None:
             console.folder(path)
+
+
+def _write_cells(cells: anndata.AnnData, path: Path) -> None:
+    """Writes cells that came from a file; its tables may have names that anndata does not write.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    tables = [cells.obs, cells.var, *([] if cells.raw is None else [cells.raw.var])]
+    for table in tables:
+        if "_index" in table:  # as SeuratDisk calls the names of genes in raw
+            free = next(name for i in count() if (name := "index" + "_" * i) not in table)
+            table.rename(columns={"_index": free}, inplace=True)
+    try:
+        write_h5ad(cells, path)
+    except Exception as error:  # anndata raises all kinds
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: the cells cannot be written: {reason}") from error
 
 
 def _check_new(path: Path | None) -> None:

@@ -159,6 +159,7 @@ class FileConfig(Block):
     raw: bool
     gene_names: str | None
     transpose: bool | None
+    genome: str | None = None  # which runs of before do not name
     values: Literal["auto", "counts", "normalized", "logged"]
     min_genes: Annotated[int, Field(ge=0)]
     min_cells: Annotated[int, Field(ge=0)]

@@ -221,6 +221,7 @@ def file(
     raw: bool,
     gene_names: str | None,
     transpose: bool | None,
+    genome: str | None,
     values: str,
     min_genes: int,
     min_cells: int,
@@ -238,6 +239,7 @@ def file(
         raw: see `files.select`.
         gene_names: see `files.select`.
         transpose: see `files.read`.
+        genome: see `files.read`.
         values: what values are: `counts`, `normalized`, `logged`, or `auto` to look.
         min_genes: a cell is kept that has so many genes.
         min_cells: then a gene is kept that so many cells have.
@@ -252,7 +254,8 @@ def file(
     from scvae_cli.preprocess import filter_counts, log_normalize, logarithm, variable_genes
 
     source = Path(path)
-    found = files.read(source, transpose=transpose, say=say)
+    needed = files.elements(layer=layer, raw=raw, gene_names=gene_names, label_key=label_key)
+    found = files.read(source, transpose=transpose, genome=genome, needed=needed, say=say)
     cells = files.select(found, source, layer=layer, raw=raw, gene_names=gene_names)
     del found  # twice the memory of the cells, otherwise
     cells = filter_counts(cells, min_genes=min_genes, min_cells=min_cells)

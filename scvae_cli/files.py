@@ -7,17 +7,19 @@ whether values are counts, and what is wrong with a file, in one line.
 import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix, issparse, vstack
 
 from scvae_cli.errors import InputError
-from scvae_cli.strangers import check_hdf5, check_matrix, check_packed, check_zarr, unpack
+from scvae_cli.stores import check_sparse, is_annotated, read_10x, read_annotated, reason
+from scvae_cli.strangers import check_matrix, check_packed, unpack
 
 log = logging.getLogger("scvae")
 
@@ -27,6 +29,7 @@ GENE = re.compile(r"ENS[A-Z]*G\d{6,}.*|MT-.+|RP[LS]\d+[A-Z]?|[Mm]t-.+|Rp[ls]\d+[
 LARGEST_LOG = 25.0  # log1p of seven times 10^10: larger values are no logarithms
 DISTINCT = 0.9  # a column of var with so many different values, or more, names genes
 INDEX = "var_names"  # the index of var, kept as a column where another one names the genes
+PACKED = re.compile(r".*\.(h5ad|h5|zarr|mtx)\.(gz|zip|bz2|xz)")
 PARTS = {
     "matrix": ["matrix.mtx"],
     "genes": ["features.tsv", "genes.tsv"],
@@ -34,30 +37,58 @@ PARTS = {
 }
 
 
-def read(path: Path, *, transpose: bool | None, say: Callable[[str], None]) -> anndata.AnnData:
+def read(
+    path: Path,
+    *,
+    transpose: bool | None,
+    say: Callable[[str], None],
+    genome: str | None = None,
+    needed: Collection[str] = ("X",),
+    whole: bool = False,
+) -> anndata.AnnData:
     """The cells of a file, as they are there.
 
     Args:
         path: a file or a folder; its name tells the format.
         transpose: whether rows are genes, in a table; None to look.
-        say: told what was found out and not given.
+        say: told what was found out and not given, and what is left out.
+        genome: which genome's genes to take, of 10x's .h5; None for all.
+        needed: elements of an h5ad or zarr without which it is no use; see `elements`.
+        whole: whether to read what no model looks at, too (obsm, varm, obsp, varp, uns).
 
     Raises:
         InputError: it cannot be read.
     """
     if not path.exists():
         raise InputError(f"data.path={path}: no such file or folder")
+    if not path.is_file() and not path.is_dir():
+        raise InputError(f"data.path={path}: is a pipe or a device; give {KINDS}")
     try:
         with warnings.catch_warnings():  # of old formats, and names to be made unique
             warnings.simplefilter("ignore")
+            if _is_store(path):
+                return _read_store(path, genome, needed, whole, say)
+            if genome is not None:
+                raise InputError(
+                    f"data.genome={genome}: only 10x's .h5 has genomes to choose from"
+                )
             return _read(path, transpose, say)
     except InputError:
         raise
     except MemoryError as error:
         raise InputError(f"data.path={path}: more than this machine's memory holds") from error
     except Exception as error:  # readers raise all kinds
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"data.path={path}: cannot be read: {reason}") from error
+        raise InputError(f"data.path={path}: cannot be read: {reason(error)}") from error
+
+
+def elements(
+    *, layer: str | None, raw: bool, gene_names: str | None = None, label_key: str | None = None
+) -> set[str]:
+    """Names of the elements of an h5ad or zarr that these settings need."""
+    var = "raw/var" if raw else "var"
+    values = "raw/X" if raw else "X" if layer is None else f"layers/{layer}"
+    columns = {f"{var}/{gene_names}": gene_names, f"obs/{label_key}": label_key}
+    return {var, values, *(name for name, asked in columns.items() if asked is not None)}
 
 
 def select(
@@ -83,6 +114,8 @@ def select(
     Raises:
         InputError: they are not there; names occur twice; values are not finite, or negative.
     """
+    if cells.isbacked:
+        raise InputError(f"{path}: is backed by a file; give adata.to_memory()")
     values, var = cells.X, cells.var
     if raw:
         if cells.raw is None:
@@ -112,7 +145,7 @@ def select(
                 f"(there are {there}; null is its index)"
             )
         var = var.set_index(var[gene_names].astype(str)).assign(**{INDEX: var.index})
-    x = csr_matrix(values, dtype=np.float32, copy=True)
+    x = _sparse(values, path)
     x.sum_duplicates()
     x.eliminate_zeros()
     with warnings.catch_warnings():  # of names that occur twice, which `_check` refuses
@@ -120,6 +153,26 @@ def select(
         chosen = anndata.AnnData(x, cells.obs, var)
     _check(chosen, path)
     return chosen
+
+
+def _sparse(values: Any, path: Path | str) -> csr_matrix:
+    """A copy of values (n_cells, n_genes) as a sparse matrix in single precision.
+
+    Raises:
+        InputError: they are sparse, and their indices lead out of them.
+    """
+    if not issparse(values):  # in pieces: the indices of all would take ten times the memory
+        step = max(1, 2**24 // values.shape[1])
+        parts = [values[i : i + step] for i in range(0, len(values), step)]
+        return vstack([csr_matrix(part, dtype=np.float32) for part in parts], format="csr")
+    try:
+        shell = values.copy() if values.format not in ("csr", "csc") else type(values)(
+            (values.data, values.indices, values.indptr), shape=values.shape
+        )  # fmt: skip
+        check_sparse(shell)
+    except ValueError as error:
+        raise InputError(f"data.path={path}: is damaged: {error}") from error
+    return csr_matrix(shell.astype(np.float32, copy=True))
 
 
 def other_names(cells: anndata.AnnData) -> np.ndarray | None:
@@ -186,25 +239,38 @@ def _check(cells: anndata.AnnData, path: Path | str) -> None:
 
 
 def _read(path: Path, transpose: bool | None, say: Callable[[str], None]) -> anndata.AnnData:
-    import scanpy as sc
-
     name = path.name.lower()
     if path.is_dir():
-        if any((path / mark).exists() for mark in (".zgroup", "zarr.json", ".zattrs")):
-            check_zarr(path)
-            return anndata.read_zarr(path)
         return _read_10x_folder(path)
-    if name.endswith((".h5", ".h5ad")):
-        check_hdf5(path)
-    if name.endswith(".h5ad"):
-        return anndata.read_h5ad(path)
-    if name.endswith(".h5"):
-        cells = sc.read_10x_h5(path)
-        cells.var_names_make_unique()  # symbols: some genes share one
-        return cells
     if re.search(r"\.(csv|tsv|txt)(\.gz)?$", name):
         return _read_table(path, "," if ".csv" in name else "\t", transpose, say)
-    raise InputError(f"data.path={path}: unknown format; give {KINDS}")
+    packed = PACKED.fullmatch(name)
+    hint = f"unpack it (gunzip {path.name}), or " if packed else ""
+    raise InputError(f"data.path={path}: unknown format; {hint}give {KINDS}")
+
+
+def _is_store(path: Path) -> bool:
+    """Whether it is HDF5, or a zarr folder, by its name or by what marks one."""
+    if path.is_dir():
+        return any((path / mark).exists() for mark in (".zgroup", "zarr.json", ".zattrs"))
+    return path.suffix.lower() in (".h5", ".h5ad")
+
+
+def _read_store(
+    path: Path,
+    genome: str | None,
+    needed: Collection[str],
+    whole: bool,
+    say: Callable[[str], None],
+) -> anndata.AnnData:
+    """An h5ad, a zarr, or 10x's .h5: what is in it tells which."""
+    if path.suffix.lower() == ".h5" and not is_annotated(path):
+        cells = read_10x(path, genome=genome, say=say)
+        cells.var_names_make_unique()  # symbols: some genes share one
+        return cells
+    if genome is not None:
+        raise InputError(f"data.genome={genome}: only 10x's .h5 has genomes")
+    return read_annotated(path, needed=needed, whole=whole, say=say)
 
 
 def _read_10x_folder(path: Path) -> anndata.AnnData:

@@ -8,7 +8,9 @@ import gzip
 import json
 import math
 import os
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +20,88 @@ from scvae_cli.errors import InputError
 
 
 def memory() -> float:
-    """Bytes that this machine has; infinite where it does not tell."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf
+    """Bytes that this machine has, or that this process's control group allows."""
+    limits = [*_cgroup_limits()]
+    with suppress(AttributeError, ValueError, OSError):
+        limits.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
+    return min(limits, default=math.inf)
 
 
-def check_memory(needed: float, path: Path) -> None:
+def check_memory(needed: float, path: Path | str) -> None:
     """Refuses what cannot be had, before it is asked for.
 
     Raises:
-        InputError: it is more than this machine's memory.
+        InputError: it is more than is left of this machine's memory.
     """
-    if needed > memory():
+    if needed > (left := _left()):
+        needs = f"needs about {needed / 1e9:,.1f} GB, " if math.isfinite(needed) else "needs "
         raise InputError(
-            f"data.path={path}: asks for {needed / 1e9:,.0f} GB, more than this machine's memory"
+            f"data.path={path}: {needs}more than this machine's memory ({left / 1e9:,.1f} GB of "
+            "it are left); give fewer cells or genes"
         )
 
 
-def check_hdf5(path: Path) -> None:
-    """Refuses an HDF5 file that leads to others, or does not fit.
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Lets this process take no more memory than is left, whatever a library inside asks for.
+
+    Headers tell what arrays take, but not what packed chunks and shared texts become. Where a
+    library asks for too much, it gets an error.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used, left = _pages()[0], _left()
+    try:
+        if used and math.isfinite(left):
+            resource.setrlimit(resource.RLIMIT_AS, (int(used + max(left, 0)), hard))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def check_hdf5(file: Any, path: Path) -> None:
+    """Refuses an open HDF5 file that leads to others. Looks at each object once.
 
     Raises:
-        InputError: it has external links or storage, or its arrays are too large.
-        OSError: it is no HDF5 file.
+        InputError: it has external links or storage, or virtual datasets.
     """
     import h5py
 
-    needed = 0
-    with h5py.File(path) as file:
-        for dataset in _datasets(file, path):
-            if dataset.external or dataset.is_virtual:
-                raise InputError(f"data.path={path}: {dataset.name} leads to another file")
-            needed += (dataset.size or 0) * max(dataset.dtype.itemsize, 1)
-    check_memory(needed, path)
+    seen, groups = set(), [file]
+    while groups:
+        group = groups.pop()
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise InputError(f"data.path={path}: {group.name}/{name} leads to another file")
+            if isinstance(link, h5py.SoftLink):  # leads to what has another name in this file
+                continue
+            place = h5py.h5o.get_info(group.id, name.encode()).addr
+            if place in seen:
+                continue
+            seen.add(place)
+            found = group[name]
+            if isinstance(found, h5py.Group):
+                groups.append(found)
+            elif isinstance(found, h5py.Dataset) and (found.external or found.is_virtual):
+                raise InputError(f"data.path={path}: {found.name} leads to another file")
 
 
 def check_zarr(path: Path) -> None:
-    """Refuses a zarr folder that leads elsewhere, has pickles, or does not fit.
+    """Refuses a zarr folder that leads elsewhere, has pickles, or what is neither file nor folder.
 
     Raises:
         InputError: it does.
     """
     check_inside(path, f"data.path={path}")
-    needed = 0.0
     for found in path.rglob("*"):
+        if not found.is_file() and not found.is_dir():  # a pipe, say, on which reading would wait
+            raise InputError(f"data.path={path}: {found.relative_to(path)} is no file")
         if found.name not in (".zarray", "zarr.json"):
             continue
         header = json.loads(found.read_text())
-        if '"pickle"' in json.dumps(header):
+        codecs = [header.get(key) for key in ("compressor", "filters", "codecs")]
+        if "pickle" in json.dumps(codecs):
             raise InputError(f"data.path={path}: {found.parent.name} holds pickles")
-        if "shape" in header:
-            needed += 4 * math.prod(float(n) for n in header["shape"])
-    check_memory(needed, path)
 
 
 def check_matrix(path: Path, n_genes: int, n_cells: int) -> None:
@@ -171,18 +201,35 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _datasets(group: Any, path: Path) -> Iterator[Any]:
-    """All datasets below an HDF5 group; links within the file are followed where they lead."""
-    import h5py
+def _left() -> float:
+    """Bytes that this process may still take: of the memory, and of `ulimit -v`."""
+    asked, used = _pages()
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
+    left = memory() - used
+    return left if allowed == resource.RLIM_INFINITY else min(left, allowed - asked)
 
-    for name in group:
-        link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            raise InputError(f"data.path={path}: {group.name}/{name} leads to another file")
-        if isinstance(link, h5py.SoftLink):
-            continue
-        found = group[name]
-        if isinstance(found, h5py.Group):
-            yield from _datasets(found, path)
-        elif isinstance(found, h5py.Dataset):
-            yield found
+
+def _pages() -> tuple[float, float]:
+    """Bytes of address space and of memory that this process has; 0 where no system says."""
+    with suppress(OSError, ValueError):
+        asked, used = Path("/proc/self/statm").read_text().split()[:2]
+        size = os.sysconf("SC_PAGE_SIZE")
+        return float(int(asked) * size), float(int(used) * size)
+    return 0.0, 0.0
+
+
+def _cgroup_limits() -> Iterator[float]:
+    """Bytes that control groups (a container, a batch system) allow, those above this one too."""
+    root = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, place = line.split(":", 2)
+            if controllers not in ("", "memory"):
+                continue
+            top, name = (root / "memory", "memory.limit_in_bytes") if controllers else (
+                root, "memory.max",
+            )  # fmt: skip
+            folder = top / place.strip("/")
+            for above in (folder, *folder.parents):
+                with suppress(OSError, ValueError):  # no limit is the word `max`
+                    yield float(int((above / name).read_text()))

@@ -34,6 +34,7 @@ ALLOWED = {
         "checkpoint", "cluster", "config", "console", "data", "diagnose", "embed", "figures",
         "models", "run_dir", "score", "sparsity", "train", "tsne",
     },
+    "files": {"stores"},
     "celltypes": {"neighbours"},
     "data": {"celltypes", "files", "preprocess", "tenx"},
     "batches": {"losses"},
