@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
 LEAVES = {
     "arguments", "atomic", "errors", "batches", "dataset", "signals", "strangers", "threads",
+    "visible",
 }  # fmt: skip
 ALLOWED = {
     "worker": {"streams"},
@@ -17,13 +18,14 @@ ALLOWED = {
     "verify": {"config", "console", "launch", "provenance", "run_dir"},
     "apply": {"config", "console", "files", "launch", "run_dir", "trained"},
     "trained": {"config", "embed", "files", "models", "preprocess", "run_dir"},
-    "show": {"console", "data", "launch", "summary"},
+    "show": {"console", "data", "launch", "run_dir", "summary"},
+    "run_dir": {"record"},
     "sweep": {
         "compare", "config", "console", "data", "launch", "presets", "provenance", "run_dir",
         "summary", "worker",
     },
     "compare": {"config", "console", "run_dir", "summary"},
-    "summary": {"config", "figures", "report", "run_dir", "stats"},
+    "summary": {"config", "figures", "provenance", "report", "run_dir", "stats"},
     "report": {"figures"},
     "paper": {"console", "launch", "reproduction", "run_dir"},
     "reproduction": {"audit", "evidence", "paper_figures", "run_dir", "stats"},
