@@ -1,0 +1,85 @@
+"""Numbers that comments of conf/ and the README give are those of the pages in docs/."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks import models_page
+from scvae_cli.launch import CONF
+from scvae_cli.stats import estimate
+
+ROOT = Path(__file__).parents[1]
+README = " ".join((ROOT / "README.md").read_text().split())
+REPRODUCTION = (ROOT / "docs" / "reproduction.md").read_text()
+MEASURES = ("NMI", "ARI", "HOM", "COM")
+COLUMNS = {"report": 3, "corrected": 4, "code": 5}  # of the page's table of scores on the map
+
+
+def comments(preset: str) -> str:
+    lines = (CONF / "experiment" / f"{preset}.yaml").read_text().splitlines()
+    return " ".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
+
+
+def on_the_map(measure: str, model: str) -> list[str]:
+    section = REPRODUCTION.split("### k-means on the 2-D map")[1].split("\n### ")[0]
+    (row,) = re.findall(rf"^\| {measure} \| {model} \|.*$", section, flags=re.M)
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [f"{kind}/{m}" for kind in COLUMNS for m in ("ae", "vae", "vsc", "pca")
+     if m != "pca" or kind == "corrected"],
+)  # fmt: skip
+def test_presets_expect_what_the_reproduction_found(preset):
+    kind, model = preset.split("/")
+    expected = comments(preset).split("Expect")[1]
+    for measure in MEASURES:
+        cells = on_the_map(measure, model.upper())
+        cell = cells[COLUMNS[kind]]
+        cell = cells[COLUMNS["report"]] if cell == "the same" else cell
+        assert f"{measure} {cell.split(' ')[0][1:]}" in expected
+
+
+def test_best_expects_what_the_benchmark_found():
+    table = models_page.Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
+    said = comments("best")
+    facs = "FACS, 10 populations"
+    for measure in ("nmi", "ari"):
+        mean = estimate(table.values("ae-nb-128", facs, "latent", "k-means", measure)).mean
+        assert f"{measure.upper()} {mean:.3f}".replace("0.", ".") in said
+    first, *near = models_page.chosen(table)[0]
+    assert first == "ae-nb-128"
+    assert len(near) == 4
+    assert "four other presets cannot be told from it" in said
+
+
+def test_one_start_of_kmeans_scatters_as_the_settings_say():
+    section = REPRODUCTION.split("## Where chance comes in")[1].split("\n## ")[0]
+    last = [float(row.split("|")[-2]) for row in re.findall(r"^\| \w+ \| NMI .*$", section, re.M)]
+    assert len(last) == 3
+    low, high = (f"{value:.3f}"[1:] for value in (min(last), max(last)))
+    assert f"scatters the NMI by {low} to {high} (sd)" in (CONF / "config.yaml").read_text()
+
+
+def test_the_demo_is_a_run_of_the_sweep():
+    """`model=vsc`, seed 0, beta 2: the first job of its model in docs/sweeps/models.csv."""
+    runs = pd.read_csv(ROOT / "docs" / "sweeps" / "models.csv")
+    run = runs[(runs["model"] == "vsc") & (runs["seed"] == 0)].iloc[0]
+    for space, name in (("tsne", "2-D map"), ("latent", "latent space")):
+        scores = " ".join(f"{run[f'{space}_{m.lower()}']:.3f}" for m in MEASURES)
+        assert f"{name} {scores}" in README
+
+
+def test_speeds_are_those_of_the_pages():
+    page = (ROOT / "docs" / "performance.md").read_text()
+    ratios = [float(r) for r in re.findall(r"^\| (?:AE|VAE|VSC) \|.*\| ([\d.]+) \(", page, re.M)]
+    (wide,) = re.findall(r"^\| VAE, theirs.*\| ([\d.]+) \(", page, flags=re.M)
+    assert f"{min(ratios)} to {max(ratios)} times faster than a plain dense loop" in README
+    assert f"{float(wide):.0f} times faster than one of the authors' size" in README
+    race = json.loads((ROOT / "docs" / "benchmark.json").read_text())["race"]
+    assert f"the fastest epoch is {race['fastest']} times as fast as scVI's" in README
+    assert f"in five turns it was {race['least']} to {race['most']} times" in README
