@@ -272,14 +272,20 @@ class _LogNB(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, log_mu: Tensor, log_theta: Tensor) -> Tensor:
-        theta = log_theta.exp().expand_as(x)
-        mu = log_mu.exp()
+        theta, mu = log_theta.exp(), log_mu.exp()
         r = mu / theta
-        at_zero, share = torch.log1p(r), r / (1 + r)
-        value, slope = _counted(x, theta, at_zero)
-        rest = (x - mu) * at_zero.neg().exp_()
-        ctx.save_for_backward(rest, slope.addcmul_(theta, _excess(share, at_zero)))
-        return x * log_mu - theta * at_zero - value - torch.lgamma(x + 1)
+        at_zero, share = torch.log1p(r), r.div_(1 + r)
+        log_p = x * log_mu - theta * at_zero
+        slope = theta * _excess(share, at_zero)
+        # Zeros, of which there may be many, need no gamma functions.
+        place = x.reshape(-1).nonzero()[:, 0]
+        x_there = x.reshape(-1)[place]
+        of_count = theta[place % x.shape[1]], at_zero.view(-1)[place]
+        value, slope_there = _counted(x_there, *of_count)
+        log_p.view(-1)[place] -= value + torch.lgamma(x_there + 1)
+        slope.view(-1)[place] += slope_there
+        ctx.save_for_backward((x - mu) * at_zero.neg_().exp_(), slope)
+        return log_p
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
