@@ -222,7 +222,7 @@ def test_resume_redoes_what_is_damaged_and_keeps_the_rest(scvae, tmp_path, finis
         ("commit", "was begun at commit abc, and not "),
         ("data", "data=synthetic are other cells, genes or labels than then"),
         ("config", "000-vae-synthetic-seed0 has lr=0.5, and not 0.002"),
-        ("damaged", "sweep.json is damaged"),
+        ("damaged", "sweep.json: damaged"),
         ("run", "goes on with the settings of its config.yaml; leave out"),
         ("nothing", "no sweep there"),
     ],
