@@ -70,11 +70,11 @@ def apply(arguments: list[str]) -> None:
     table = pd.DataFrame({"cell": cells.obs_names, **columns})
     for path in (asked.to, asked.h5ad):
         _check_new(path)
-    write_file(asked.to, table.to_csv(index=False).encode())
-    if asked.h5ad is not None:
+    if asked.h5ad is not None:  # first: where it is killed, the same command may be given again
         cells.obsm["X_scvae"] = latent
         cells.uns["scvae"] = run.provenance()
         write_h5ad(cells, asked.h5ad)
+    write_file(asked.to, table.to_csv(index=False).encode())
     console.line(f"{len(latent):,} cells in {latent.shape[1]} latent features")
     for path in (asked.to, asked.h5ad):
         if path is not None:
