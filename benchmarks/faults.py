@@ -164,6 +164,48 @@ def killed_embed(folder: Path, reference: Path) -> Fault:
     return Fault("SIGKILL of embed", "writing out.h5ad", code, said, found + left(place))
 
 
+def killed_job(folder: Path, references: dict[str, Path]) -> Fault:
+    """Kills the process of a sweep's first job; the others go on, and `resume` does it again."""
+    kind, name = "SIGKILL of a job", new_name(folder, "sweep")
+    models = f"model={','.join(references)}"
+    process = train("-m", *SETTINGS, models, f"hydra.sweep.dir={name}", cwd=folder)
+    while not list((folder / name).glob("000-*/checkpoint.safetensors")):
+        if process.poll() is not None:
+            return Fault(kind, "start", *done(process), ["no job trained"])
+        time.sleep(0.01)
+    (first,) = (folder / name).glob("000-*")
+    number = child_with(process.pid, first)
+    if number is None:
+        process.terminate()
+        return Fault(kind, "train", *done(process), ["no process of the job's own"])
+    os.kill(number, signal.SIGKILL)
+    code, said = done(process)
+    jobs = sorted((folder / name).glob("[0-9]*-*"))
+    states = [json.loads((job / "run.json").read_text())["status"] for job in jobs]
+    wanted = ["failed", *["done"] * (len(references) - 1)]
+    found = [] if states == wanted else [f"jobs are {states}"]
+    again, text = done(train(f"resume={name}", cwd=folder))
+    assert again == 0, text
+    for job, reference in zip(
+        sorted((folder / name).glob("0*")), references.values(), strict=True
+    ):
+        found += lost(reference, job)
+    return Fault(kind, "train", code, said, found)
+
+
+def child_with(number: int, folder: Path) -> int | None:
+    """The process below a process that has a file of a folder open; Linux only."""
+    for children in Path(f"/proc/{number}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            with suppress(OSError):  # it has ended by now
+                opened = [p.readlink() for p in Path(f"/proc/{child}/fd").iterdir()]
+                if any(folder in path.parents for path in opened):
+                    return child
+            if (below := child_with(child, folder)) is not None:
+                return below
+    return None
+
+
 def same_cells(a: Path, b: Path) -> bool:
     """Whether two files have the same cells, values and latent space."""
     one, other = anndata.read_h5ad(a), anndata.read_h5ad(b)
@@ -373,6 +415,7 @@ def main() -> None:
         for model in MODELS:
             note(killed_h5ad(folder, references[model], model))
             note(killed_embed(folder, references[model]))
+        note(killed_job(folder, references))
         note(two_at_once(folder, references["ae"], "ae"))
         if may_mount():
             for kilobytes in SIZES:
