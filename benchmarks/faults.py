@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import anndata
 import pandas as pd
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,12 @@ class Fault:
 
 def train(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """`scvae train ARGUMENTS` in a process of its own."""
-    command = [sys.executable, "-m", "scvae_cli", "train", *arguments]
+    return scvae("train", *arguments, cwd=cwd)
+
+
+def scvae(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """`scvae ARGUMENTS` in a process of its own."""
+    command = [sys.executable, "-m", "scvae_cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=cwd, env=environment, text=True,
@@ -110,6 +116,101 @@ def strike(
     assert again == 0, text
     kind = signal.Signals(number).name
     return Fault(kind, when, code, said, lost(reference, folder / name))
+
+
+def kill_writing(process: subprocess.Popen[str], folder: Path, name: str) -> tuple[int, str]:
+    """Kills a process once it writes a file there; its exit code, and the last line it said."""
+    while process.poll() is None and not list(folder.glob(f".{name}.writing-*")):
+        time.sleep(0.001)
+    process.kill()
+    return done(process)
+
+
+def left(folder: Path) -> list[str]:
+    """What a process that was killed left behind there."""
+    return [p.name for p in folder.iterdir() if p.name.startswith(".") and p.name != ".hydra"]
+
+
+def killed_h5ad(folder: Path, reference: Path, model: str) -> Fault:
+    """Killed while cells.h5ad is being written; then the run goes on."""
+    name = new_name(folder, "h5ad")
+    process = train(*SETTINGS, f"model={model}", f"hydra.run.dir={name}", cwd=folder)
+    code, said = kill_writing(process, folder / name, "cells.h5ad")
+    if code == 0:
+        return Fault("SIGKILL", "never", code, said, lost(reference, folder / name))
+    again, text = done(train(f"resume={name}", cwd=folder))
+    assert again == 0, text
+    found = lost(reference, folder / name) + left(folder / name)
+    if not same_cells(reference / "cells.h5ad", folder / name / "cells.h5ad"):
+        found.append("cells.h5ad")
+    return Fault("SIGKILL", "writing cells.h5ad", code, said, found)
+
+
+def killed_embed(folder: Path, reference: Path) -> Fault:
+    """Killed while `scvae embed --h5ad` writes; then the same command once more."""
+    place = folder / new_name(folder, "embedded")
+    place.mkdir()
+    command = ["embed", str(reference), str(reference / "cells.h5ad"), "--h5ad", "out.h5ad"]
+    code, said = kill_writing(scvae(*command, cwd=place), place, "out.h5ad")
+    if code == 0:
+        return Fault("SIGKILL of embed", "never", code, said, left(place))
+    found = [p.name for p in place.iterdir() if not p.name.startswith(".")]  # half-written
+    again, text = done(scvae(*command, cwd=place))
+    assert again == 0, text
+    if not same_cells(reference / "cells.h5ad", place / "out.h5ad"):
+        found.append("out.h5ad")
+    if _bytes(place / "latent.csv") != _bytes(reference / "latent.csv"):
+        found.append("latent.csv")
+    return Fault("SIGKILL of embed", "writing out.h5ad", code, said, found + left(place))
+
+
+def killed_job(folder: Path, references: dict[str, Path]) -> Fault:
+    """Kills the process of a sweep's first job; the others go on, and `resume` does it again."""
+    kind, name = "SIGKILL of a job", new_name(folder, "sweep")
+    models = f"model={','.join(references)}"
+    process = train("-m", *SETTINGS, models, f"hydra.sweep.dir={name}", cwd=folder)
+    while not list((folder / name).glob("000-*/checkpoint.safetensors")):
+        if process.poll() is not None:
+            return Fault(kind, "start", *done(process), ["no job trained"])
+        time.sleep(0.01)
+    (first,) = (folder / name).glob("000-*")
+    number = child_with(process.pid, first)
+    if number is None:
+        process.terminate()
+        return Fault(kind, "train", *done(process), ["no process of the job's own"])
+    os.kill(number, signal.SIGKILL)
+    code, said = done(process)
+    jobs = sorted((folder / name).glob("[0-9]*-*"))
+    states = [json.loads((job / "run.json").read_text())["status"] for job in jobs]
+    wanted = ["failed", *["done"] * (len(references) - 1)]
+    found = [] if states == wanted else [f"jobs are {states}"]
+    again, text = done(train(f"resume={name}", cwd=folder))
+    assert again == 0, text
+    for job, reference in zip(
+        sorted((folder / name).glob("0*")), references.values(), strict=True
+    ):
+        found += lost(reference, job)
+    return Fault(kind, "train", code, said, found)
+
+
+def child_with(number: int, folder: Path) -> int | None:
+    """The process below a process that has a file of a folder open; Linux only."""
+    for children in Path(f"/proc/{number}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            with suppress(OSError):  # it has ended by now
+                opened = [p.readlink() for p in Path(f"/proc/{child}/fd").iterdir()]
+                if any(folder in path.parents for path in opened):
+                    return child
+            if (below := child_with(child, folder)) is not None:
+                return below
+    return None
+
+
+def same_cells(a: Path, b: Path) -> bool:
+    """Whether two files have the same cells, values and latent space."""
+    one, other = anndata.read_h5ad(a), anndata.read_h5ad(b)
+    latent = one.obsm["X_scvae"] == other.obsm["X_scvae"]
+    return bool(one.obs.equals(other.obs) and (one.X != other.X).nnz == 0 and latent.all())
 
 
 def spoil(folder: Path, reference: Path, name: str, how: str, rng: random.Random) -> Fault:
@@ -277,6 +378,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
     asked = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which nohup would have ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     rng = random.Random(asked.seed)
     faults: list[Fault] = []
 
@@ -295,7 +397,7 @@ def main() -> None:
             assert code == 0, said
             references[model] = folder / model
             took[model] = work(folder / model)
-        kinds = [signal.SIGKILL] * asked.kills + [signal.SIGTERM, signal.SIGINT] * 5
+        kinds = [signal.SIGKILL] * asked.kills + [signal.SIGTERM, signal.SIGINT, signal.SIGHUP] * 5
         asked_for = []
         for i, number in enumerate(kinds):
             model = MODELS[i % len(MODELS)]
@@ -310,6 +412,10 @@ def main() -> None:
             asked_for.append(pool.submit(checkpoint, folder, references["vsc"], "vsc", how, draw))
         for future in asked_for:
             note(future.result())
+        for model in MODELS:
+            note(killed_h5ad(folder, references[model], model))
+            note(killed_embed(folder, references[model]))
+        note(killed_job(folder, references))
         note(two_at_once(folder, references["ae"], "ae"))
         if may_mount():
             for kilobytes in SIZES:
@@ -337,8 +443,12 @@ scores, figures, and the history but for its seconds.
 {table}
 
 "Where" is the stage that the run was in, or the file that was spoilt. Exit codes are those of the
-command that met the fault: 143 after SIGTERM, 130 after Ctrl-C, 1 where a run failed, 2 where it
-was refused, -9 of a process that was killed and could say nothing.
+command that met the fault: 143 after SIGTERM, 130 after Ctrl-C, 129 after SIGHUP (the terminal
+was closed), 1 where a run failed, 2 where it was refused, -9 of a process that was killed and
+could say nothing.
+
+What a killed process was writing lies beside the file, as `.NAME.writing-...`, until the next
+command that writes in that folder removes it; what a living process writes stays.
 
 run.json alone is not mended: without it nobody can tell what the run was. It is refused with a
 line, and the run's other files stay as they are.

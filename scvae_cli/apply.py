@@ -80,7 +80,7 @@ def apply(arguments: list[str]) -> None:
     table = pd.DataFrame({"cell": cells.obs_names, **columns})
     for path in (asked.to, asked.h5ad):
         _check_new(path)
-    if asked.h5ad is not None:
+    if asked.h5ad is not None:  # first: where it is killed, the same command may be given again
         cells.obsm["X_scvae"] = latent
         cells.uns["scvae"] = run.provenance()
         _write_cells(cells, asked.h5ad)

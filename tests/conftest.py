@@ -47,8 +47,9 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def interruptible():
-    """SIGINT reaches what tests start, also where it was ignored for them (nohup, `... &`)."""
+    """Signals reach what tests start, also where they were ignored for them (nohup, `... &`)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

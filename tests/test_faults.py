@@ -42,6 +42,7 @@ def references(tmp_path_factory) -> dict[str, tuple[Path, float]]:
         ("vae", 0.5, signal.SIGKILL, -9),
         ("vsc", 0.3, signal.SIGTERM, 143),
         ("vae", 0.5, signal.SIGINT, 130),
+        ("vae", 0.3, signal.SIGHUP, 129),
     ],
 )
 def test_killed_and_gone_on_with(references, tmp_path, model, moment, number, code):
@@ -51,6 +52,14 @@ def test_killed_and_gone_on_with(references, tmp_path, model, moment, number, co
     assert fault.code == code
     if code > 0:
         assert "`scvae train resume=run-0` goes on from here" in fault.said
+
+
+def test_killed_while_it_writes_and_done_again(references, tmp_path):
+    for fault in (
+        faults.killed_h5ad(tmp_path, references["vae"][0], "vae"),
+        faults.killed_embed(tmp_path, references["vae"][0]),
+    ):
+        assert (fault.code, fault.lost) == (-9, [])
 
 
 @pytest.mark.parametrize("how", ["a bit flipped", "as it was"])

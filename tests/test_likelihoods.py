@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALL
+from mpmath import mp, mpf
 from scipy import stats
 from scipy.sparse import csr_array
 from torch.distributions import NegativeBinomial, Poisson
@@ -35,12 +36,12 @@ def draws(seed=0):
 
 def test_poisson_is_that_of_torch():
     x, mu, _ = draws()
-    torch.testing.assert_close(likelihoods.poisson(x, mu), Poisson(mu).log_prob(x).sum(1))
+    torch.testing.assert_close(likelihoods.poisson(x, mu.log()), Poisson(mu).log_prob(x).sum(1))
 
 
 def test_negative_binomial_is_that_of_torch_and_scipy():
     x, mu, theta = draws()
-    ours = likelihoods.negative_binomial(x, mu, theta)
+    ours = likelihoods.negative_binomial(x, mu.log(), theta.log())
     torch.testing.assert_close(
         ours, NegativeBinomial(theta, logits=mu.log() - theta.log()).log_prob(x).sum(1)
     )
@@ -53,9 +54,9 @@ def test_probabilities_sum_to_one(name):
     x = torch.arange(3000.0, dtype=torch.float64)[:, None]
     mu, theta, dropout = torch.full_like(x, 3.7), x.new_tensor([0.8]), torch.full_like(x, 0.3)
     log_p = {
-        "poisson": lambda: likelihoods.poisson(x, mu),
-        "nb": lambda: likelihoods.negative_binomial(x, mu, theta),
-        "zinb": lambda: likelihoods.zero_inflated(x, mu, theta, dropout),
+        "poisson": lambda: likelihoods.poisson(x, mu.log()),
+        "nb": lambda: likelihoods.negative_binomial(x, mu.log(), theta.log()),
+        "zinb": lambda: likelihoods.zero_inflated(x, mu.log(), theta.log(), dropout),
     }[name]()
     assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-12)
     mean = float((log_p.exp() * x[:, 0]).sum())
@@ -69,10 +70,11 @@ def test_zero_inflation_adds_zeros():
     dropout = torch.full_like(mu, np.log(pi / (1 - pi)))
     nb = stats.nbinom.pmf(x.numpy(), theta.numpy(), (theta / (theta + mu)).numpy())
     theirs = np.log(np.where(x.numpy() == 0, pi, 0) + (1 - pi) * nb).sum(1)
-    np.testing.assert_allclose(likelihoods.zero_inflated(x, mu, theta, dropout), theirs)
+    logs = mu.log(), theta.log()
+    np.testing.assert_allclose(likelihoods.zero_inflated(x, *logs, dropout), theirs)
     never = torch.full_like(mu, -80.0)
     torch.testing.assert_close(
-        likelihoods.zero_inflated(x, mu, theta, never), likelihoods.negative_binomial(x, mu, theta)
+        likelihoods.zero_inflated(x, *logs, never), likelihoods.negative_binomial(x, *logs)
     )
 
 
@@ -114,6 +116,109 @@ def test_gradients(name):
 
     inputs = (h, output.weight, *likelihood.parameters())
     assert torch.autograd.gradcheck(loss, inputs)
+
+
+LOG_THETAS = np.array([-29, -10, -3, 0, 2.2, 2.4, 4, 5.9, 6.1, 8, 10, 14, 18, 25, 29, 0, 8, 25])
+COUNTS = [0, 1, 2, 7, 300, 100_000]
+
+
+def exact(x, log_mu, log_theta, dropout=None):
+    """-log P of a count, its slopes in log mu (mu held apart), log theta and dropout, by mpmath.
+
+    Beside each, the sizes of the terms that it is the sum of.
+    """
+    x, log_mu, log_theta = mpf(float(x)), mpf(float(log_mu)), mpf(float(log_theta))
+    mu, theta = mp.exp(log_mu), mp.exp(log_theta)
+    spread = theta * mp.log1p(mu / theta)
+    rising = mp.loggamma(x + theta) - mp.loggamma(theta)
+    log_p = rising - mp.loggamma(x + 1) - spread + x * (log_mu - mp.log(theta + mu))
+    by_theta = theta * (mp.digamma(x + theta) - mp.digamma(theta)) - spread
+    by_theta += (mu - x) * theta / (theta + mu)
+    sizes = [
+        1 + x * (1 + abs(log_mu) + max(0, -log_theta)) + mp.loggamma(x + 1) + spread,
+        spread - mu * theta / (theta + mu) + x * mu / (mu + theta) + x * x / (x + theta),
+    ]
+    share = mpf(0)
+    if dropout is not None:
+        pi = 1 / (1 + mp.exp(-mpf(float(dropout))))
+        own = (1 - pi) * mp.exp(log_p)
+        if x == 0:
+            share = pi / (pi + own)
+            log_p = mp.log(pi + own)
+        else:
+            log_p += mp.log(1 - pi)
+        sizes[0] += abs(mpf(float(dropout)))
+    slopes = (1 - share) * by_theta, (share - pi if dropout is not None else mpf(0))
+    return -log_p, -slopes[0], -slopes[1], *sizes
+
+
+@pytest.mark.parametrize("name", ["nb", "zinb"])
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_losses_and_slopes_are_exact_for_every_dispersion(name, sparse, dtype):
+    """Against mpmath, for log theta from -29 to 29 and counts to 100,000, each with each."""
+    rng = np.random.default_rng(0)
+    n_genes = len(LOG_THETAS)
+    x = np.stack([np.roll(np.resize(COUNTS, n_genes), i) for i in range(len(COUNTS))])
+    x[:, -3:] = [0, 1, 3]
+    output = torch.nn.Linear(2, n_genes).to(dtype)
+    likelihood = Likelihood(name, n_genes, 2).to(dtype)
+    with torch.no_grad():
+        output.bias.copy_(torch.from_numpy(rng.normal(scale=4.0, size=n_genes)))
+        likelihood.dispersion.copy_(torch.from_numpy(LOG_THETAS / 10))
+        if name == "zinb":
+            likelihood.dropout.weight.zero_()
+            likelihood.dropout.bias.copy_(torch.from_numpy(np.resize([-3, 90, 0, -90], n_genes)))
+    with mp.workdps(40):
+        for row in x:
+            cell = torch.from_numpy(row[None]).to(dtype)
+            counts = SparseRows(csr_array(cell.numpy())) if sparse else cell
+            loss = likelihood(counts, torch.zeros(1, 2, dtype=dtype), output)
+            slopes = torch.autograd.grad(loss, list(likelihood.parameters()), allow_unused=True)
+            shares = torch.log_softmax(output.bias.detach().double(), 0)
+            log_mu = shares + np.log(row.sum())
+            dropout = likelihood.dropout.bias.detach() if name == "zinb" else [None] * n_genes
+            log_theta = likelihood.log_theta.detach().double()
+            theirs = [exact(*some) for some in zip(row, log_mu, log_theta, dropout, strict=True)]
+            value, by_theta, by_dropout, size, size_theta = np.array(
+                [[float(v) for v in t] for t in theirs]
+            ).T
+            within = 2e-5 if dtype == torch.float32 else 1e-6
+            assert abs(loss.item() - value.sum()) <= within * size.sum()
+            found = slopes[0].numpy() / 10
+            assert (np.abs(found - by_theta) <= within * size_theta).all()
+            if name == "zinb":
+                assert np.abs(slopes[-1].numpy() - by_dropout).max() <= 10 * within
+
+
+def test_a_dispersion_out_of_bounds_is_poisson_and_can_return():
+    """Where float32 has no number for theta, which would be 0 or infinite."""
+    x, h, output, likelihood = parts("nb", torch.float32)
+    poisson = Likelihood("poisson", GENES, WIDTH)
+    rows = SparseRows(csr_array(x.numpy()))
+    for log_theta, counts in ((90.0, rows), (90.0, x), (-200.0, rows), (-200.0, x)):
+        torch.nn.init.constant_(likelihood.dispersion, log_theta / likelihoods.PACE)
+        loss = likelihood(counts, h, output)
+        (slope,) = torch.autograd.grad(loss, [likelihood.dispersion])
+        assert torch.isfinite(loss)
+        if log_theta > 0:
+            torch.testing.assert_close(loss, poisson(counts, h, output))
+        assert (slope * log_theta >= 0).all()  # down where it is too large, up where too small
+        assert (slope != 0).any()
+
+
+def test_logits_that_are_far_apart_are_finite():
+    """A share of the cell's counts that float32 has no number for."""
+    for name in ("poisson", "nb", "zinb"):
+        x, h, output, likelihood = parts(name, torch.float32)
+        torch.nn.init.zeros_(output.weight)
+        with torch.no_grad():
+            output.bias.copy_(torch.linspace(-300, 300, GENES))
+        for counts in (SparseRows(csr_array(x.numpy())), x):
+            loss = likelihood(counts, h, output)
+            slopes = torch.autograd.grad(loss, [output.bias, *likelihood.parameters()])
+            assert torch.isfinite(loss)
+            assert all(torch.isfinite(slope).all() for slope in slopes)
 
 
 def test_the_mean_is_the_cells_total_shared_out():

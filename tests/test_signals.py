@@ -1,0 +1,260 @@
+"""What ends a command from outside: signals, closed pipes, full disks, folders that go away."""
+
+import errno
+import io
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from conftest import FAST
+
+from benchmarks import faults
+from scvae_cli import atomic, streams
+from scvae_cli.atomic import clear, replacing, write_file
+from scvae_cli.launch import _fault
+from scvae_cli.run_dir import MOVED, RunDir, discard
+from scvae_cli.signals import HungUp, Terminated, exit_code, held, listening, undisturbed
+
+HERE = os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "code"),
+    [(signal.SIGHUP, HungUp, 129), (signal.SIGTERM, Terminated, 143)],
+)
+def test_the_first_signal_ends_and_later_ones_change_nothing(number, kind, code):
+    @listening()
+    def work() -> None:
+        try:
+            os.kill(HERE, number)
+        finally:
+            os.kill(HERE, number)
+            os.kill(HERE, signal.SIGHUP)
+
+    with pytest.raises(kind) as caught:
+        work()
+    assert exit_code(caught.value) == code
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listening(), held() as mark:
+            os.kill(HERE, signal.SIGHUP)
+        assert mark.came is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_is_held_is_not_ended_by_a_shell_that_hangs_up_twice():
+    reached = []
+
+    @listening()
+    def work(number: int) -> None:
+        with held() as mark:
+            os.kill(HERE, number)
+            os.kill(HERE, number)  # of Ctrl-C: a person who will not wait
+            reached.append(mark.came)
+
+    with pytest.raises(HungUp):
+        work(signal.SIGHUP)
+    assert reached == [HungUp]
+    with pytest.raises(KeyboardInterrupt):
+        work(signal.SIGINT)
+    assert reached == [HungUp]
+
+
+def test_nothing_disturbs_what_must_not_be():
+    with undisturbed():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(HERE, number)
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_streams_do_not_fail():
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    like = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    for number, lost in ((writer, None), (full, errno.ENOSPC)):
+        stream = streams.unfailing(number, like)
+        for _ in range(3):
+            print("\N{GREEK SMALL LETTER BETA}" * 10_000, file=stream, flush=True)
+        error = streams.lost(stream)
+        assert (error and error.errno) == lost
+        os.close(number)
+
+
+def test_what_has_no_bytes_is_written_all_the_same(tmp_path):
+    with (tmp_path / "t").open("wb") as file:
+        like = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+        print(
+            "\N{GREEK SMALL LETTER BETA}-cell \udcff", file=streams.unfailing(file.fileno(), like)
+        )
+    assert (tmp_path / "t").read_bytes() == b"\\u03b2-cell \\udcff\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "redirected", "code", "said"),
+    [
+        (["--help"], ">&$CLOSED", 0, ""),
+        (["train", "--help"], ">&$CLOSED", 0, ""),
+        (["-sc", "query=bash"], ">&$CLOSED", 0, ""),
+        (["--version"], ">/dev/full", 1, "scvae: standard output: No space left on device\n"),
+        (["trian"], "2>/dev/full", 2, ""),
+        (["--version"], ">&- 2>&-", 0, ""),
+    ],
+)
+def test_nobody_reads(tmp_path, words, redirected, code, said):
+    reader, writer = os.pipe()
+    os.close(reader)
+    line = f"exec {shlex.join([sys.executable, '-m', 'scvae_cli', *words])} {redirected}"
+    environment = {
+        **os.environ, "PYTHONPATH": str(faults.ROOT), "CLOSED": str(writer), "COMP_LINE": "scvae ",
+    }  # fmt: skip
+    result = subprocess.run(
+        ["bash", "-c", line], env=environment, cwd=tmp_path, pass_fds=[writer], text=True,
+        stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (code, said)
+
+
+def test_a_run_whose_terminal_is_gone_is_done(tmp_path):
+    """Its progress goes to a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = ["train", *FAST, "model=pca", "map_3d=false", "hydra.run.dir=r"]
+    process = subprocess.run(
+        [sys.executable, "-m", "scvae_cli", *words], cwd=tmp_path, check=False,
+        env={**os.environ, "PYTHONPATH": str(faults.ROOT)}, stdout=writer, stderr=writer,
+    )  # fmt: skip
+    os.close(writer)
+    assert process.returncode == 0
+    assert '"status": "done"' in (tmp_path / "r" / "run.json").read_text()
+    assert faults.left(tmp_path / "r") == []
+
+
+def test_ctrl_c_twice_is_no_traceback(tmp_path):
+    """The second one while Python ends, which takes some tenths of a second after torch."""
+    long = ["data=synthetic", "data.n_cells=3000", "model=vae", "epochs=4000"]
+    process = faults.train(*long, "hydra.run.dir=r", cwd=tmp_path)
+    while not (tmp_path / "r" / "genes.csv").exists() and process.poll() is None:
+        time.sleep(0.05)
+    for gap in (0.5, 0.05, 0.05, 0.05):
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
+        time.sleep(gap)
+    code, said = faults.done(process)  # which looks for a traceback
+    assert code == 130
+    assert "`scvae train resume=r` goes on from here" in said
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    write_file(tmp_path / "a", b"old")
+
+    def interrupted() -> None:
+        with replacing(tmp_path / "a") as temporary:
+            temporary.write_bytes(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"old"}
+    with pytest.raises(OSError, match="No such file") as caught:
+        write_file(tmp_path / "nowhere" / "a", b"")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "a")
+    write_file(tmp_path / ("\N{GREEK SMALL LETTER BETA}" * 127), b"")  # of 254 bytes
+
+
+def test_what_killed_writers_left_goes_and_what_living_ones_write_stays(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    place = atomic._place()
+    names = {
+        "dead": f".a.csv.writing-{place}-{ended.pid}-01234567",
+        "living": f".a.csv.writing-{place}-{os.getppid()}-01234567",
+        "elsewhere": ".a.csv.writing-76543210-1-01234567",
+        "forgotten": ".b.h5ad.writing-76543210-1-01234567",
+        "mine": ".writing-notes",
+        "no number": f".a.csv.writing-{place}-x-01234567",
+    }
+    for name in names.values():
+        (tmp_path / name).write_bytes(b"half")
+    os.utime(tmp_path / names["forgotten"], (0, 0))
+
+    def there() -> set[str]:
+        return {key for key, name in names.items() if (tmp_path / name).exists()}
+
+    write_file(tmp_path / "c", b"")
+    assert there() == {"living", "elsewhere", "mine", "no number"}
+    clear(tmp_path, alone=True)
+    assert there() == {"living", "mine", "no number"}
+
+
+@pytest.mark.parametrize("instead", [False, True])
+def test_a_folder_that_was_moved_is_not_written_to(tmp_path, instead):
+    """Also where another run has its place by now."""
+    (tmp_path / "r").mkdir()
+    run_dir = RunDir(tmp_path / "r", {"status": "running"})
+    (tmp_path / "r").rename(tmp_path / "moved")
+    if instead:
+        (tmp_path / "r").mkdir()
+        other = RunDir(tmp_path / "r", {"status": "another"})
+        before = {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir()}
+    writers = [
+        lambda: run_dir.write_scores({}),
+        lambda: run_dir.write_checkpoint(b""),
+        lambda: run_dir.write_figure("loss", b""),
+        lambda: run_dir.write_h5ad(None),
+        lambda: run_dir.end(status="failed"),
+    ]
+    for write in writers:
+        with pytest.raises(OSError, match=MOVED) as caught:
+            write()
+    assert "goes on with it" in _fault(caught.value, tmp_path / "r")
+    assert (tmp_path / "r").exists() == instead
+    if instead:
+        assert {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir()} == before
+        other.end(status="done")
+    RunDir(tmp_path / "moved", {"status": "resumed"}, go_on=True).end()
+    assert [p.name for p in (tmp_path / "moved").iterdir()] == ["run.json"]
+
+
+def test_no_promise_to_go_on_with_what_is_not_there(tmp_path):
+    error = OSError(errno.EFBIG, "File too large", str(tmp_path / ".reserve"))
+    assert "nothing was kept" in _fault(error, tmp_path)
+    assert "resume" not in _fault(error, tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    assert "resume" in _fault(error, tmp_path)
+
+
+def test_only_beginnings_of_runs_are_discarded(tmp_path):
+    for name in ("run", "mine"):
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / "scvae.log").write_text("")
+    (tmp_path / "mine" / "notes.txt").write_text("of a person")
+    for name in ("run", "mine"):
+        discard([tmp_path / name])
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+    assert len(list((tmp_path / "mine").iterdir())) == 3
+
+
+def test_interrupted_before_it_began(scvae, monkeypatch, tmp_path):
+    """No folder stays behind, and nothing is said to go on from."""
+
+    def hang_up(*_: object) -> None:
+        raise HungUp
+
+    monkeypatch.setattr("scvae_cli.launch.versions", hang_up)
+    result = scvae("train", *FAST, "hydra.run.dir=a/r")
+    assert result.code == 129
+    assert result.err == "scvae: the terminal was closed before the run began; nothing was kept\n"
+    assert list(Path(tmp_path).iterdir()) == []
