@@ -75,11 +75,10 @@ def hostile(to: Path, name: str) -> str:
         array = to / name / "X" / "data"
         header = json.loads((array / ".zarray").read_text())
         if name.startswith("large"):
-            for part in ("data", "indices"):
-                path = to / name / "X" / part / ".zarray"
-                path.write_text(json.dumps(header | {"shape": [10**14]}))
+            for path in [to / name / "X" / part / ".zarray" for part in ("data", "indices")]:
+                path.write_text(json.dumps(json.loads(path.read_text()) | {"shape": [10**14]}))
             return name
-        elif name.startswith("pickle"):
+        if name.startswith("pickle"):
             header["compressor"] = {"id": "pickle"}
             (array / "0").write_bytes(pickle.dumps(Harm()))
         elif name.startswith("link"):

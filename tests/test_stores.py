@@ -968,6 +968,20 @@ def test_no_more_memory_is_taken_than_there_is(tmp_path, name):
     assert int(peak) < 10**6
 
 
+def test_copies_are_counted(tmp_path, monkeypatch):
+    """Three million values are 24 MB as they are there, and take 35 bytes each on the way."""
+    n = 3 * 10**6
+    parts = (("data", "f4", 1), ("indices", "i4", 0))
+    filled = [never_written(f"X/{p}", (n,), dtype=k, fillvalue=v) for p, k, v in parts]
+    ends = put("X/indptr", np.linspace(0, n, N + 1).astype("i8"))
+    path = write(tmp_path / "a.h5ad", all_of(*filled, ends))
+    monkeypatch.setattr(strangers, "_left", lambda: 60e6)
+    with pytest.raises(InputError, match=r"needs about 0\.1 GB, more than this machine's memory"):
+        read(path)
+    monkeypatch.setattr(strangers, "_left", lambda: 200e6)
+    assert read(path).shape == (N, G)
+
+
 def test_memory_is_what_the_control_group_leaves(tmp_path, monkeypatch):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "memory.max").write_text("3000000\n")
