@@ -100,7 +100,8 @@ def _write_cells(cells: anndata.AnnData, path: Path) -> None:
     tables = [cells.obs, cells.var, *([] if cells.raw is None else [cells.raw.var])]
     for table in tables:
         if "_index" in table:  # as SeuratDisk calls the names of genes in raw
-            free = next(name for i in count() if (name := "index" + "_" * i) not in table)
+            taken = {*table, table.index.name}
+            free = next(name for i in count() if (name := "index" + "_" * i) not in taken)
             table.rename(columns={"_index": free}, inplace=True)
     try:
         write_h5ad(cells, path)

@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix, issparse, vstack
 
 from scvae_cli.errors import InputError
-from scvae_cli.stores import check_sparse, is_annotated, read_10x, read_annotated, reason
+from scvae_cli.stores import GENES, check_sparse, is_annotated, read_10x, read_annotated, reason
 from scvae_cli.strangers import check_matrix, check_packed, unpack
 
 log = logging.getLogger("scvae")
@@ -166,11 +166,10 @@ def _sparse(values: Any, path: Path | str) -> csr_matrix:
         parts = [values[i : i + step] for i in range(0, len(values), step)]
         return vstack([csr_matrix(part, dtype=np.float32) for part in parts], format="csr")
     try:
-        shell = values.copy() if values.format not in ("csr", "csc") else type(values)(
-            (values.data, values.indices, values.indptr), shape=values.shape
-        )  # fmt: skip
+        arrays = (values.data, values.indices, values.indptr)
+        shell = type(values)(arrays, shape=values.shape)  # so that `values` stay as they are
         check_sparse(shell)
-    except ValueError as error:
+    except (AttributeError, ValueError) as error:
         raise InputError(f"data.path={path}: is damaged: {error}") from error
     return csr_matrix(shell.astype(np.float32, copy=True))
 
@@ -270,7 +269,14 @@ def _read_store(
         return cells
     if genome is not None:
         raise InputError(f"data.genome={genome}: only 10x's .h5 has genomes")
-    return read_annotated(path, needed=needed, whole=whole, say=say)
+    cells = read_annotated(path, needed=needed, whole=whole, say=say)
+    kinds = cells.var.get("feature_types", pd.Series(dtype=str)).astype(str)
+    if others := sorted(set(kinds) - {GENES}):  # whoever wrote the file chose to keep them
+        say(
+            f"{path.name}: {(kinds != GENES).sum():,} features of other types "
+            f"({', '.join(others)}) are taken as genes"
+        )
+    return cells
 
 
 def _read_10x_folder(path: Path) -> anndata.AnnData:

@@ -3,6 +3,7 @@
 anndata reads each element, once its headers say that it fits: into the memory, and to the cells.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -250,7 +251,8 @@ def reason(error: Exception, path: Path | None = None) -> str:
     """Why something cannot be read, in a line."""
     text = " ".join(str(error).split()).removeprefix(f"data.path={path}: ")
     if isinstance(error, KeyError):
-        text = f"has no {text}"
+        inner = re.search(r"\((.*)\)", text)
+        text = f"lacks a part ({inner[1] if inner else text})"
     return text[:200] or type(error).__name__
 
 
@@ -396,18 +398,16 @@ def _header_of(parts: list[Any], shape: tuple[int, int], stored: str) -> None:
 
 def _size(array: Any) -> float:
     """Bytes that an array of HDF5 or zarr takes once it is read."""
-    n, chunk = (
-        float(np.prod(sizes, dtype=float)) for sizes in (array.shape or (), array.chunks or 0)
-    )
+    n, chunk = (float(np.prod(x, dtype=float)) for x in (array.shape or (), array.chunks or 0))
     dtype = np.dtype(array.dtype)
-    if dtype.kind in "OT":  # texts; those never written are the fill value
-        of_hdf5 = isinstance(array, h5py.Dataset)
-        written = array.id.get_num_chunks() * chunk if of_hdf5 and chunk else 0
-        fill = array.fillvalue if of_hdf5 else array.fill_value
-        length = len(fill) if isinstance(fill, str | bytes) else 0
-        return TEXT * n + length * max(n - written, 0)
-    letters = 5 if dtype.kind in "SU" else 1  # text of one byte a letter is read as four more
-    return float(letters * n * dtype.itemsize + chunk * dtype.itemsize)
+    if dtype.kind not in "OT":
+        letters = 5 if dtype.kind in "SU" else 1  # a letter of one byte is read as four more
+        return float((letters * n + chunk) * dtype.itemsize)
+    fill, written = array.fill_value if isinstance(array, zarr.Array) else array.fillvalue, 0.0
+    if isinstance(array, h5py.Dataset) and chunk:
+        written = array.id.get_num_chunks() * chunk
+    letters = len(fill) if isinstance(fill, str | bytes) else 0
+    return TEXT * n + letters * max(n - written, 0.0)  # texts never written are the fill value
 
 
 def _is_group(element: Any) -> bool:

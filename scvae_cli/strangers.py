@@ -218,11 +218,12 @@ def _pages() -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def _cgroup_limits() -> Iterator[float]:
+def _cgroup_limits(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> Iterator[float]:
     """Bytes that control groups (a container, a batch system) allow, those above this one too."""
-    root = Path("/sys/fs/cgroup")
     with suppress(OSError, ValueError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in own.read_text().splitlines():
             _, controllers, place = line.split(":", 2)
             if controllers not in ("", "memory"):
                 continue
