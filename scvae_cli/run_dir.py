@@ -2,7 +2,7 @@
 
     config.yaml         the run's configuration, resolved; .hydra/ has Hydra's own record
     run.json            command, versions, device, seed, data, status: running | done | failed,
-                        SHA-256 of the other files
+                        warnings, when and by what it was gone on with, SHA-256 of other files
     scvae.log           what the terminal showed, and warnings
     genes.csv           gene, id, used, mean, sd: what other cells need for this model
     checkpoint.safetensors   the training as it stands, until it is over
@@ -314,7 +314,7 @@ def read_csv(contents: bytes, path: Path, needed: Sequence[str] = ()) -> Any:
     for column in needed:
         if column not in table:
             raise InputError(f"{path}: damaged (it has no column {column})")
-        if column not in NAMES and pd.api.types.is_object_dtype(table[column]):
+        if column not in NAMES and len(table) and pd.api.types.is_object_dtype(table[column]):
             raise InputError(f"{path}: damaged (not all of {column} are numbers)")
     return table
 

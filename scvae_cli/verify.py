@@ -47,6 +47,8 @@ def verify(arguments: list[str]) -> None:
     try:
         record = read_json(path, "run")
         config = restored(read_settings(path), path / "config.yaml")
+        if record["status"] == "done":
+            read_json(path, "scores")  # before all is done again
     except MissingError as error:
         raise InputError(f"{shown(path)}: no run there ({error.name} is missing)") from error
     console = Console(quiet=True)
