@@ -9,7 +9,14 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from scvae_cli.errors import InputError
 
@@ -20,6 +27,7 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Widths = Annotated[list[Count], Field(min_length=1)]
 Place = Annotated[str, AfterValidator(os.path.expanduser)]
+Texts = Annotated[list[str], BeforeValidator(lambda v: _texts(v))]
 Activation = Literal["linear", "relu"]
 
 
@@ -27,6 +35,12 @@ class Block(BaseModel):
     """Keys that belong together: no others are accepted, no value is bent into another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _texts(value: Any) -> Any:
+    """A text, or several, as a list; numbers and truths, as types may be called, become texts."""
+    values = value if isinstance(value, list) else [value]
+    return [str(v) if isinstance(v, bool | int) else v for v in values]
 
 
 class AEConfig(Block):
@@ -155,6 +169,7 @@ class FileConfig(Block):
     path: Place
     label_key: str | None
     labels: Place | None
+    unlabelled: Texts = []  # runs of before do not have it
     layer: str | None
     raw: bool
     gene_names: str | None

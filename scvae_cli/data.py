@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,19 +16,17 @@ from typing import Any
 
 import anndata
 import numpy as np
-import pandas as pd
 from scipy.sparse import csr_array, csr_matrix, vstack
 
 from scvae_cli import __version__, tenx
 from scvae_cli.dataset import UNLABELLED, Dataset, Recipe, labelled, restore, save
 from scvae_cli.errors import InputError
-from scvae_cli.strangers import check_packed
 
 log = logging.getLogger("scvae")
 
 KEPT = 2  # data sets in memory
 LAYOUT = 3  # of what is kept on disk; with another, nothing kept before is found
-_LOADED: dict[str, Dataset] = {}
+_LOADED: dict[str, tuple[Dataset, list[str]]] = {}  # and what may be wrong with each
 
 
 def load(
@@ -37,6 +35,7 @@ def load(
     scale: float | None,
     on_download: Callable[[int, int], None] = lambda done, total: None,
     say: Callable[[str], None] = lambda text: None,
+    warn: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> Dataset:
     """Loads or simulates cells; those asked for last are kept for the next run of a sweep.
@@ -46,6 +45,7 @@ def load(
         scale: clip of the z-scores, or None to leave the log-normalised values alone.
         on_download: called with bytes done and bytes in all, by sources that download.
         say: told what was found out about a file and not given.
+        warn: told what may not be as it was taken to be, as often as the cells are asked for.
         options: arguments of the source.
 
     Returns:
@@ -58,13 +58,19 @@ def load(
     if key not in _LOADED:
         if name == "pbmc3k":
             options["on_download"] = on_download
-        if name == "file":
+        doubts: list[str] = []
+        if name in ("file", "pbmc3k"):
             options["say"] = say
+        if name == "file":
+            options["warn"] = doubts.append
         dataset = SOURCES[name](**options)
         while len(_LOADED) >= KEPT:
             _LOADED.pop(next(iter(_LOADED)))
-        _LOADED[key] = dataset if scale is None else _scaled(dataset, scale)
-    return _LOADED[key]
+        _LOADED[key] = (dataset if scale is None else _scaled(dataset, scale)), doubts
+    dataset, doubts = _LOADED[key]
+    for text in doubts:
+        warn(text)
+    return dataset
 
 
 def _states(options: Mapping[str, Any]) -> list[list[int]]:
@@ -109,6 +115,7 @@ def pbmc3k(
     qc: Mapping[str, float],
     clusters: Mapping[str, float],
     on_download: Callable[[int, int], None],
+    say: Callable[[str], None],
 ) -> Dataset:
     """10x Genomics' 2,700 PBMCs from their raw counts, with types as in Seurat's tutorial.
 
@@ -122,6 +129,7 @@ def pbmc3k(
         qc: see `preprocess.quality_control`.
         clusters: see `celltypes.find_clusters`.
         on_download: see `load`.
+        say: see `load`.
 
     Raises:
         InputError: the counts or the labels cannot be had.
@@ -139,7 +147,8 @@ def pbmc3k(
         except OSError as error:
             log.warning("cannot keep the prepared cells in %s: %s", kept, error)
     if labels is not None:
-        types = read_labels(labels, dataset.cells)
+        types = read_labels(labels, dataset.cells, partly=True)
+        types = _known(types, (), dataset.cells, f"data.labels={labels}", say)
         parts = dataset.cells, dataset.genes, dataset.recipe
         assert isinstance(dataset.x, csr_array)
         dataset = labelled(dataset.name, dataset.x, types, *parts)
@@ -217,6 +226,7 @@ def file(
     path: str,
     label_key: str | None,
     labels: str | None,
+    unlabelled: Sequence[str],
     layer: str | None,
     raw: bool,
     gene_names: str | None,
@@ -228,6 +238,7 @@ def file(
     genes: int | None,
     target_sum: float,
     say: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> Dataset:
     """Cells of one's own, log-normalised if they are not yet.
 
@@ -235,6 +246,7 @@ def file(
         path: a file or folder; see `files.read`.
         label_key: the column of obs with the types, if any.
         labels: a csv file with a type for each cell, if any.
+        unlabelled: what stands for no type, beside nothing at all.
         layer: see `files.select`.
         raw: see `files.select`.
         gene_names: see `files.select`.
@@ -246,18 +258,21 @@ def file(
         genes: how many genes to keep, the most variable ones (Seurat v3), or None for all.
         target_sum: see `preprocess.log_normalize`.
         say: told what was found out and not given.
+        warn: told what may not be as it was taken to be.
 
     Raises:
         InputError: the file cannot be read, or is not what it should be.
     """
     from scvae_cli import files
     from scvae_cli.preprocess import filter_counts, log_normalize, logarithm, variable_genes
+    from scvae_cli.values import doubt, recognise
 
     source = Path(path)
     needed = files.elements(layer=layer, raw=raw, gene_names=gene_names, label_key=label_key)
     found = files.read(source, transpose=transpose, genome=genome, needed=needed, say=say)
     cells = files.select(found, source, layer=layer, raw=raw, gene_names=gene_names)
     del found  # twice the memory of the cells, otherwise
+    seen = recognise(cells.X)  # of all genes: totals tell, and genes may be left out below
     cells = filter_counts(cells, min_genes=min_genes, min_cells=min_cells)
     if 0 in cells.shape:
         raise InputError(
@@ -268,13 +283,16 @@ def file(
         raise InputError(
             f"data.path={path}: {empty} cells have no counts; leave them out with data.min_genes=1"
         )
-    kind = files.kind_of(cells.X.data)
     if values == "auto":
-        done = {"counts": "normalized and logged here", "normalized": "logged here"}
-        say(f"{source.name}: values are {kind}, {done.get(kind, 'left as they are')}")
-        values = kind
-    elif values == "counts" and kind != "counts":
-        raise InputError(f"data.values=counts: {path} has values that are not whole numbers")
+        values = seen.kind
+        scaled = f"brought to {target_sum:,g} and " if seen.total else ""
+        done = {"counts": "normalized and logged here", "normalized": f"{scaled}logged here"}
+        say(
+            f"{source.name}: values are {values}: {seen.why}; "
+            f"{done.get(values, 'left as they are')}"
+        )
+        if text := doubt(seen, values):
+            warn(f"{source.name}: {text}")
     if genes is not None and values != "counts":
         raise InputError(
             f"data.genes={genes}: variable genes are found in counts; {path} has {values} values"
@@ -285,12 +303,14 @@ def file(
     if values == "counts":
         x = log_normalize(x, target_sum=target_sum)
     elif values == "normalized":
-        x = logarithm(x)
+        x = logarithm(x, factor=target_sum / seen.total if seen.total else 1.0)
     names = cells.var_names.to_numpy(dtype=str)
-    recipe = Recipe(values, counted=names, ids=files.other_names(cells))
+    recipe = Recipe(values, counted=names, ids=files.other_names(cells), whole=seen.whole)
     if values == "counts":
         totals = np.ravel(cells.X.sum(axis=1))
         recipe = replace(recipe, target_sum=target_sum, totals=totals)
+    elif values == "normalized" and seen.total:
+        recipe = replace(recipe, target_sum=target_sum)
     if genes is not None:
         kept = variable_genes(cells, genes)
         x, names = csr_array(x[:, kept]), names[kept]
@@ -299,39 +319,59 @@ def file(
     if label_key is not None:
         types = files.labels_of(cells, label_key, source)
     elif labels is not None:
-        types = read_labels(labels, cells.obs_names.to_numpy(dtype=str))
+        types = read_labels(labels, cells.obs_names.to_numpy(dtype=str), partly=True)
     else:
         types = np.full(cells.n_obs, UNLABELLED)
+    given = f"data.label_key={label_key}" if label_key else f"data.labels={labels}"
+    if label_key is not None or labels is not None:
+        types = _known(types, unlabelled, cells.obs_names.to_numpy(dtype=str), given, say)
+    elif unlabelled:
+        raise InputError(
+            f"data.unlabelled={','.join(unlabelled)}: of what? give data.label_key or data.labels"
+        )
     dataset = labelled(source.name, x, types, cells.obs_names.to_numpy(), names, recipe)
     if not dataset.is_labelled and (label_key or labels):
-        key = f"data.label_key={label_key}" if label_key else f"data.labels={labels}"
-        raise InputError(f"{key}: all cells have one label, {dataset.cell_types[0]}")
+        raise InputError(f"{given}: all cells have one label, {dataset.cell_types[0]}")
     return dataset
 
 
-def read_labels(path: str, cells: np.ndarray) -> np.ndarray:
-    """The type (n_cells,) of each cell by its barcode; the first two columns of a csv file."""
-    try:
-        check_packed(Path(path))
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"data.labels={path}: cannot be read as csv: {reason}") from error
-    if table.shape[1] < 2:
-        raise InputError(f"data.labels={path}: needs two columns, barcode and label")
-    barcodes, names = table.iloc[:, 0], table.iloc[:, 1]
-    if barcodes.duplicated().any():
-        twice = barcodes[barcodes.duplicated()].iloc[0]
-        raise InputError(f"data.labels={path}: barcode {twice} stands there twice")
-    found = pd.Series(names.to_numpy(), index=barcodes).reindex(cells)
-    if found.isna().any():
-        first = found.index[found.isna()][0]
+def read_labels(path: str, cells: np.ndarray, *, partly: bool = False) -> np.ndarray:
+    """Reads the type of each cell from a table whose first two columns are barcode and type.
+
+    Args:
+        path: a csv file; its first line is a header unless it begins with one of the cells.
+        cells: (n_cells,) barcodes.
+        partly: whether cells may be missing.
+
+    Returns:
+        (n_cells,) types as they are written, empty for cells that are not in the table.
+
+    Raises:
+        InputError: it is no such table, has a barcode twice, or none of the cells, or not all.
+    """
+    from scvae_cli.tables import other_separator, read_texts
+
+    what = f"data.labels={path}"
+    rows = read_texts(Path(path), what)
+    if not rows:
+        raise InputError(f"{what}: needs two columns, barcode and label; it is empty")
+    if short := next((row for row in rows if len(row) < 2), None):
+        hint = f" ({other_separator(short, Path(path))})" if short is rows[0] else ""
+        raise InputError(f"{what}: needs two columns, barcode and label; has {short[0]!r}{hint}")
+    known = set(cells)
+    labels = {}
+    for barcode, label, *_ in rows if rows[0][0] in known else rows[1:]:
+        if barcode in labels:
+            raise InputError(f"{what}: barcode {barcode} stands there twice")
+        labels[barcode] = label
+    missing = [cell for cell in cells if not labels.get(cell)]
+    if len(missing) == len(cells) or (missing and not partly):
+        theirs = f"; its barcodes are such as {next(iter(labels))}" if labels else ""
         raise InputError(
-            f"data.labels={path}: no label for {found.isna().sum()} of {len(cells)} cells, "
-            f"such as {first}"
+            f"{what}: no label for {len(missing)} of {len(cells)} cells, such as {missing[0]}"
+            + (theirs if len(missing) == len(cells) else "")
         )
-    types: np.ndarray = found.to_numpy(dtype=str)
-    return types
+    return np.array([labels.get(cell, "") for cell in cells], dtype=object)
 
 
 SOURCES: dict[str, Callable[..., Dataset]] = {
@@ -340,6 +380,40 @@ SOURCES: dict[str, Callable[..., Dataset]] = {
     "synthetic": synthetic,
     "file": file,
 }
+
+
+def _known(
+    types: np.ndarray,
+    unlabelled: Sequence[str],
+    cells: np.ndarray,
+    given: str,
+    say: Callable[[str], None],
+) -> np.ndarray:
+    """Types (n_cells,), `UNLABELLED` where there is none; says of how many.
+
+    Args:
+        types: (n_cells,) texts.
+        unlabelled: those that stand for no type, beside no text and `UNLABELLED` itself, which is
+            what runs write.
+        cells: (n_cells,) names.
+        given: the key that names the types.
+        say: told how many cells have none.
+
+    Raises:
+        InputError: none has a type.
+    """
+    none = np.isin(types.astype(object), ["", UNLABELLED, *unlabelled])
+    if none.all():
+        raise InputError(f"{given}: {len(cells)} of {len(cells)} cells have no label")
+    for text in unlabelled:
+        if text not in types:
+            say(f"data.unlabelled={text}: no cell is called so")
+    if none.any():
+        say(
+            f"{none.sum():,} of {len(cells):,} cells have no label, such as {cells[none][0]}; "
+            "they are trained on, and left out of the scores"
+        )
+    return np.where(none, UNLABELLED, types)
 
 
 def _prepare_pbmc3k(

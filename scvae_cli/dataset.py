@@ -19,7 +19,7 @@ from scvae_cli.atomic import replacing
 from scvae_cli.errors import InputError
 
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
-UNLABELLED = "unlabelled"  # the one type of cells whose types are not known
+UNLABELLED = "unlabelled"  # what cells whose types are not known are called
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,7 @@ class Recipe:
         mean: (n_genes,) subtracted from each gene, or None where values were not scaled.
         sd: (n_genes,) what each gene was divided by then.
         clip: largest value after that.
+        whole: whether what was measured are whole numbers.
     """
 
     values: str = "logged"
@@ -46,6 +47,7 @@ class Recipe:
     mean: np.ndarray | None = None
     sd: np.ndarray | None = None
     clip: float | None = None
+    whole: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,8 @@ class Dataset:
     Attributes:
         name: what to call it.
         x: (n_cells, n_genes) float32 values; sparse unless they were scaled.
-        labels: (n_cells,) index of each cell's type in `cell_types`.
+        labels: (n_cells,) index of each cell's type in `cell_types`; -1 of cells without one,
+            where others have one.
         cell_types: names of the types; `UNLABELLED` alone where they are not known.
         cells: (n_cells,) names (barcodes), no two alike.
         genes: (n_genes,) names.
@@ -77,7 +80,8 @@ class Dataset:
         assert self.x.shape == (len(self.cells), len(self.genes)), self.x.shape
         assert len(self.labels) == self.n_cells, len(self.labels)
         assert len(np.unique(self.cells)) == self.n_cells, "two cells of one name"
-        assert np.array_equal(np.unique(self.labels), np.arange(len(self.cell_types)))
+        known = self.labels[self.labels >= 0]
+        assert np.array_equal(np.unique(known), np.arange(len(self.cell_types)))
 
     @property
     def n_cells(self) -> int:
@@ -94,10 +98,32 @@ class Dataset:
         """Whether there are types to compare clusters with."""
         return len(self.cell_types) > 1
 
+    @property
+    def n_unlabelled(self) -> int:
+        """How many cells have no type, where others have one."""
+        return int((self.labels < 0).sum())
+
+    @property
+    def groups(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Groups (n_cells,) to show and their names: the types, then cells without one."""
+        if not self.n_unlabelled:
+            return self.labels, self.cell_types
+        last = len(self.cell_types)
+        return np.where(self.labels < 0, last, self.labels), (*self.cell_types, UNLABELLED)
+
+    @property
+    def types(self) -> np.ndarray:
+        """(n_cells,) name of each cell's type, or `UNLABELLED`."""
+        groups, names = self.groups
+        types: np.ndarray = np.array(names)[groups]
+        return types
+
     def counts(self) -> csr_array | None:
-        """(n_cells, n_genes) float32 counts that x comes from; None where there are none."""
+        """(n_cells, n_genes) float32 counts that x comes from; None if none, or not whole."""
         totals, target_sum = self.recipe.totals, self.recipe.target_sum
         if totals is None or target_sum is None or not isinstance(self.x, csr_array):
+            return None
+        if not self.recipe.whole:
             return None
         scale = np.repeat(totals / target_sum, np.diff(self.x.indptr))
         counts = np.rint(np.expm1(self.x.data, dtype=np.float64) * scale).astype(np.float32)
@@ -151,9 +177,14 @@ def labelled(
     Raises:
         InputError: a name cannot be written.
     """
-    for kind, known in (("cell", cells), ("gene", genes), ("cell type", types)):
-        _check_names(kind, known)
-    cell_types, labels = np.unique(types.astype(str), return_inverse=True)
+    types = types.astype(str)
+    for kind, names_of in (("cell", cells), ("gene", genes), ("cell type", types)):
+        _check_names(kind, names_of)
+    known = types != UNLABELLED
+    if not known.any():
+        known[:] = True
+    labels = np.full(len(types), -1)
+    cell_types, labels[known] = np.unique(types[known], return_inverse=True)
     names = tuple(map(str, cell_types))
     return Dataset(name, x, labels, names, cells.astype(str), genes.astype(str), recipe)
 
@@ -183,7 +214,8 @@ def annotated(
         spaces: coordinates (n_cells, any) by name, for `obsm`.
         provenance: for `uns["scvae"]`; what is not text becomes JSON.
     """
-    obs = pd.DataFrame({"cell_type": np.array(dataset.cell_types)[dataset.labels]})
+    obs = pd.DataFrame({"cell_type": dataset.types})
+    obs.loc[dataset.labels < 0, "cell_type"] = None  # as scanpy has it
     for name, numbers in clusters.items():  # scanpy plots categories of text
         obs[name] = pd.Series(numbers).astype("Int64").astype("string")
     obs = obs.astype("category").set_axis(dataset.cells)

@@ -83,7 +83,7 @@ class Evidence:
 def read(folder: Path) -> Evidence:
     """The tables that `Evidence.write` wrote into a folder."""
     tables = {name: read_table(folder, name) for name in TABLES}
-    return Evidence(**tables, about=read_json(folder, "about"))
+    return Evidence(**tables, about=json.loads((folder / "about.json").read_text()))
 
 
 class Named(NamedTuple):

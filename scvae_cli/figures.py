@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter
 
+from scvae_cli.dataset import UNLABELLED
 from scvae_cli.visible import visible
 
 # Names are text: no formula begins at a dollar sign, whatever the user's matplotlibrc says.
@@ -32,6 +33,7 @@ COLOURS = [
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
     "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 ]  # fmt: skip
+GREY = "#bbbbbb"  # of cells without a type, where others have one
 MARKERS = "o^sDvP*X"
 SHADES = [1.0, 0.65, 0.4, 0.85]
 MINUS = "\N{MINUS SIGN}"
@@ -91,7 +93,7 @@ def map_2d(
     figure = Figure(figsize=(11, 5.3 * shape + 0.2 * n_rows + 0.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     _scatter(left, places, labels, types)
-    _legend(left, [types[i] for i in _by_size(labels)], "cell type (cells)")
+    _legend(left, [types[i] for i in _by_size(labels, cell_types)], "cell type (cells)")
     left.set_title(visible(title), fontsize=11)
     _scatter(right, places, clusters, groups)
     _legend(right, groups, "cluster, its main type (share of its cells)")
@@ -131,7 +133,8 @@ def map_3d(places: np.ndarray, labels: np.ndarray, cell_types: Sequence[str], ti
     ):
         _scatter(axes, places, labels, types)
         _bare_3d(axes, view)
-    _legend(figure, [types[i] for i in _by_size(labels)], "cell type (cells)", ncols=n_columns)
+    keys = [types[i] for i in _by_size(labels, cell_types)]
+    _legend(figure, keys, "cell type (cells)", ncols=n_columns)
     return _png(figure)
 
 
@@ -166,7 +169,8 @@ def map_grid(
             panel.set_aspect("equal", adjustable="datalim")
     axes[0, 0].set_ylabel("by cell type")
     axes[1, 0].set_ylabel("by k-means cluster")
-    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=n_columns, outside=True)
+    keys = [types[i] for i in _by_size(labels, cell_types)]
+    _legend(figure, keys, "", ncols=n_columns, outside=True)
     return _png(figure, dpi=110)
 
 
@@ -191,7 +195,8 @@ def map_grid_3d(
         _scatter(axes, places, labels, types)
         _bare_3d(axes, VIEWS[0])
         axes.set_title(visible(title), fontsize=11, y=0.93)
-    _legend(figure, [types[i] for i in _by_size(labels)], "", ncols=n_columns)
+    keys = [types[i] for i in _by_size(labels, cell_types)]
+    _legend(figure, keys, "", ncols=n_columns)
     return _png(figure, dpi=110)
 
 
@@ -294,8 +299,8 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> bytes:
     Args:
         maps: title to cells.csv of a run.
     """
-    of_cells = [cells["cell_type"].fillna("unlabelled").astype(str) for cells in maps.values()]
-    types = sorted(set().union(*of_cells))
+    of_cells = [cells["cell_type"].fillna(UNLABELLED).astype(str) for cells in maps.values()]
+    types = sorted(set().union(*of_cells), key=lambda name: (name == UNLABELLED, name))
     n_columns = min(len(maps), 4)
     n_rows = -(-len(maps) // n_columns)
     labels = pd.Categorical(pd.concat(of_cells), types).codes
@@ -457,17 +462,22 @@ def _fitting(styles: Sequence[Style], most: int, inches: float) -> tuple[int, in
     return n_columns, n_rows
 
 
-def _by_size(groups: np.ndarray) -> np.ndarray:
-    return np.argsort(-np.bincount(groups), kind="stable")
+def _by_size(groups: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Groups by number of cells, those of cells without a type last."""
+    sizes = np.bincount(groups, minlength=len(names))
+    none = np.array([name == UNLABELLED for name in names])
+    return np.argsort(np.where(none, 1, -sizes), kind="stable")
 
 
 def _types(labels: np.ndarray, cell_types: Sequence[str]) -> list[Style]:
     """A look for each type, the colours furthest apart for the largest; then the next marker."""
     sizes = np.bincount(labels, minlength=len(cell_types))
-    rank = np.argsort(np.argsort(-sizes, kind="stable"))
+    rank = np.argsort(_by_size(labels, cell_types))
     n = len(COLOURS)
     return [
-        Style(COLOURS[r % n], MARKERS[r // n % len(MARKERS)], f"{_short(name)} ({size})")
+        Style(GREY, MARKERS[0], f"{_short(name)} ({size})")
+        if name == UNLABELLED and len(cell_types) > 1
+        else Style(COLOURS[r % n], MARKERS[r // n % len(MARKERS)], f"{_short(name)} ({size})")
         for name, size, r in zip(cell_types, sizes, rank, strict=True)
     ]
 
@@ -478,8 +488,9 @@ def _clusters(labels: np.ndarray, cell_types: Sequence[str], clusters: np.ndarra
     styles: list[Style] = []
     taken: Counter[str] = Counter()
     for i in range(clusters.max() + 1):
-        sizes = np.bincount(labels[clusters == i])
-        main = int(sizes.argmax())
+        sizes = np.bincount(labels[clusters == i], minlength=len(cell_types))
+        typed = np.where([name == UNLABELLED for name in cell_types], 0, sizes)
+        main = int((typed if typed.any() else sizes).argmax())
         colour = types[main].colour
         nth = taken[colour]
         taken[colour] += 1

@@ -9,7 +9,6 @@ import re
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import anndata
@@ -18,23 +17,17 @@ import pandas as pd
 from scipy.sparse import csr_matrix, issparse, vstack
 
 from scvae_cli.errors import InputError
+from scvae_cli.mtx import MATRIX, read_10x_folder
 from scvae_cli.stores import GENES, check_sparse, is_annotated, read_10x, read_annotated, reason
-from scvae_cli.strangers import check_matrix, check_packed, unpack
+from scvae_cli.tables import SUFFIX, read_table
+from scvae_cli.values import recognise
 
 log = logging.getLogger("scvae")
 
-KINDS = ".h5ad, .zarr, 10x's .h5, a 10x folder, .csv, .tsv or .txt (also .gz)"
-BARCODE = re.compile(r"(.*[_:-])?[ACGT]{10,}([-_.].*)?")
-GENE = re.compile(r"ENS[A-Z]*G\d{6,}.*|MT-.+|RP[LS]\d+[A-Z]?|[Mm]t-.+|Rp[ls]\d+[a-z]?")
-LARGEST_LOG = 25.0  # log1p of seven times 10^10: larger values are no logarithms
+KINDS = ".h5ad, .zarr, 10x's .h5, a 10x folder or its matrix.mtx, .csv, .tsv or .txt (also .gz)"
 DISTINCT = 0.9  # a column of var with so many different values, or more, names genes
 INDEX = "var_names"  # the index of var, kept as a column where another one names the genes
-PACKED = re.compile(r".*\.(h5ad|h5|zarr|mtx)\.(gz|zip|bz2|xz)")
-PARTS = {
-    "matrix": ["matrix.mtx"],
-    "genes": ["features.tsv", "genes.tsv"],
-    "cells": ["barcodes.tsv"],
-}
+PACKED = re.compile(r".*\.(h5ad|h5|zarr)\.(gz|zip|bz2|xz)")
 
 
 def read(
@@ -151,7 +144,7 @@ def select(
     with warnings.catch_warnings():  # of names that occur twice, which `_check` refuses
         warnings.simplefilter("ignore")
         chosen = anndata.AnnData(x, cells.obs, var)
-    _check(chosen, path)
+    _check(chosen, path, cells)
     return chosen
 
 
@@ -185,36 +178,33 @@ def other_names(cells: anndata.AnnData) -> np.ndarray | None:
     return None
 
 
-def kind_of(values: np.ndarray) -> str:
-    """What non-zero values (n,) are: `counts`, `normalized` or `logged`."""
-    if np.array_equal(values, np.round(values)):
-        return "counts"
-    return "logged" if values.max() <= LARGEST_LOG else "normalized"
-
-
 def labels_of(cells: anndata.AnnData, key: str, path: Path) -> np.ndarray:
-    """The type (n_cells,) of each cell, from a column of obs.
+    """The type (n_cells,) of each cell, from a column of obs; empty where it has none.
+
+    Whole numbers are names of types, as of clusters, also where missing ones made them 1.0, 2.0.
 
     Raises:
-        InputError: there is no such column, or a cell has no type in it.
+        InputError: there is no such column, or it holds other numbers.
     """
     if key not in cells.obs:
         there = ", ".join(map(str, cells.obs)) or "none"
         raise InputError(f"data.label_key={key}: no such column of obs in {path} ({there})")
     column = cells.obs[key]
-    if column.isna().any():
-        raise InputError(
-            f"data.label_key={key}: {int(column.isna().sum())} of {len(column)} cells have no "
-            f"label, such as {column.index[column.isna()][0]}"
-        )
     if pd.api.types.is_float_dtype(column):
-        raise InputError(f"data.label_key={key}: holds numbers such as {column.iloc[0]}, no types")
-    types: np.ndarray = column.to_numpy(dtype=str)
+        numbers = column.dropna()
+        if (broken := numbers[numbers % 1 != 0]).size:
+            raise InputError(
+                f"data.label_key={key}: holds numbers such as {broken.iloc[0]}, no types"
+            )
+        column = column.astype("Int64")
+    known = column.notna().to_numpy()
+    types = np.full(len(column), "", dtype=object)
+    types[known] = column[known].astype(str)
     return types
 
 
-def _check(cells: anndata.AnnData, path: Path | str) -> None:
-    """Refuses cells that no model should see.
+def _check(cells: anndata.AnnData, path: Path | str, file: anndata.AnnData) -> None:
+    """Refuses cells that no model should see, chosen from what is in a file.
 
     Raises:
         InputError: names that occur twice, or values that are not finite, or negative.
@@ -232,17 +222,35 @@ def _check(cells: anndata.AnnData, path: Path | str) -> None:
         raise InputError(f"data.path={path}: {bad} values are NaN or infinite")
     if len(values) and values.min() < 0:
         raise InputError(
-            f"data.path={path}: has negative values ({values.min():.4g}), so it was scaled; give "
-            "counts, or logarithms of them (data.layer, data.raw=true)"
+            f"data.path={path}: has negative values ({values.min():.4g}), so it was scaled; "
+            + _elsewhere(file)
         )
+
+
+def _elsewhere(cells: anndata.AnnData) -> str:
+    """Where else there are values that a model can take, counts first."""
+    found = {"counts": [], "normalized": [], "logged": []}  # type: dict[str, list[str]]
+    places = {f"data.layer={name}": values for name, values in cells.layers.items()}
+    if cells.raw is not None:
+        places["data.raw=true"] = cells.raw.X
+    for key, values in places.items():
+        some = csr_matrix(values[:1000], dtype=np.float32)
+        if np.isfinite(some.data).all() and (some.data >= 0).all():
+            found[recognise(some).kind].append(key)
+    kind = next((kind for kind, keys in found.items() if keys), None)
+    if kind is None:
+        return "give counts, or logarithms of them; no layer has them, nor raw"
+    return f"give {' or '.join(found[kind])}, where there are {kind} values"
 
 
 def _read(path: Path, transpose: bool | None, say: Callable[[str], None]) -> anndata.AnnData:
     name = path.name.lower()
     if path.is_dir():
-        return _read_10x_folder(path)
-    if re.search(r"\.(csv|tsv|txt)(\.gz)?$", name):
-        return _read_table(path, "," if ".csv" in name else "\t", transpose, say)
+        return read_10x_folder(path, say)
+    if MATRIX.fullmatch(name):
+        return read_10x_folder(path, say)
+    if SUFFIX.search(name):
+        return read_table(path, transpose, say)
     packed = PACKED.fullmatch(name)
     hint = f"unpack it (gunzip {path.name}), or " if packed else ""
     raise InputError(f"data.path={path}: unknown format; {hint}give {KINDS}")
@@ -277,72 +285,3 @@ def _read_store(
             f"({', '.join(others)}) are taken as genes"
         )
     return cells
-
-
-def _read_10x_folder(path: Path) -> anndata.AnnData:
-    """matrix.mtx, genes.tsv or features.tsv, barcodes.tsv, each plain or gz."""
-    import scanpy as sc
-
-    found: dict[str, Path] = {}
-    for part, names in PARTS.items():
-        there = [path / f"{name}{end}" for name in names for end in ("", ".gz")]
-        present = [file for file in there if file.is_file()]
-        if not present:
-            raise InputError(
-                f"data.path={path}: {' or '.join(names)} is missing (a 10x folder has it); "
-                f"or give {KINDS}"
-            )
-        found[part] = present[0]
-    with TemporaryDirectory() as clean:
-        legacy = found["genes"].name.startswith("genes")
-        for file in found.values():
-            target = Path(clean) / file.name.removesuffix(".gz")
-            unpack(file, target)
-        if not legacy:  # scanpy reads plain files of the third format as those of the second
-            table = pd.read_csv(Path(clean) / "features.tsv", sep="\t", header=None, dtype=str)
-            table.iloc[:, :2].to_csv(
-                Path(clean) / "genes.tsv", sep="\t", header=False, index=False
-            )
-        counted = {name: _lines(Path(clean) / name) for name in ("genes.tsv", "barcodes.tsv")}
-        check_matrix(Path(clean) / "matrix.mtx", *counted.values())
-        return sc.read_10x_mtx(clean)
-
-
-def _lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for line in file if line.strip())
-
-
-def _read_table(
-    path: Path, separator: str, transpose: bool | None, say: Callable[[str], None]
-) -> anndata.AnnData:
-    """A table with names of rows and columns."""
-    check_packed(path)
-    table = pd.read_csv(path, sep=separator, index_col=0, comment="#")
-    if table.shape[1] == 0:
-        raise InputError(f"data.path={path}: one column alone; is {separator!r} its separator?")
-    texts = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
-    if texts:
-        raise InputError(f"data.path={path}: column {texts[0]} is not numbers")
-    rows, columns = (pd.Index(axis.astype(str)) for axis in (table.index, table.columns))
-    if transpose is None:
-        looks = {
-            "cells": _share(rows, BARCODE) + _share(columns, GENE),
-            "genes": _share(rows, GENE) + _share(columns, BARCODE),
-        }
-        transpose = looks["genes"] > looks["cells"]
-        sure = abs(looks["genes"] - looks["cells"]) > 0.005
-        what = "genes" if transpose else "cells"
-        say(
-            f"{path.name}: rows are {what}"
-            + (", as their names tell" if sure else ", as is usual")
-            + f" (else data.transpose={str(not transpose).lower()})"
-        )
-    values = csr_matrix(table.to_numpy(np.float32))
-    cells = anndata.AnnData(values, pd.DataFrame(index=rows), pd.DataFrame(index=columns))
-    return cells.T.copy() if transpose else cells
-
-
-def _share(names: pd.Index, pattern: re.Pattern[str]) -> float:
-    """The share of names that look like that."""
-    return sum(bool(pattern.fullmatch(name)) for name in names) / len(names)

@@ -547,7 +547,7 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
     if parsed.config_path is not None:
         fail("--config-path: not supported; give a folder of presets with --config-dir")
     if parsed.config_name is not None:
-        fail("--config-name: not supported; give a preset with experiment=NAME")
+        fail(f"--config-name={parsed.config_name}: not supported; give a preset, experiment=NAME")
     presets = parsed.config_dir is not None and Path(parsed.config_dir).is_dir()
     if presets:
         check_presets(Path(parsed.config_dir))

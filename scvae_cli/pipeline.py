@@ -72,7 +72,13 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
 
     with stage("load") as shown:
         found: list[str] = []  # said once it is known that all will do
-        dataset = load(**config.data.model_dump(), on_download=shown.download, say=found.append)
+        doubts: list[str] = []
+        dataset = load(
+            **config.data.model_dump(),
+            on_download=shown.download,
+            say=found.append,
+            warn=doubts.append,
+        )
         n_clusters = _n_clusters(config, dataset)
         _check(config, dataset, n_clusters)
         fingerprint = dataset.fingerprint()
@@ -82,6 +88,8 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
             ready = read_training(Path(config.trained), config.model_dump(), fingerprint)
         for line in found:
             console.line(line)
+        for doubt in doubts:
+            warn(doubt)
         console.line(f"{config.title}, seed {config.seed}, {device.type}, threads {threads}")
         shown.say(f"{dataset.n_cells:,} cells x {dataset.n_genes:,} genes, {_types(dataset)}")
     # Only now: loading some cells, scanpy's numba sets OpenMP, and so torch, to all cores.
@@ -145,8 +153,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     for finding in findings:
         warn(finding)
 
-    types = np.array(dataset.cell_types)[dataset.labels]
-    cells = {"cell": dataset.cells, "cell_type": types}
+    cells = {"cell": dataset.cells, "cell_type": dataset.types}
     options = config.tsne.model_dump()
     mapped = choose(dataset.n_cells, options.pop("max_cells"), config.tsne.seed)
     dims = {2: "tsne", 3: "tsne3d"} if config.map_3d else {2: "tsne"}
@@ -184,9 +191,12 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         options = config.score.model_dump()
         if dataset.is_labelled:
             labels = dataset.labels
+            known = labels >= 0
             scores = {
-                "tsne": asdict(score(labels[mapped], clusters, **options)),
-                "latent": asdict(score(labels, latent_clusters, **options)),
+                "tsne": asdict(
+                    score(labels[mapped][known[mapped]], clusters[known[mapped]], **options)
+                ),
+                "latent": asdict(score(labels[known], latent_clusters[known], **options)),
             }
         else:
             scores = {
@@ -216,14 +226,15 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
     with stage("figures") as shown:
         from scvae_cli import figures  # matplotlib, wanted here alone
 
-        known = (dataset.labels[mapped], dataset.cell_types)
+        groups, type_names = dataset.groups
+        seen = groups[mapped], type_names
         first = list(scores["tsne"].items())[:2]
         result = ", ".join(f"{MEASURES.get(name, name)} {value:.3f}" for name, value in first)
         drawn = {
-            "map_2d": figures.map_2d(maps[2], *known, clusters, centroids, config.title, result),
+            "map_2d": figures.map_2d(maps[2], *seen, clusters, centroids, config.title, result),
         }
         if config.map_3d:
-            drawn["map_3d"] = figures.map_3d(maps[3], *known, config.title)
+            drawn["map_3d"] = figures.map_3d(maps[3], *seen, config.title)
         if len(history) > 1:
             drawn["loss"] = figures.loss_terms(history, config.beta)
         if isinstance(model, VSC):
@@ -318,7 +329,10 @@ def _announce(
 
 
 def _types(dataset: Dataset) -> str:
-    return f"{len(dataset.cell_types)} cell types" if dataset.is_labelled else "no known types"
+    if not dataset.is_labelled:
+        return "no known types"
+    rest = f" of {len(dataset.labels) - dataset.n_unlabelled:,} cells"
+    return f"{len(dataset.cell_types)} cell types" + (rest if dataset.n_unlabelled else "")
 
 
 def _n_clusters(config: Config, dataset: Dataset) -> int:
@@ -334,13 +348,15 @@ def _n_clusters(config: Config, dataset: Dataset) -> int:
 
 
 def _summary(dataset: Dataset, fingerprint: str) -> dict[str, Any]:
-    sizes = np.bincount(dataset.labels).tolist()
+    sizes = np.bincount(dataset.labels[dataset.labels >= 0]).tolist()
+    without = {"n_unlabelled": dataset.n_unlabelled} if dataset.n_unlabelled else {}
     return {
         "name": dataset.name,
         "fingerprint": fingerprint,
         "n_cells": dataset.n_cells,
         "n_genes": dataset.n_genes,
         "cell_types": dict(zip(dataset.cell_types, sizes, strict=True)),
+        **without,
         "values": dataset.recipe.values,
         "target_sum": dataset.recipe.target_sum,
     }
@@ -366,10 +382,21 @@ def _check(config: Config, dataset: Dataset, n_clusters: int) -> None:
             f"likelihood={config.likelihood}: needs counts, and data={dataset.name} has "
             f"{dataset.recipe.values} values; give counts, or likelihood=gaussian"
         )
+    if config.likelihood not in (None, "gaussian") and not dataset.recipe.whole:
+        raise InputError(
+            f"likelihood={config.likelihood}: is of whole numbers, and the counts of "
+            f"data={dataset.name} are not; give likelihood=gaussian"
+        )
     if config.likelihood not in (None, "gaussian") and config.data.scale is not None:
         raise InputError(
             f"likelihood={config.likelihood}: is of counts, and data.scale={config.data.scale:g} "
             "makes z-scores; leave one of them out"
+        )
+    mapped_labels = dataset.labels[choose(n_cells, config.tsne.max_cells, config.tsne.seed)]
+    if dataset.is_labelled and len(np.unique(mapped_labels[mapped_labels >= 0])) < 2:
+        raise InputError(
+            f"tsne.max_cells={config.tsne.max_cells}: of the mapped cells, less than two types "
+            "have a label; map more"
         )
     limits = [
         ("tsne.perplexity", config.tsne.perplexity, n_mapped, mapped),

@@ -4,6 +4,10 @@ import numpy as np
 import scanpy as sc
 from scipy.sparse import csr_array, csr_matrix
 
+from scvae_cli.errors import InputError
+
+SPANS = (0.3, 0.5, 0.75, 1.0)  # of loess: Seurat's, and wider ones
+
 
 def log_normalize(counts: csr_array, *, target_sum: float) -> csr_array:
     """Divides each cell by its total, times `target_sum`, and takes log(1 + x).
@@ -21,9 +25,11 @@ def log_normalize(counts: csr_array, *, target_sum: float) -> csr_array:
     return csr_array(values.X)
 
 
-def logarithm(values: csr_array) -> csr_array:
-    """log(1 + x) of normalised values (n_cells, n_genes)."""
+def logarithm(values: csr_array, *, factor: float = 1.0) -> csr_array:
+    """log(1 + factor * x) of normalised values (n_cells, n_genes)."""
     logged = values.copy()
+    if factor != 1:
+        logged.data *= np.float32(factor)
     np.log1p(logged.data, out=logged.data)
     return logged
 
@@ -37,12 +43,25 @@ def filter_counts(cells: sc.AnnData, *, min_genes: int, min_cells: int) -> sc.An
 def variable_genes(counts: sc.AnnData, n_genes: int) -> np.ndarray:
     """Indices (n_genes,), rising, of the genes that vary most: Seurat v3's, by scanpy.
 
-    Stuart et al., Cell 177, 1888 (2019).
+    Stuart et al., Cell 177, 1888 (2019). Its loess of the variance on the mean takes a share of
+    the genes for each place; where these do not differ enough, it takes more of them.
+
+    Raises:
+        InputError: not even all genes differ enough.
     """
-    found = sc.pp.highly_variable_genes(
-        counts, flavor="seurat_v3", n_top_genes=n_genes, inplace=False
+    for span in SPANS:
+        try:
+            found = sc.pp.highly_variable_genes(
+                counts, flavor="seurat_v3", n_top_genes=n_genes, span=span, inplace=False,
+                check_values=False,
+            )  # fmt: skip
+        except ValueError:  # of the loess, in its own words
+            continue
+        return np.flatnonzero(found["highly_variable"].to_numpy())
+    raise InputError(
+        f"data.genes={n_genes}: the genes' means differ too little to say which vary most; leave "
+        "rare genes out (data.min_cells=3), or take all (data.genes=null)"
     )
-    return np.flatnonzero(found["highly_variable"].to_numpy())
 
 
 def scale(x: csr_array, *, clip: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

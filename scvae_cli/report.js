@@ -59,7 +59,9 @@ function maps(section) {
     return `rgb(${[1, 3, 5].map((at) => Math.round(towards + share * (part(at) - towards)))})`;
   }
 
-  const colour = (type) => look.colours[look.ranks[type] % look.colours.length];
+  const untyped = (type) => Number(type) === look.none;
+  const colour = (type) =>
+    untyped(type) ? "#bbbbbb" : look.colours[look.ranks[type] % look.colours.length];
   const symbol = (nth) => Object.keys(SYMBOLS)[nth % Object.keys(SYMBOLS).length];
 
   // The mapped cells in groups: what to call each, how it looks, and its cells by number.
@@ -79,7 +81,8 @@ function maps(section) {
       if (cluster < 0) return { name: "no cluster", colour: css("--muted"), symbol: "x", cells };
       const sizes = {};
       for (const cell of cells) sizes[types[cell]] = (sizes[types[cell]] ?? 0) + 1;
-      const [main, size] = Object.entries(sizes).reduce((a, b) => (b[1] > a[1] ? b : a));
+      const more = (a, b) => (untyped(a[0]) - untyped(b[0]) || b[1] - a[1]) > 0;
+      const [main, size] = Object.entries(sizes).reduce((a, b) => (more(a, b) ? b : a));
       const own = colour(main);
       const nth = (taken[own] = (taken[own] ?? -1) + 1);
       const share = `${Math.round((100 * size) / cells.length)} % of ${cells.length}`;

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scvae_cli.dataset import UNLABELLED
 from scvae_cli.visible import visible
 
 MISSING = "\N{EN DASH}"
@@ -202,7 +203,7 @@ def _map_data(maps: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     from scvae_cli.figures import COLOURS, SHADES
 
     labels = {title: _texts(cells["cell_type"]) for title, cells in maps.items()}
-    types = sorted(set().union(*labels.values()))
+    types = sorted(set().union(*labels.values()), key=lambda name: (name == UNLABELLED, name))
     code = {name: i for i, name in enumerate(types)}
     sizes = np.zeros(len(types), dtype=int)
     cells_blocks: dict[str, int] = {}  # runs on the same data share their cells
@@ -222,12 +223,16 @@ def _map_data(maps: Mapping[str, pd.DataFrame]) -> dict[str, str]:
             "names": [str(name).removesuffix(".0") for name in names],
         }
         run_blocks.append(_json(run))
+    none = types.index(UNLABELLED) if UNLABELLED in types and len(types) > 1 else -1
+    if none >= 0:  # cells without a type come last
+        sizes[none] = 0
     rank = np.argsort(np.argsort(-sizes, kind="stable"))
     look = {
         "colours": COLOURS,
         "shades": SHADES,
         "types": types,
         "ranks": rank.tolist(),  # the largest type is 0
+        "none": none,  # which of them is no type
         "many": MANY,
     }
     return {
@@ -238,7 +243,7 @@ def _map_data(maps: Mapping[str, pd.DataFrame]) -> dict[str, str]:
 
 
 def _texts(column: pd.Series) -> list[str]:
-    return ["unlabelled" if pd.isna(text) else visible(text) for text in column]
+    return [UNLABELLED if pd.isna(text) else visible(text) for text in column]
 
 
 def _places(cells: pd.DataFrame, prefix: str) -> list[list[float | None]]:

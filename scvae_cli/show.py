@@ -64,11 +64,14 @@ def data(arguments: list[str]) -> None:
         overrides = ["data=file", f"data.path={quoted(asked.what)}"]
     console = Console()
     found: list[str] = []
+    doubts: list[str] = []
     config = compose([*overrides, *asked.overrides])
     with console.busy("loading cells"):
-        dataset = load(**config.data.model_dump(), say=found.append)
+        dataset = load(**config.data.model_dump(), say=found.append, warn=doubts.append)
     for line in found:
         console.line(line)
+    for doubt in doubts:
+        console.warn(doubt)
     x = dataset.x
     genes = (x > 0).sum(axis=1)
     filled = x.nnz / np.prod(x.shape) if isinstance(x, csr_array) else 1.0
@@ -83,11 +86,12 @@ def data(arguments: list[str]) -> None:
         }.items()
     )
     if dataset.is_labelled:
-        sizes = np.bincount(dataset.labels)
+        groups, names = dataset.groups
+        sizes = np.bincount(groups)
         console.table(
             [
                 {
-                    "cell type": dataset.cell_types[i],
+                    "cell type": names[i],
                     "cells": f"{sizes[i]:,}",
                     "%": f"{100 * sizes[i] / dataset.n_cells:.1f}",
                 }

@@ -18,6 +18,8 @@ import yaml
 
 from scvae_cli.errors import InputError
 
+PER_ENTRY = 64  # bytes of memory that an entry of a matrix.mtx takes until a model has it
+
 
 def memory() -> float:
     """Bytes that this machine has, or that this process's control group allows."""
@@ -107,56 +109,48 @@ def check_zarr(path: Path) -> None:
 def check_matrix(path: Path, n_genes: int, n_cells: int) -> None:
     """Refuses a matrix.mtx whose header is not that of its genes and barcodes.
 
+    scipy reads the header here as it does when it reads the matrix.
+
     Raises:
-        InputError: it is not.
+        InputError: it is not, or the matrix does not fit into the file or into memory.
     """
-    with path.open("rb") as file:
-        line = file.readline(1024)
-        while line.startswith(b"%"):
-            line = file.readline(1024)
-    words = line.split()
-    if len(words) != 3 or not all(word.isdigit() for word in words):
-        raise InputError(f"data.path={path.name}: its header is no Matrix Market's")
-    rows, columns, filled = map(int, words)
+    from scipy.io import mminfo
+
+    try:
+        rows, columns, filled, form, field, symmetry = mminfo(path)
+    except (ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(
+            f"data.path={path.name}: its header is no Matrix Market's ({reason})"
+        ) from error
+    if (form, symmetry) != ("coordinate", "general") or field == "complex":
+        raise InputError(
+            f"{path.name}: is {form} {field} {symmetry}; a 10x folder has a matrix that is "
+            "coordinate integer general (or real)"
+        )
     if (rows, columns) != (n_genes, n_cells):
+        headed = (n_genes, n_cells) == (rows + 1, columns + 1)
+        hint = "; take the headers off both lists" if headed else ""
         raise InputError(
             f"{path.name}: is {rows} genes x {columns} cells, and there are {n_genes} genes and "
-            f"{n_cells} barcodes"
+            f"{n_cells} barcodes{hint}"
         )
-    if filled > path.stat().st_size:  # an entry is longer than a byte
+    if filled > path.stat().st_size / 4:  # a line of an entry has four characters or more
         raise InputError(f"{path.name}: is shorter than its header says")
+    check_memory(PER_ENTRY * filled, path)
 
 
 def unpack(source: Path, target: Path) -> None:
-    """Copies a file, unpacked if it is .gz; one that becomes too large is left off.
+    """Copies a .gz, unpacked; one that becomes too large is left off.
 
     Raises:
-        InputError: it does not fit into memory.
+        InputError: the matrix in it would not fit into memory.
     """
-    limit = memory()
-    opener = gzip.open if source.suffix == ".gz" else open
-    with opener(source, "rb") as packed, target.open("wb") as plain:
+    with gzip.open(source) as packed, target.open("wb") as plain:
         written = 0
         while piece := packed.read(2**20):
             written += plain.write(piece)
-            if written > limit / 4:
-                check_memory(math.inf, source)
-
-
-def check_packed(path: Path) -> None:
-    """Refuses a .gz that would fill the memory.
-
-    Raises:
-        InputError: it would.
-    """
-    if path.suffix != ".gz":
-        return
-    limit, size = memory(), 0
-    with gzip.open(path) as packed:
-        while piece := packed.read(2**20):
-            size += len(piece)
-            if size > limit / 4:
-                check_memory(math.inf, path)
+            check_memory(PER_ENTRY * written / 32, source)  # a long line of an entry
 
 
 def check_inside(folder: Path, what: str) -> None:

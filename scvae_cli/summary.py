@@ -489,6 +489,8 @@ def cells_of(data: Mapping[str, Any]) -> str:
     """What run.json says of the cells, in words."""
     n_types = len(data["cell_types"])
     types = f"{n_types} cell types" if n_types > 1 else "no known types"
+    if data.get("n_unlabelled"):
+        types += f", {data['n_unlabelled']:,} cells without a label"
     return f"{data['n_cells']:,} cells x {data['n_genes']:,} genes, {types}"
 
 

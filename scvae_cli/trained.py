@@ -20,7 +20,7 @@ from scvae_cli import __version__
 from scvae_cli.config import Config, restored
 from scvae_cli.embed import embed
 from scvae_cli.errors import InputError
-from scvae_cli.files import kind_of, select
+from scvae_cli.files import select
 from scvae_cli.models import Model, build
 from scvae_cli.preprocess import log_normalize, logarithm, scale_alike
 from scvae_cli.run_dir import (
@@ -31,6 +31,7 @@ from scvae_cli.run_dir import (
     read_settings,
     read_table,
 )
+from scvae_cli.values import Values, doubt, recognise
 
 LEAST = 0.5  # of a model's genes, the share that cells must have
 VERSION = re.compile(r"(ENS[A-Z]*\d+)\.\d+")  # of an Ensembl id, which changes while the id stays
@@ -136,21 +137,26 @@ class TrainedRun:
         place = self._match(cells, named, say)
         used = self.genes["used"].to_numpy(dtype=bool)
         x = _columns(cells.X, place, len(self.genes))
-        kind = kind_of(cells.X.data) if values == "auto" else values
+        seen = recognise(cells.X, usual=self.record["data"]["values"])
+        kind = seen.kind if values == "auto" else values
+        if values == "auto" and (text := doubt(seen, kind)):
+            say(f"warning: {text}")
         if empty := int((np.diff(x.indptr) == 0).sum()):
             first = cells.obs_names[np.diff(x.indptr) == 0][0]
             raise InputError(
                 f"{empty} of {cells.n_obs} cells, such as {first}, have nothing in the genes of "
                 "the run; leave them out (min_genes=1 does)"
             )
-        x = csr_array(self._logged(x, kind, say)[:, np.flatnonzero(used)])
+        x = csr_array(self._logged(x, kind, seen, say)[:, np.flatnonzero(used)])
         clip = self.config.data.scale
         if clip is None:
             return x
         mean, sd = self.genes.loc[used, ["mean", "sd"]].to_numpy(dtype=float).T
         return scale_alike(x, mean=mean, sd=sd, clip=clip)
 
-    def _logged(self, x: csr_array, kind: str, say: Callable[[str], None]) -> csr_array:
+    def _logged(
+        self, x: csr_array, kind: str, seen: Values, say: Callable[[str], None]
+    ) -> csr_array:
         """(n_cells, n_counted) logarithms, from values of this kind."""
         theirs = self.record["data"].get("values", "logged")
         target_sum = self.record["data"].get("target_sum")
@@ -161,17 +167,20 @@ class TrainedRun:
                 f"values are {kind}, and the run's were {theirs}: treat them as those were "
                 "(data.values=logged takes them as they are)"
             )
+        factor = target_sum / seen.total if target_sum and seen.total else 1.0
+        scaled = f"brought from {seen.total:,g} to {target_sum:,g} and " if factor != 1 else ""
         done = {
             "counts": f"normalized to {target_sum:,g} and logged here" if target_sum else "",
-            "normalized": "logged here",
+            "normalized": f"{scaled}logged here",
             "logged": "left as they are",
         }[kind]
         other = "" if kind == theirs else f" (the run's were {theirs})"
-        say(f"values are {kind}, {done}{other}")
+        why = f" ({seen.why})" if seen.kind == kind else ""
+        say(f"values are {kind}{why}, {done}{other}")
         if kind == "counts":
             assert target_sum is not None
             return log_normalize(x, target_sum=target_sum)
-        return logarithm(x) if kind == "normalized" else x
+        return logarithm(x, factor=factor) if kind == "normalized" else x
 
     def _match(
         self, cells: anndata.AnnData, named: bool, say: Callable[[str], None]

@@ -48,7 +48,7 @@ def test_data_of_a_file(scvae, tmp_path):
     cells.write_h5ad(tmp_path / "c.h5ad")
     result = scvae("data", "c.h5ad")
     assert (result.code, facts(result.out)["cells"]) == (0, "700")
-    assert "values are logged, left as they are" in result.err
+    assert "values are logged: expm1(x) is whole multiples of each cell's least" in result.err
     assert "no cell types" in result.err
 
 

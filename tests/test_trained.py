@@ -144,13 +144,16 @@ def test_values_are_brought_to_what_the_run_had(scvae, tmp_path, counts):
     own = run.latent.to_numpy(np.float32)
     said: list[str] = []
     np.testing.assert_array_equal(run.embed(counts, layer="counts", say=said.append), own)
-    assert said[1] == "values are counts, normalized to 500 and logged here"
+    assert said[1].startswith("values are counts (whole numbers, totals ")
+    assert said[1].endswith("), normalized to 500 and logged here")
     np.testing.assert_allclose(run.embed(counts, say=said.append), own, atol=1e-5)
-    assert said[3] == "values are logged, left as they are (the run's were counts)"
+    assert said[3].startswith("values are logged (expm1(x) ")
+    assert said[3].endswith("), left as they are (the run's were counts)")
     normal = counts.copy()
     normal.X = normal.X.expm1()
     np.testing.assert_allclose(run.embed(normal, say=said.append), own, atol=1e-5)
-    assert said[5] == "values are normalized, logged here (the run's were counts)"
+    assert said[5].startswith("values are normalized (the total of each cell is 500), ")
+    assert said[5].endswith("logged here (the run's were counts)")
 
 
 def test_counts_are_refused_where_their_total_is_not_known(scvae, counts):

@@ -1,0 +1,169 @@
+"""Recognises what values are: counts, normalized values, or logarithms of those.
+
+Two properties tell, and each is looked for in x itself and in what x would be a logarithm of
+(expm1(x), 2^x - 1, 10^x - 1):
+
+- Normalised cells have one total. On four real data sets, complete or without rare genes, totals
+  then differ by less than .2 % (standard deviation over mean), under a wrong base by 3.6 % and
+  more, and those of counts by 46 % and more.
+- What was counted comes in steps: divided by the cell's least value, the others are whole numbers,
+  however many genes were left out since. That is so for 99 % and more of them under the right view
+  and for 67 % at most under a wrong one, fractions apart, whose logarithm is nearly themselves.
+
+What has neither (corrected counts; TPM without its other genes) has two readings, and it is said.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+CONSTANT = 0.01  # totals that differ by less (sd / mean) are one total
+ROUNDED = 0.005  # ... of whole numbers, of which Poisson totals of 40,000 have as much
+ENOUGH = 5  # cells from which on a constant total tells something
+STEPS = 0.9  # share of whole ratios from which on values are steps
+RATIOS = 30  # ratios that there must be to say so
+LARGEST_LOG = 25.0  # log1p of seven times 10^10: larger values are no logarithms
+NOISE = 1e-4  # whole numbers that were computed are off by so much
+ROUND = (1.0, 100.0, *(10.0**k for k in range(3, 8)))  # totals that cells are normalised to
+SAMPLE = 200  # cells of which ratios are looked at
+
+BASES: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {  # largest value, inverse
+    "expm1(x)": (LARGEST_LOG, np.expm1),
+    "2^x - 1": (LARGEST_LOG, lambda x: np.exp2(x) - 1),
+    "10^x - 1": (9.0, lambda x: 10**x - 1),
+}
+
+
+class Values(NamedTuple):
+    """What values are.
+
+    Attributes:
+        kind: `counts`, `normalized` or `logged`.
+        why: what tells so.
+        whole: whether all are whole numbers.
+        total: of each cell, where it is one and the same, and values are no logarithms.
+        sure: whether there is no other reading.
+    """
+
+    kind: str
+    why: str
+    whole: bool
+    total: float | None = None
+    sure: bool = True
+
+
+def recognise(x: csr_matrix, usual: str | None = None) -> Values:
+    """Tells what the values of cells are.
+
+    Args:
+        x: (n_cells, n_genes), not negative; all genes that there are.
+        usual: what they are where nothing tells: of new cells, what a run's own were.
+    """
+    data = x.data.astype(np.float64)
+    if not len(data):
+        return Values(usual or "counts", "all zero", whole=True)
+    whole = bool((np.abs(data - np.rint(data)) <= NOISE).all())
+    totals = _totals(x, data)
+    total = _one(totals)
+    span = f"totals {_number(totals.min())} to {_number(totals.max())}"
+    if whole:
+        if total in ROUND and 0 < _spread(totals) < ROUNDED and len(totals) >= ENOUGH:
+            why = f"whole numbers, but the total of each cell is about {_number(total)}"
+            return Values("normalized", why, whole, total, sure=False)
+        return Values("counts", f"whole numbers, {span}", whole)
+    views = {"x": data} | {
+        name: inverse(data) for name, (limit, inverse) in BASES.items() if data.max() <= limit
+    }
+    sums = {name: _totals(x, view) for name, view in views.items()}
+    even = min(sums, key=lambda name: _spread(sums[name]) if _one(sums[name]) else np.inf)
+    if one := _one(sums[even]):
+        if even == "x":
+            return Values("normalized", f"the total of each cell is {_number(one)}", whole, one)
+        return Values("logged", f"{even} has the total {_number(one)} in each cell", whole)
+    for name, view in views.items():
+        steps = _steps(x, view)
+        if steps is None:
+            continue
+        if name != "x":
+            return Values("logged", f"{name} is whole multiples of each cell's least", whole)
+        if len(steps) > 1 and _spread(steps) < CONSTANT:
+            return Values("counts", f"whole multiples of {np.median(steps):.4g}, {span}", whole)
+        total = 1.0 if totals.max() <= 1 else None
+        return Values("normalized", "whole multiples of each cell's least", whole, total)
+    return _unsure(data, span, usual)
+
+
+def _unsure(data: np.ndarray, span: str, usual: str | None) -> Values:
+    """The likeliest of several readings of values that are not whole.
+
+    To divide by the total what was so divided does little; not to divide counts leaves the depth
+    of sequencing in every component. So values too large for logarithms are counts.
+    """
+    large = data[data > 0.5]
+    if len(large) and (np.abs(large - np.rint(large)) <= NOISE).mean() > 0.3:
+        return Values("counts", f"many are whole numbers, {span}", whole=False)
+    if data.max() <= LARGEST_LOG:
+        kind = "logged"
+    else:
+        kind = usual if usual in ("counts", "normalized") else "counts"
+    why = f"not whole, none above {_number(data.max())}, {span}"
+    return Values(kind, why, whole=False, sure=False)
+
+
+def doubt(values: Values, taken: str) -> str | None:
+    """What to know of values that have two readings and are taken as `taken`; None if one."""
+    if values.sure:
+        return None
+    if values.whole:
+        other = "normalized" if taken == "counts" else "counts"
+        reading = "normalized and rounded, or counts of one total"
+    elif taken == "logged":
+        other, reading = "counts", "logarithms, or counts that were corrected"
+    else:
+        other = "normalized" if taken == "counts" else "counts"
+        reading = "counts that were corrected, or normalized"
+    return f"values may be {reading} ({values.why}); taken as {taken} (else data.values={other})"
+
+
+def _totals(x: csr_matrix, data: np.ndarray) -> np.ndarray:
+    """Totals of the cells that have any, with `data` in place of x's."""
+    rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
+    totals = np.bincount(rows, weights=data, minlength=x.shape[0])
+    return totals[totals > 0]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _spread(values: np.ndarray) -> float:
+    return float(values.std() / values.mean())
+
+
+def _one(totals: np.ndarray) -> float | None:
+    """The total of all cells, a round number where it is near one; None if they differ."""
+    if _spread(totals) > CONSTANT:
+        return None
+    middle = float(np.median(totals))
+    near = min(ROUND, key=lambda total: abs(np.log(total / middle)))
+    if abs(near / middle - 1) < CONSTANT:
+        return near
+    return middle if len(totals) >= ENOUGH else None
+
+
+def _steps(x: csr_matrix, view: np.ndarray) -> np.ndarray | None:
+    """The least value of each cell, if the others are multiples of it; None if not."""
+    whole, least, n = 0, [], 0
+    for row in np.unique(np.linspace(0, x.shape[0] - 1, SAMPLE).astype(int)):
+        values = view[x.indptr[row] : x.indptr[row + 1]]
+        values = values[values > 0]
+        if not len(values):
+            continue
+        ratios = values / values.min()
+        ratios = ratios[(ratios > 1.001) & (ratios < 20)]  # beyond, rounded texts are not exact
+        whole += int((np.abs(ratios - np.rint(ratios)) < 0.02).sum())
+        n += len(ratios)
+        least.append(values.min())
+    return np.array(least) if n >= RATIOS and whole >= STEPS * n else None
