@@ -50,7 +50,8 @@ def verify(arguments: list[str]) -> None:
         if record["status"] == "done":
             read_json(path, "scores")  # before all is done again
     except MissingError as error:
-        raise InputError(f"{shown(path)}: no run there ({error.name} is missing)") from error
+        hint = "; it is a sweep: name one of its runs" if (path / "sweep.json").exists() else ""
+        raise InputError(f"{shown(path)}: no run there ({error.name} is missing){hint}") from error
     console = Console(quiet=True)
     out = Console()
     if not intact(path):

@@ -373,6 +373,7 @@ def test_training_has_the_threads_that_were_asked_for(scvae, monkeypatch):
 
     monkeypatch.setattr("scvae_cli.pipeline.load", load)
     monkeypatch.setattr("scvae_cli.pipeline.train", look)
+    monkeypatch.setattr("scvae_cli.threads.SMALL_STEP", 0)
     for threads in (1, 2):
         assert scvae("train", *FAST, f"threads={threads}").code == 1
     assert seen == [1, 2]
