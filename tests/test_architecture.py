@@ -8,18 +8,20 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
-LEAVES = {"arguments", "errors", "batches", "dataset", "signals", "strangers"}
+LEAVES = {
+    "arguments", "errors", "batches", "dataset", "record", "signals", "strangers", "visible",
+}  # fmt: skip
 ALLOWED = {
     "cli": {"apply", "compare", "launch", "paper", "show", "sweep", "verify"},
     "verify": {"config", "console", "launch", "provenance", "run_dir"},
     "apply": {"config", "console", "files", "launch", "run_dir", "trained"},
     "trained": {"config", "embed", "files", "models", "preprocess", "run_dir"},
-    "show": {"console", "data", "launch", "summary"},
+    "show": {"console", "data", "launch", "run_dir", "summary"},
     "sweep": {
         "compare", "config", "console", "data", "launch", "provenance", "run_dir", "summary",
     },
     "compare": {"config", "console", "run_dir", "summary"},
-    "summary": {"config", "figures", "report", "run_dir", "stats"},
+    "summary": {"config", "figures", "provenance", "report", "run_dir", "stats"},
     "report": {"figures"},
     "paper": {"console", "launch", "reproduction", "run_dir"},
     "reproduction": {
