@@ -13,6 +13,7 @@ import pytest
 from anndata import AnnData
 from hypothesis import HealthCheck, example, given, settings
 from matplotlib.image import imread
+from matplotlib.textpath import TextPath
 from scipy.sparse import csr_matrix
 from test_report import Reader
 
@@ -157,6 +158,18 @@ def test_figures_draw_them(monkeypatch):
     height, width, _ = imread(io.BytesIO(png)).shape
     assert width < 1850  # as with short names: none reaches out
     assert height > width / 2
+
+
+@pytest.mark.parametrize("inches", [5.5, 11, 18])
+def test_legends_fit_whatever_types_are_called(inches):
+    """As wide as matplotlib draws them, with markers."""
+    names = [*AWKWARD[:7], LONG + " 1", *AWKWARD[-9:], LONG + " 2"]
+    styles = figures._types(np.arange(len(names)), names)
+    n_columns, n_rows = figures._fitting(styles, 5, inches)
+    assert n_columns == {5.5: 1, 11: 4, 18: 5}[inches]
+    widths = [TextPath((0, 0), style.name, 8.5).get_extents().width / 72 for style in styles]
+    columns = [max(widths[i : i + n_rows]) for i in range(0, len(widths), n_rows)]
+    assert sum(columns) + 0.3 * n_columns < inches
 
 
 def drawn_texts(monkeypatch) -> set[str]:
