@@ -41,7 +41,16 @@ from scvae_cli.sparsity import (
     points,
     traverse,
 )
-from scvae_cli.stats import LEVEL, Estimate, difference, estimate, holm, paired
+from scvae_cli.stats import (
+    DIGITS,
+    LEAST,
+    LEVEL,
+    Estimate,
+    difference,
+    estimate,
+    holm,
+    paired,
+)
 from scvae_cli.trained import TrainedRun
 from scvae_cli.trained import load as load_run
 
@@ -274,11 +283,17 @@ class Gap(NamedTuple):
 
 
 def p_of(a: np.ndarray, b: np.ndarray, *, same: bool) -> float:
-    """Two-sided p of the difference of means: paired by seed of the same models, else Welch's."""
+    """Two-sided p of the difference of means: paired by seed of the same models, else Welch's.
+
+    1 with fewer than `LEAST` seeds; what differs behind `DIGITS` is rounding.
+    """
+    a, b = a.round(DIGITS), b.round(DIGITS)
+    if min(len(a), len(b)) < LEAST:
+        return 1.0
     if same:
-        p = float(ttest_rel(a, b).pvalue) if np.ptp(a - b) > 0 else float("nan")
+        p = float(ttest_rel(a, b).pvalue) if np.ptp((a - b).round(DIGITS)) > 0 else np.nan
     else:
-        p = float(ttest_ind(a, b, equal_var=False).pvalue) if np.ptp(a) + np.ptp(b) else np.nan
+        p = float(ttest_ind(a, b, equal_var=False).pvalue) if np.ptp(a) + np.ptp(b) > 0 else np.nan
     return p if np.isfinite(p) else float(a.mean() == b.mean())
 
 

@@ -82,7 +82,9 @@ class Evidence:
 
 def read(folder: Path) -> Evidence:
     """The tables that `Evidence.write` wrote into a folder."""
-    tables = {name: read_table(folder, name) for name in TABLES}
+    tables = {
+        name: pd.read_csv(folder / f"{name}.csv", float_precision="round_trip") for name in TABLES
+    }
     return Evidence(**tables, about=json.loads((folder / "about.json").read_text()))
 
 
