@@ -34,7 +34,7 @@ PER_CHARACTER = 8  # bytes that a character of a table takes while its line is s
 def read_table(path: Path, transpose: bool | None, say: Callable[[str], None]) -> anndata.AnnData:
     """Reads a table with names of rows and columns, line by line, into a sparse matrix.
 
-    Lines above the header that begin with # are left out if they have fewer fields than the next.
+    Lines above the header that begin with # are left out where they are too short for a header.
     The header may lack the name of the names' column, as R writes it.
 
     Args:
@@ -161,7 +161,8 @@ def _below_comments(rows: Iterator[list[str]]) -> Iterator[list[str]]:
     except StopIteration:
         return
     for row in filled:
-        if not above[0].startswith("#") or len(row) <= len(above):
+        short = len(row) > len(above) + 1 or len(row) == 1  # a header may be one short
+        if not (above[0].startswith("#") and short):
             yield from chain([above, row], filled)
             return
         above = row

@@ -24,6 +24,7 @@ ROUNDED = 0.005  # ... of whole numbers, of which Poisson totals of 40,000 have 
 ENOUGH = 5  # cells from which on a constant total tells something
 STEPS = 0.9  # share of whole ratios from which on values are steps
 RATIOS = 30  # ratios that there must be to say so
+SMALLEST_LOG = 0.5  # where all are smaller, logarithms and what they are of are nearly the same
 LARGEST_LOG = 25.0  # log1p of seven times 10^10: larger values are no logarithms
 NOISE = 1e-4  # whole numbers that were computed are off by so much
 ROUND = (1.0, 100.0, *(10.0**k for k in range(3, 8)))  # totals that cells are normalised to
@@ -74,7 +75,9 @@ def recognise(x: csr_matrix, usual: str | None = None) -> Values:
             return Values("normalized", why, whole, total, sure=False)
         return Values("counts", f"whole numbers, {span}", whole)
     views = {"x": data} | {
-        name: inverse(data) for name, (limit, inverse) in BASES.items() if data.max() <= limit
+        name: inverse(data)
+        for name, (limit, inverse) in BASES.items()
+        if SMALLEST_LOG < data.max() <= limit
     }
     sums = {name: _totals(x, view) for name, view in views.items()}
     even = min(sums, key=lambda name: _spread(sums[name]) if _one(sums[name]) else np.inf)
