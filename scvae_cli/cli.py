@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     wait_asleep()
     if arguments is not None:
-        sys.exit(_run(arguments))
+        if code := _run(arguments):
+            sys.exit(code)
+        return
     streams.protect()
     code = 1
     try:

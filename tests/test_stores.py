@@ -623,21 +623,6 @@ def test_all_that_can_be_read_is_written_along(run, scvae, tmp_path):
     assert "obsm/thing" not in short.err  # nobody asked
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
-    from scvae_cli.dataset import WRITING, write_h5ad
-
-    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                            capture_output=True, text=True, check=True)  # fmt: skip
-    here = f"{os.uname().nodename}-x"
-    for process in (killed.stdout.strip(), os.getpid()):
-        (tmp_path / f"{WRITING}{process}-{here}").mkdir()
-    (tmp_path / f"{WRITING}{killed.stdout.strip()}-elsewhere-x").mkdir()
-    write_h5ad(cells(), tmp_path / "a.h5ad")
-    left = {path.name for path in tmp_path.iterdir()}
-    elsewhere = f"{WRITING}{killed.stdout.strip()}-elsewhere-x"
-    assert left == {"a.h5ad", f"{WRITING}{os.getpid()}-{here}", elsewhere}
-
-
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 AWKWARD = ["NA", "nan", "None", "001", "1E5", "g#2", "a\rb", " ", "<NA>", "-inf", "γδ", "\x1b[31m"]
 NAMES = st.lists(
