@@ -134,19 +134,25 @@ def test_labels_of_ones_own(pbmc3k, real_data):
     assert labelled.fingerprint() != pbmc3k.fingerprint()
 
 
-@pytest.mark.parametrize("fault", ["missing", "twice", "one column", "nowhere", "binary"])
+def test_cells_without_a_label_of_ones_own_stay(pbmc3k, tmp_path):
+    table = pd.DataFrame({"barcode": pbmc3k.cells, "label": types(pbmc3k)})
+    table.iloc[5:].to_csv(tmp_path / "labels.csv", index=False)
+    partly = load(labels=str(tmp_path / "labels.csv"))
+    assert (partly.labels[:5] == -1).all()
+    assert list(np.array(partly.cell_types)[partly.labels[5:]]) == list(types(pbmc3k)[5:])
+
+
+@pytest.mark.parametrize("fault", ["twice", "one column", "nowhere", "binary"])
 def test_bad_labels_are_refused(pbmc3k, tmp_path, fault):
     path = tmp_path / "labels.csv"
     table = pd.DataFrame({"barcode": pbmc3k.cells, "label": types(pbmc3k)})
-    if fault == "missing":
-        table.iloc[5:].to_csv(path, index=False)
-    elif fault == "twice":
+    if fault == "twice":
         pd.concat([table, table[:1]]).to_csv(path, index=False)
     elif fault == "one column":
         table[["barcode"]].to_csv(path, index=False)
     elif fault == "binary":
         path.write_bytes(b"\xff\xfe\x00\x01" * 100)
-    says = {"missing": "no label for 5 of 2638 cells", "twice": "stands there twice"}
+    says = {"twice": "stands there twice"}
     says |= {"one column": "two columns", "nowhere": "cannot be read", "binary": "cannot be read"}
     with pytest.raises(InputError, match=says[fault]) as error:
         load(labels=str(path))

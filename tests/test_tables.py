@@ -395,7 +395,7 @@ def test_little_that_becomes_much_is_refused(tmp_path, monkeypatch, name, conten
 
 def test_a_sparse_table_takes_no_more_than_its_counts(tmp_path, monkeypatch):
     """A table of zeros is larger than the memory that its few counts take."""
-    monkeypatch.setattr(strangers, "memory", lambda: 8e6)
+    monkeypatch.setattr(strangers, "_left", lambda: 8e6)
     row = b"," + b",".join([b"0"] * 999) + b",1\n"
     contents = b"c," + b",".join(b"g%d" % i for i in range(1000)) + b"\n"
     contents += b"".join(b"c%d" % i + row for i in range(5000))
