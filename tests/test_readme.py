@@ -41,7 +41,12 @@ def test_every_command_runs_or_fails_as_shown(scvae, tmp_path, command):
         result = scvae(*arguments)
         assert (result.code, result.err.strip()) == (2, shown[1])
         return
-    if arguments[0] in ("compare", "verify") or "resume=" in command:
+    if "outputs/latest" in command:
+        assert scvae("train", *FAST, "model=pca", "map_3d=false").code == 0
+        result = scvae(*arguments)
+        assert result.code == 0, result.err
+        return
+    if arguments[0] == "compare" or "resume=" in command:
         assert scvae("train", "-m", *FAST, "model=pca,ae", "seed=0,1").code == 0
         (sweep,) = (tmp_path / "outputs").glob("*/*-sweep")
         there = sweep if "resume=" in command else sweep.parent
