@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     wait_asleep()
     if arguments is not None:
+        streams.show_all()
         if code := _run(arguments):
             sys.exit(code)
         return

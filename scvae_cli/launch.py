@@ -92,6 +92,7 @@ def launch(arguments: list[str]) -> None:
                 check_composed(presets)
                 start()
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        _raise_interruption(error)
         if _is_ours(error):
             raise
         raise InputError(_explain(error, arguments)) from error
@@ -394,6 +395,7 @@ def compose(overrides: list[str]) -> "Config":
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             return parse(hydra.compose("config", [_quoted_path(word) for word in overrides]))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
+        _raise_interruption(error)
         if _is_ours(error):
             raise
         raise InputError(_explain(error, overrides)) from error
@@ -582,6 +584,15 @@ def _quoted_path(override: str) -> str:
     return f"{key}={quoted(value)}"
 
 
+def _raise_interruption(error: BaseException) -> None:
+    """Raises the interruption that an error of Hydra's hides, if one does."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
+
+
 def _is_ours(error: Exception) -> bool:
     """Whether it is a fault of this code, and not what Hydra says of a choice such as model=0."""
     return type(error) is ValueError and not str(error).startswith("Config group override")
@@ -591,7 +602,7 @@ def _explain(error: Exception, arguments: list[str]) -> str:
     """One line for what Hydra says in several."""
     from scvae_cli.config import unknown_choice, unknown_key
 
-    first = str(error).strip().splitlines()[0]
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
     if isinstance(error, SearchPathException):

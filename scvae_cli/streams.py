@@ -38,6 +38,13 @@ def protect() -> None:
     sys.stdout, sys.stderr = unfailing(1, sys.stdout), unfailing(2, sys.stderr)
 
 
+def show_all() -> None:
+    r"""Writes what the encoding of standard output and error has no bytes for as `\u....`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def unfailing(number: int, like: io.TextIOWrapper | Any) -> io.TextIOWrapper:
     """A stream that never raises, on an open file, with the encoding and buffering of another."""
     return io.TextIOWrapper(

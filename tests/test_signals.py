@@ -18,6 +18,7 @@ from benchmarks import faults
 from scvae_cli import atomic, streams
 from scvae_cli.atomic import clear, replacing, write_file
 from scvae_cli.launch import _fault
+from scvae_cli.provenance import versions
 from scvae_cli.run_dir import MOVED, RunDir, discard
 from scvae_cli.signals import HungUp, Terminated, exit_code, held, listening, undisturbed
 
@@ -203,11 +204,12 @@ def test_what_killed_writers_left_goes_and_what_living_ones_write_stays(tmp_path
 def test_a_folder_that_was_moved_is_not_written_to(tmp_path, instead):
     """Also where another run has its place by now."""
     (tmp_path / "r").mkdir()
-    run_dir = RunDir(tmp_path / "r", {"status": "running"})
+    record = {"status": "running", "command": "scvae train", "versions": versions(), "git": None}
+    run_dir = RunDir(tmp_path / "r", record)
     (tmp_path / "r").rename(tmp_path / "moved")
     if instead:
         (tmp_path / "r").mkdir()
-        other = RunDir(tmp_path / "r", {"status": "another"})
+        other = RunDir(tmp_path / "r", record)
         before = {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir()}
     writers = [
         lambda: run_dir.write_scores({}),
@@ -224,7 +226,7 @@ def test_a_folder_that_was_moved_is_not_written_to(tmp_path, instead):
     if instead:
         assert {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir()} == before
         other.end(status="done")
-    RunDir(tmp_path / "moved", {"status": "resumed"}, go_on=True).end()
+    RunDir(tmp_path / "moved", {"status": "running"}, go_on=True).end()
     assert [p.name for p in (tmp_path / "moved").iterdir()] == ["run.json"]
 
 
