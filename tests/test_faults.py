@@ -17,6 +17,7 @@ from benchmarks import faults
 from scvae_cli.checkpoint import Checkpoint, unpack
 from scvae_cli.diagnose import diagnose
 from scvae_cli.models import build
+from scvae_cli.provenance import versions
 from scvae_cli.run_dir import RunDir
 from scvae_cli.train import train
 
@@ -263,7 +264,7 @@ def test_fewer_clusters_than_asked_for_is_said(scvae, tmp_path):
 
 
 def test_a_folder_is_one_processs(tmp_path):
-    record = {"status": "running"}
+    record = {"status": "running", "command": "scvae train", "versions": versions(), "git": None}
     first = RunDir(tmp_path, record)
     with pytest.raises(Exception, match="another process is at it"):
         RunDir(tmp_path, record, go_on=True)
