@@ -35,7 +35,7 @@ SWEEP := outputs/sweep-beta
 sweep-beta: .venv/ready  ## beta of VAE and VSC on PBMC3k, three seeds; goes on where it was
 	@if [ -f $(SWEEP)/sweep.json ]; then $(BIN)/scvae train resume=$(SWEEP); else \
 	$(BIN)/scvae train -m data=pbmc3k model=vae,vsc,pca beta=0.5,1,2,4 'seed=range(0,3)' \
-	  map_3d=false hydra.sweep.dir=$(SWEEP); fi
+	  map_3d=false threads=1 hydra.sweep.dir=$(SWEEP); fi
 	cp $(SWEEP)/figures/scores_by_beta.png docs/sweep_beta.png
 	cp $(SWEEP)/results.csv docs/sweeps/beta.csv
 
