@@ -30,6 +30,8 @@ HERE = os.getpid()
     [(signal.SIGHUP, HungUp, 129), (signal.SIGTERM, Terminated, 143)],
 )
 def test_the_first_signal_ends_and_later_ones_change_nothing(number, kind, code):
+    recorded = []
+
     @listening()
     def work() -> None:
         try:
@@ -37,9 +39,11 @@ def test_the_first_signal_ends_and_later_ones_change_nothing(number, kind, code)
         finally:
             os.kill(HERE, number)
             os.kill(HERE, signal.SIGHUP)
+            recorded.append("why it ended")
 
     with pytest.raises(kind) as caught:
         work()
+    assert recorded
     assert exit_code(caught.value) == code
     assert signal.getsignal(number) == signal.SIG_DFL
 
