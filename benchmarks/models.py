@@ -27,16 +27,16 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from benchmarks.training import ROOT, answer
-from scvae_cli.cluster import kmeans
+from scvae_cli.analysis.cluster import kmeans
+from scvae_cli.analysis.score import score
+from scvae_cli.analysis.tsne import choose, tsne
 from scvae_cli.config import Config
-from scvae_cli.data import load
-from scvae_cli.dataset import Dataset
-from scvae_cli.launch import compose
-from scvae_cli.neighbours import leiden, shared_neighbours
-from scvae_cli.run_dir import read_json, read_table
-from scvae_cli.score import score
-from scvae_cli.summary import Run, find_runs
-from scvae_cli.tsne import choose, tsne
+from scvae_cli.data.dataset import Dataset
+from scvae_cli.data.neighbours import leiden, shared_neighbours
+from scvae_cli.data.sources import load
+from scvae_cli.launch.runs import compose
+from scvae_cli.results.summary import Run, find_runs
+from scvae_cli.runs.folder import read_json, read_table
 
 CONTROLS = ["pca-6", "pca-10", "pca-20", "pca-50", "projection", "untrained"]
 LOGS = ["ae", "vae", "vsc", "vae-gaussian"]  # squared error of log values

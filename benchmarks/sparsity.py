@@ -23,16 +23,7 @@ from scipy.sparse import csr_matrix
 from scipy.stats import rankdata, ttest_ind, ttest_rel
 
 from benchmarks.training import ROOT, answer, table
-from scvae_cli import figures
-from scvae_cli.celltypes import MARKERS
-from scvae_cli.console import Console
-from scvae_cli.data import load
-from scvae_cli.dataset import Dataset
-from scvae_cli.errors import InputError
-from scvae_cli.launch import DONE, compose, logged, start
-from scvae_cli.models import VSC
-from scvae_cli.run_dir import claim, intact, read_json
-from scvae_cli.sparsity import (
+from scvae_cli.analysis.sparsity import (
     by_type,
     drivers,
     gated_steps,
@@ -41,7 +32,7 @@ from scvae_cli.sparsity import (
     points,
     traverse,
 )
-from scvae_cli.stats import (
+from scvae_cli.analysis.stats import (
     DIGITS,
     LEAST,
     LEVEL,
@@ -51,6 +42,15 @@ from scvae_cli.stats import (
     holm,
     paired,
 )
+from scvae_cli.console import Console
+from scvae_cli.data.celltypes import MARKERS
+from scvae_cli.data.dataset import Dataset
+from scvae_cli.data.sources import load
+from scvae_cli.errors import InputError
+from scvae_cli.launch.runs import DONE, compose, logged, start
+from scvae_cli.models.build import VSC
+from scvae_cli.results import figures
+from scvae_cli.runs.folder import claim, intact, read_json
 from scvae_cli.trained import TrainedRun
 from scvae_cli.trained import load as load_run
 

@@ -29,9 +29,9 @@ from scipy.sparse import csr_array
 from torch import nn
 
 from scvae_cli.errors import InputError
-from scvae_cli.launch import compose
-from scvae_cli.models import build
-from scvae_cli.train import train
+from scvae_cli.launch.runs import compose
+from scvae_cli.models.build import build
+from scvae_cli.models.train import train
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -114,7 +114,7 @@ def our_epoch(model: Any, x: csr_array, epochs: int = 2) -> float:
 
 def pbmc3k() -> csr_array:
     """PBMC3k, log-normalised."""
-    from scvae_cli.data import load
+    from scvae_cli.data.sources import load
 
     return load(**compose(["data=pbmc3k"]).data.model_dump()).x
 
@@ -224,7 +224,7 @@ import numpy as np, torch
 from scipy.sparse import csr_array, load_npz, random_array
 sys.path.insert(0, {root!r})
 from benchmarks.training import ours, our_epoch
-import scvae_cli.train
+import scvae_cli.models.train
 def peak():  # of this process alone: getrusage's counts what it was forked from
     lines = open("/proc/self/status").read().splitlines()
     return 1024 * next(int(x.split()[1]) for x in lines if x.startswith("VmHWM"))
@@ -260,7 +260,7 @@ def memory(x: csr_array, folder: Path) -> list[str]:
 
 def growth(sizes: list[int], folder: Path) -> list[list[str]]:
     """Time and memory for more and more cells of PBMC3k's shape."""
-    from scvae_cli.data import load
+    from scvae_cli.data.sources import load
 
     rows = []
     for n_cells in sizes:

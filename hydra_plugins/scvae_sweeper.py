@@ -1,4 +1,4 @@
-"""Hydra takes sweepers from this namespace alone; what ours does is in scvae_cli.sweep."""
+"""Hydra takes sweepers from this namespace alone; what ours does is in scvae_cli.launch.sweep."""
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,13 +29,13 @@ class Sweeper(BasicSweeper):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Runs them in a folder that ends with their table; see `scvae_cli.sweep.sweep`.
+        """Runs them in a folder that ends with their table; see `scvae_cli.launch.sweep.sweep`.
 
         Raises:
             InputError: there is nothing to run, or what `sweep` refuses.
         """
         from scvae_cli.errors import InputError
-        from scvae_cli.sweep import sweep
+        from scvae_cli.launch.sweep import sweep
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -8,7 +8,7 @@ from string import Template
 
 from scvae_cli import CONF, __version__, streams
 from scvae_cli.errors import InputError
-from scvae_cli.signals import WORDS, exit_code, ignore, listening
+from scvae_cli.interrupts import WORDS, exit_code, ignore, listening
 from scvae_cli.threads import wait_asleep
 
 COMMANDS = {
@@ -100,23 +100,23 @@ def _dispatch(arguments: list[str]) -> None:
     elif command == "train":
         _train(arguments[1:])
     elif command == "embed":
-        from scvae_cli.apply import apply
+        from scvae_cli.commands.embed import apply
 
         apply(arguments[1:])
     elif command == "compare":
-        from scvae_cli.compare import compare
+        from scvae_cli.commands.compare import compare
 
         compare(arguments[1:])
     elif command in ("show", "data"):
-        from scvae_cli import show
+        from scvae_cli.commands import show
 
         (show.show if command == "show" else show.data)(arguments[1:])
     elif command == "verify":
-        from scvae_cli.verify import verify
+        from scvae_cli.commands.verify import verify
 
         verify(arguments[1:])
     elif command == "paper":
-        from scvae_cli.paper import paper
+        from scvae_cli.paper.plan import paper
 
         paper(arguments[1:])
     else:
@@ -128,7 +128,7 @@ def _dispatch(arguments: list[str]) -> None:
 
 
 def _train(arguments: list[str]) -> None:
-    from scvae_cli.launch import launch, resume
+    from scvae_cli.launch.runs import launch, resume
 
     given = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
     others = [a for a in arguments if not a.startswith("resume=")]
@@ -137,7 +137,7 @@ def _train(arguments: list[str]) -> None:
     elif ((folder := _folder(given[-1])) / "run.json").exists():
         resume(folder, others)
     else:
-        from scvae_cli.sweep import resumed
+        from scvae_cli.launch.sweep import resumed
 
         resumed(folder, others)
 
@@ -181,7 +181,7 @@ def _complete(arguments: list[str]) -> None:
         if command != "train":
             return
         os.environ["COMP_LINE"] = f"{program} {rest}"
-    from scvae_cli.launch import launch
+    from scvae_cli.launch.runs import launch
 
     launch(arguments)
 

@@ -11,23 +11,23 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from scvae_cli.checkpoint import Checkpoint, Keeper, unpack
-from scvae_cli.cluster import kmeans
+from scvae_cli.analysis.cluster import kmeans
+from scvae_cli.analysis.diagnose import diagnose
+from scvae_cli.analysis.embed import embed
+from scvae_cli.analysis.score import score, silhouette
+from scvae_cli.analysis.sparsity import by_type, drivers, gated_steps, gates, points, traverse
+from scvae_cli.analysis.tsne import choose, expected_seconds, tsne
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage, minutes
-from scvae_cli.data import load
-from scvae_cli.dataset import Dataset, annotated
-from scvae_cli.diagnose import diagnose
-from scvae_cli.embed import embed
+from scvae_cli.data.dataset import Dataset, annotated
+from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, RunError
-from scvae_cli.models import PCA, VSC, Model, build
-from scvae_cli.run_dir import RunDir, read_training
-from scvae_cli.score import score, silhouette
-from scvae_cli.signals import held
-from scvae_cli.sparsity import by_type, drivers, gated_steps, gates, points, traverse
+from scvae_cli.interrupts import held
+from scvae_cli.models.build import PCA, VSC, Model, build
+from scvae_cli.models.checkpoint import Checkpoint, Keeper, unpack
+from scvae_cli.models.train import columns, solve, train
+from scvae_cli.runs.folder import RunDir, read_training
 from scvae_cli.threads import available, for_step
-from scvae_cli.train import columns, solve, train
-from scvae_cli.tsne import choose, expected_seconds, tsne
 
 MEASURES = {"nmi": "NMI", "ari": "ARI"}
 DRIVEN = 20  # genes to name of those that a latent raises, and as many that it lowers
@@ -224,7 +224,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         run_dir.write_table("drivers", driven)
 
     with stage("figures") as shown:
-        from scvae_cli import figures  # matplotlib, wanted here alone
+        from scvae_cli.results import figures  # matplotlib, wanted here alone
 
         groups, type_names = dataset.groups
         seen = groups[mapped], type_names

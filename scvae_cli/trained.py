@@ -17,13 +17,14 @@ from safetensors.torch import load as read_weights
 from scipy.sparse import csr_array
 
 from scvae_cli import __version__
+from scvae_cli.analysis.embed import embed
 from scvae_cli.config import Config, restored
-from scvae_cli.embed import embed
+from scvae_cli.data.files import select
+from scvae_cli.data.preprocess import log_normalize, logarithm, scale_alike
+from scvae_cli.data.values import Values, doubt, recognise
 from scvae_cli.errors import InputError
-from scvae_cli.files import select
-from scvae_cli.models import Model, build
-from scvae_cli.preprocess import log_normalize, logarithm, scale_alike
-from scvae_cli.run_dir import (
+from scvae_cli.models.build import Model, build
+from scvae_cli.runs.folder import (
     MissingError,
     contents_of,
     read_csv,
@@ -31,7 +32,6 @@ from scvae_cli.run_dir import (
     read_settings,
     read_table,
 )
-from scvae_cli.values import Values, doubt, recognise
 
 LEAST = 0.5  # of a model's genes, the share that cells must have
 VERSION = re.compile(r"(ENS[A-Z]*\d+)\.\d+")  # of an Ensembl id, which changes while the id stays

@@ -6,10 +6,10 @@ import torch
 from scipy.sparse import csr_array, random_array
 from test_models import OPTIONS
 
-from scvae_cli import batches
-from scvae_cli.batches import GeneLinear, SparseRows, dense, reconstruction_error, take
-from scvae_cli.models import build
-from scvae_cli.train import train
+from scvae_cli.models import sparse as batches
+from scvae_cli.models.build import build
+from scvae_cli.models.sparse import GeneLinear, SparseRows, dense, reconstruction_error, take
+from scvae_cli.models.train import train
 
 CPU = torch.device("cpu")
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}

@@ -211,7 +211,7 @@ def test_the_wheel_brings_its_configurations(tmp_path):
     work = tmp_path / "work"
     work.mkdir()
     code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); import scvae_cli.launch as launch\n"
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import scvae_cli.launch.runs as launch\n"
         "assert launch.CONF.parent.name == 'scvae_cli', launch.CONF\n"
         "assert 'site' in str(launch.CONF), launch.CONF\n"
         "from scvae_cli.cli import main; main(sys.argv[1:])"

@@ -14,12 +14,12 @@ from conftest import FAST, SMALL
 from scipy.sparse import csr_array
 
 from benchmarks import faults
-from scvae_cli.checkpoint import Checkpoint, unpack
-from scvae_cli.diagnose import diagnose
-from scvae_cli.models import build
-from scvae_cli.provenance import versions
-from scvae_cli.run_dir import RunDir
-from scvae_cli.train import train
+from scvae_cli.analysis.diagnose import diagnose
+from scvae_cli.models.build import build
+from scvae_cli.models.checkpoint import Checkpoint, unpack
+from scvae_cli.models.train import train
+from scvae_cli.runs.folder import RunDir
+from scvae_cli.runs.provenance import versions
 
 CPU = torch.device("cpu")
 

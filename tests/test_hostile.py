@@ -21,10 +21,12 @@ from hypothesis import HealthCheck, given, settings
 from scipy.io import mmwrite
 from scipy.sparse import csr_matrix
 
-from scvae_cli import files, launch, strangers
+from scvae_cli import untrusted as strangers
+from scvae_cli.data import files
 from scvae_cli.errors import InputError
-from scvae_cli.launch import compose, quoted
-from scvae_cli.presets import recorded_words
+from scvae_cli.launch import runs as launch
+from scvae_cli.launch.presets import recorded_words
+from scvae_cli.launch.runs import compose, quoted
 
 FUZZ = settings(
     max_examples=150, deadline=None, derandomize=True,
@@ -406,7 +408,7 @@ def test_whatever_is_asked_is_a_configuration_or_refused(words):
 ))  # fmt: skip
 def test_whatever_a_record_holds_is_read_or_refused(tmp_path, value):
     from scvae_cli import trained
-    from scvae_cli.summary import read_run
+    from scvae_cli.results.summary import read_run
 
     for name in ("run.json", "scores.json"):
         (tmp_path / name).write_text(json.dumps(value))

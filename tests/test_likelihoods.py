@@ -13,13 +13,14 @@ from scipy import stats
 from scipy.sparse import csr_array
 from torch.distributions import NegativeBinomial, Poisson
 
-from scvae_cli import likelihoods, tenx
-from scvae_cli.batches import SparseRows
-from scvae_cli.data import load
-from scvae_cli.launch import compose
-from scvae_cli.likelihoods import Likelihood
-from scvae_cli.models import build
-from scvae_cli.train import train
+from scvae_cli.data import tenx
+from scvae_cli.data.sources import load
+from scvae_cli.launch.runs import compose
+from scvae_cli.models import likelihoods
+from scvae_cli.models.build import build
+from scvae_cli.models.likelihoods import Likelihood
+from scvae_cli.models.sparse import SparseRows
+from scvae_cli.models.train import train
 
 GENES, WIDTH = 30, 5
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from scvae_cli.losses import (
+from scvae_cli.models.losses import (
     kl_bernoulli,
     kl_normal,
     kl_spike_slab,

@@ -11,11 +11,11 @@ from scipy.sparse import random_array
 from sklearn.decomposition import PCA as SklearnPCA
 from torch import nn
 
-from scvae_cli.batches import GeneLinear
-from scvae_cli.launch import CONF
-from scvae_cli.losses import kl_bernoulli
-from scvae_cli.models import MODELS, build, monitors
-from scvae_cli.train import Adam
+from scvae_cli.launch.runs import CONF
+from scvae_cli.models.build import MODELS, build, monitors
+from scvae_cli.models.losses import kl_bernoulli
+from scvae_cli.models.sparse import GeneLinear
+from scvae_cli.models.train import Adam
 
 HEADS = {
     "encoder": [128, 32],
@@ -305,7 +305,7 @@ def test_fresh_weights_depend_on_the_seed_alone(name):
 @pytest.mark.parametrize("large", [1, 100, 10**6])
 @pytest.mark.parametrize("name", TRAINED)
 def test_our_adam_is_pytorchs(name, large, monkeypatch):
-    monkeypatch.setattr("scvae_cli.train.LARGE", large)
+    monkeypatch.setattr("scvae_cli.models.train.LARGE", large)
     mine, theirs = make(name), make(name)
     ours, adam = (
         Adam(mine.parameters(), 0.01),
@@ -323,8 +323,8 @@ def test_our_adam_is_pytorchs(name, large, monkeypatch):
 
 def test_training_does_not_import_the_compiler():
     code = (
-        "import sys, numpy as np, torch; from scvae_cli.models import build; "
-        "from scvae_cli.train import train; model = build('ae', 9, 2, seed=0, encoder=[4], "
+        "import sys, numpy as np, torch; from scvae_cli.models.build import build; "
+        "from scvae_cli.models.train import train; model = build('ae', 9, 2, seed=0, encoder=[4], "
         "decoder=[4], first_activation='relu', latent_activation='linear', "
         "likelihood='gaussian'); "
         "train(model, np.ones((8, 9), 'f4'), epochs=1, batch_size=4, lr=.1, batch_seed=0, "

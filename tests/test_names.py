@@ -18,10 +18,10 @@ from scipy.sparse import csr_matrix
 from test_report import Reader
 
 import scvae_cli
-from scvae_cli import figures, report
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError
-from scvae_cli.run_dir import csv_of, read_csv
+from scvae_cli.results import figures, report
+from scvae_cli.runs.folder import csv_of, read_csv
 from scvae_cli.visible import visible
 
 LONG = "CD4-positive, CD25-positive, alpha-beta regulatory T cell of peripheral blood, activated"
@@ -233,7 +233,7 @@ def test_from_a_file_to_all_that_a_run_leaves(scvae, tmp_path):
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800"])
 def test_what_no_table_can_hold_is_refused(name):
-    from scvae_cli.dataset import Recipe, labelled
+    from scvae_cli.data.dataset import Recipe, labelled
 
     x = csr_matrix(np.ones((2, 2), np.float32))
     with pytest.raises(InputError, match=r"cell .* cannot be written"):

@@ -15,13 +15,13 @@ import pytest
 from conftest import FAST
 from scipy import stats as scipy_stats
 
-from scvae_cli.audit import AUDIT
-from scvae_cli.evidence import COLUMNS, Evidence, Page, read
-from scvae_cli.launch import compose
-from scvae_cli.paper import plan
-from scvae_cli.reproduction import text
-from scvae_cli.score import types_found
-from scvae_cli.stats import difference, estimate, paired
+from scvae_cli.analysis.score import types_found
+from scvae_cli.analysis.stats import difference, estimate, paired
+from scvae_cli.launch.runs import compose
+from scvae_cli.paper.audit import AUDIT
+from scvae_cli.paper.evidence import COLUMNS, Evidence, Page, read
+from scvae_cli.paper.page import text
+from scvae_cli.paper.plan import plan
 
 ROOT = Path(__file__).parents[1]
 # The report's runs on small cells, in seconds.
@@ -296,7 +296,7 @@ def test_the_notebook_saw_log_normalised_values(real_data):
     """Its first loss, of an untrained network: 989,484.75 for 240 cells."""
     from omegaconf import OmegaConf
 
-    from scvae_cli.data import load
+    from scvae_cli.data.sources import load
 
     options = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "data" / "pbmc3k.yaml"))
     squares = {}

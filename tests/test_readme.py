@@ -13,8 +13,8 @@ from conftest import FAST
 from scipy import stats
 
 from benchmarks import models_page
-from scvae_cli import summary
-from scvae_cli.stats import difference, estimate, holm
+from scvae_cli.analysis.stats import difference, estimate, holm
+from scvae_cli.results import summary
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

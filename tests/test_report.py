@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvae_cli import figures, report
+from scvae_cli.results import figures, report
 
 NONE = "\N{EN DASH}"
 VOID = {"meta", "img", "input"}

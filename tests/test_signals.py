@@ -17,10 +17,10 @@ from conftest import FAST
 from benchmarks import faults
 from scvae_cli import atomic, streams
 from scvae_cli.atomic import clear, replacing, write_file
-from scvae_cli.launch import _fault
-from scvae_cli.provenance import versions
-from scvae_cli.run_dir import MOVED, RunDir, discard
-from scvae_cli.signals import HungUp, Terminated, exit_code, held, listening, undisturbed
+from scvae_cli.interrupts import HungUp, Terminated, exit_code, held, listening, undisturbed
+from scvae_cli.launch.runs import _fault
+from scvae_cli.runs.folder import MOVED, RunDir, discard
+from scvae_cli.runs.provenance import versions
 
 HERE = os.getpid()
 
@@ -259,7 +259,7 @@ def test_interrupted_before_it_began(scvae, monkeypatch, tmp_path):
     def hang_up(*_: object) -> None:
         raise HungUp
 
-    monkeypatch.setattr("scvae_cli.launch.versions", hang_up)
+    monkeypatch.setattr("scvae_cli.launch.runs.versions", hang_up)
     result = scvae("train", *FAST, "hydra.run.dir=a/r")
     assert result.code == 129
     assert result.err == "scvae: the terminal was closed before the run began; nothing was kept\n"

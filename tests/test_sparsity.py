@@ -11,10 +11,7 @@ from conftest import FAST
 from matplotlib.image import imread
 from torch import nn
 
-from scvae_cli import figures
-from scvae_cli.data import load
-from scvae_cli.models import PCA, build
-from scvae_cli.sparsity import (
+from scvae_cli.analysis.sparsity import (
     Gates,
     by_type,
     drivers,
@@ -24,7 +21,10 @@ from scvae_cli.sparsity import (
     points,
     traverse,
 )
-from scvae_cli.train import train
+from scvae_cli.data.sources import load
+from scvae_cli.models.build import PCA, build
+from scvae_cli.models.train import train
+from scvae_cli.results import figures
 
 CPU = torch.device("cpu")
 GENES = np.array([f"g{i}" for i in range(6)])

@@ -9,17 +9,17 @@ from scipy.sparse import csr_array, issparse
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
-from scvae_cli.cluster import kmeans
-from scvae_cli.data import load
-from scvae_cli.dataset import Dataset
-from scvae_cli.embed import embed
+from scvae_cli.analysis.cluster import kmeans
+from scvae_cli.analysis.embed import embed
+from scvae_cli.analysis.score import score
+from scvae_cli.analysis.tsne import tsne
+from scvae_cli.data.dataset import Dataset
+from scvae_cli.data.neighbours import leiden, shared_neighbours
+from scvae_cli.data.preprocess import log_normalize
+from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, RunError
-from scvae_cli.models import build
-from scvae_cli.neighbours import leiden, shared_neighbours
-from scvae_cli.preprocess import log_normalize
-from scvae_cli.score import score
-from scvae_cli.train import train
-from scvae_cli.tsne import tsne
+from scvae_cli.models.build import build
+from scvae_cli.models.train import train
 
 SYNTHETIC = {
     "name": "synthetic", "scale": None, "n_cells": 500, "n_genes": 300, "n_types": 4,
@@ -92,7 +92,7 @@ def test_synthetic_default_is_as_sparse_as_pbmc3k():
     """2,238,732 non-zeros in 2,638 x 13,714: 6.2 %."""
     from omegaconf import OmegaConf
 
-    from scvae_cli.launch import CONF
+    from scvae_cli.launch.runs import CONF
 
     options = OmegaConf.to_container(OmegaConf.load(CONF / "data" / "synthetic.yaml"))
     data = load(**{**options, "n_cells": 1000, "n_genes": 13714})

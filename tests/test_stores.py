@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csc_matrix, csr_matrix
 
-from scvae_cli import files, stores, strangers
-from scvae_cli.data import load
+from scvae_cli import untrusted as strangers
+from scvae_cli.data import files, stores
+from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError
-from scvae_cli.launch import compose
+from scvae_cli.launch.runs import compose
 
 N, G = 12, 9
 X = np.random.default_rng(0).poisson(1.0, (N, G)).astype(np.float32)
@@ -489,7 +490,8 @@ def test_no_structure_ends_the_process(tmp_path):
     assert len(names) > 20
     paths = [str(write(tmp_path / f"{i}.h5ad", WRONG[name][0])) for i, name in enumerate(names)]
     code = (
-        "import sys\nfrom pathlib import Path\nfrom scvae_cli import files, errors\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from scvae_cli import errors\nfrom scvae_cli.data import files\n"
         "for path in sys.argv[1:]:\n"
         "    try:\n"
         "        found = files.read(Path(path), transpose=None, say=print)\n"
@@ -939,7 +941,7 @@ def test_no_more_memory_is_taken_than_there_is(tmp_path, name):
     assert (tmp_path / "a.h5ad").stat().st_size < 10**6
     code = (
         "import resource, sys\nfrom pathlib import Path\n"
-        "from scvae_cli import files, strangers, errors\n"
+        "from scvae_cli import untrusted as strangers, errors\nfrom scvae_cli.data import files\n"
         "strangers.memory = lambda: 1e9\n"
         "try:\n    files.read(Path(sys.argv[1]), transpose=None, say=print)\n"
         "except errors.InputError as error:\n    print(error)\n"

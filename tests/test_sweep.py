@@ -287,7 +287,8 @@ def test_two_processes_do_not_go_on_with_one_sweep(scvae, tmp_path, finished):
 
 
 def test_the_data_are_prepared_once(scvae, monkeypatch):
-    from scvae_cli import data, sweep
+    from scvae_cli.data import sources as data
+    from scvae_cli.launch import sweep
 
     class Here:
         """Does in this process what a worker does in its own."""

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.io import mmwrite
 from scipy.sparse import coo_matrix
 
-from scvae_cli import strangers
-from scvae_cli.data import read_labels
+from scvae_cli import untrusted as strangers
+from scvae_cli.data.files import read
+from scvae_cli.data.sources import read_labels
 from scvae_cli.errors import InputError
-from scvae_cli.files import read
 
 AWKWARD = [
     "001", "1E5", "0.10", "1e400", "1_000", "NA", "None", "nan", "null", "NULL", "N/A", "True",

@@ -9,11 +9,11 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
-from scvae_cli import figures
-from scvae_cli.data import load
+from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError
-from scvae_cli.launch import compose
-from scvae_cli.report import _map_data
+from scvae_cli.launch.runs import compose
+from scvae_cli.results import figures
+from scvae_cli.results.report import _map_data
 
 TINY = [
     "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2", "map_3d=false", "latent_dim=3",

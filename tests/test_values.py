@@ -8,9 +8,9 @@ import scanpy as sc
 from scipy.sparse import csr_matrix
 
 import scvae_cli
-from scvae_cli.data import load
-from scvae_cli.launch import compose
-from scvae_cli.values import doubt, recognise
+from scvae_cli.data.sources import load
+from scvae_cli.data.values import doubt, recognise
+from scvae_cli.launch.runs import compose
 
 TINY = [
     "model=pca", "latent_dim=3", "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2",
@@ -243,7 +243,7 @@ def test_variable_genes_of_rare_genes_are_one_line(scvae, tmp_path):
 
 def test_variable_genes_of_few_genes_are_found_with_a_wider_loess():
     """Thirty genes that vary: too few for the loess at Seurat's span."""
-    from scvae_cli.preprocess import variable_genes
+    from scvae_cli.data.preprocess import variable_genes
 
     rng = np.random.default_rng(0)
     x = np.hstack([rng.poisson(1.0, (60, 30)), np.ones((60, 30))]).astype(np.float32)

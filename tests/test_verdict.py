@@ -6,8 +6,8 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
-from scvae_cli import summary
-from scvae_cli.stats import holm, rank
+from scvae_cli.analysis.stats import holm, rank
+from scvae_cli.results import summary
 
 
 def runs(**settings):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import FAST
 
-from scvae_cli.worker import Worker, WorkerDiedError
+from scvae_cli.launch.worker import Worker, WorkerDiedError
 
 
 def test_a_worker_returns_raises_and_starts_again_after_its_death():

@@ -1,0 +1,45 @@
+"""From cells to latent space."""
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from scvae_cli.errors import RunError
+from scvae_cli.models.build import Model
+from scvae_cli.models.sparse import take
+
+
+@torch.inference_mode()
+def embed(
+    model: Model,
+    x: csr_array | np.ndarray,
+    *,
+    kind: str,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+) -> np.ndarray:
+    """Each cell's place in the latent space.
+
+    Args:
+        model: trained, on `device`.
+        x: (n_cells, n_genes) float32 values.
+        kind: `mean` of the posterior (gamma * mu for VSC), one `sample` of it, or ungated `mu`.
+        batch_size: cells at a time.
+        seed: of the sample.
+        device: where to compute.
+
+    Returns:
+        (n_cells, n_latent) float32.
+
+    Raises:
+        RunError: a value is not finite.
+    """
+    model.eval()
+    noise = torch.Generator(device).manual_seed(seed)
+    batches = torch.arange(x.shape[0]).split(batch_size)
+    parts = [model.embed(take(x, b.numpy(), device), kind, noise) for b in batches]
+    latent: np.ndarray = torch.cat(parts).cpu().numpy()
+    if not np.isfinite(latent).all():
+        raise RunError("the latent space is not finite: training diverged; try a smaller lr")
+    return latent

@@ -1,0 +1,239 @@
+"""What a latent stands for: the cells in which it is on, and the genes that it drives.
+
+The slab of a VSC lies on both sides of 0, so that one latent may be positive in one kind of cells
+and negative in another; a mean over both would cancel out. Each sign is a programme of its own.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import csr_array
+
+from scvae_cli.models.build import PCA, VSC, Model
+from scvae_cli.models.sparse import take
+
+ON = 0.5  # gamma above which a latent is on
+LEAST = 10  # cells: what is on in fewer has no typical value
+SIGNS = {"positive": 1, "negative": -1}
+
+
+class Gates(NamedTuple):
+    """Of each cell and latent, (n_cells, n_latent): gamma, and mu of the slab."""
+
+    gamma: np.ndarray
+    mu: np.ndarray
+
+    @property
+    def n_on(self) -> float:
+        """How many latents are on in a cell, on average."""
+        return float((self.gamma > ON).sum(1).mean())
+
+    @property
+    def centre(self) -> np.ndarray:
+        """The cells' mean embedding (n_latent,)."""
+        centre: np.ndarray = (self.gamma * self.mu).mean(0)
+        return centre
+
+
+@torch.inference_mode()
+def gates(
+    model: VSC, x: csr_array | np.ndarray, *, batch_size: int, device: torch.device
+) -> Gates:
+    """The posterior's probability that a latent is on, and its mean where it is.
+
+    Args:
+        model: trained, on `device`.
+        x: (n_cells, n_genes) float32 values.
+        batch_size: cells at a time.
+        device: where to compute.
+    """
+    gammas, mus = [], []
+    for index in torch.arange(x.shape[0]).split(batch_size):
+        mu, _, log_gamma = model.posterior(take(x, index.numpy(), device))
+        gammas.append(log_gamma.exp().cpu())
+        mus.append(mu.cpu())
+    return Gates(torch.cat(gammas).numpy(), torch.cat(mus).numpy())
+
+
+def by_type(found: Gates, *, labels: np.ndarray, cell_types: Sequence[str]) -> pd.DataFrame:
+    """Which latents are on in which cell type.
+
+    Args:
+        found: the gates of the cells.
+        labels: (n_cells,) index of each cell's type.
+        cell_types: their names.
+
+    Returns:
+        A row for each latent and type: latent, cell_type, n_cells, gamma (its mean), on (share of
+        the type's cells with gamma > 1/2), positive and negative (that share by the sign of mu).
+    """
+    members = np.equal.outer(np.arange(len(cell_types)), labels).astype(float)
+    sizes = members.sum(1, keepdims=True)
+    on = found.gamma > ON
+    n_latent = found.gamma.shape[1]
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        means: np.ndarray = members @ values / sizes
+        return means.T.ravel()
+
+    return pd.DataFrame(
+        {
+            "latent": np.repeat(names(n_latent), len(cell_types)),
+            "cell_type": np.tile(np.array(cell_types, dtype=object), n_latent),
+            "n_cells": np.tile(sizes.ravel().astype(int), n_latent),
+            "gamma": mean(found.gamma),
+            "on": mean(on),
+            "positive": mean(on & (found.mu > 0)),
+            "negative": mean(on & (found.mu < 0)),
+        }
+    )
+
+
+def names(n_latent: int) -> list[str]:
+    """`z1`, `z2`, ... as in latent.csv."""
+    return [f"z{i}" for i in range(1, n_latent + 1)]
+
+
+def gated_steps(found: Gates) -> pd.DataFrame:
+    """From off to what is typical where on, for each latent and sign of a VSC.
+
+    Args:
+        found: the gates of the cells.
+
+    Returns:
+        A row for each latent and sign that is on in `LEAST` cells or more: latent (from 0), sign,
+        start (0: off), end (mean of mu over these cells, weighted by gamma).
+    """
+    rows = []
+    for latent, (gamma, mu) in enumerate(zip(found.gamma.T, found.mu.T, strict=True)):
+        for sign, side in SIGNS.items():
+            on = (gamma > ON) & (side * mu > 0)
+            if on.sum() >= LEAST:
+                rows.append((latent, sign, 0.0, float(np.average(mu[on], weights=gamma[on]))))
+    return pd.DataFrame(rows, columns=["latent", "sign", "start", "end"])
+
+
+def percentile_steps(latent: np.ndarray) -> pd.DataFrame:
+    """From the median to the 95th and the 5th percentile, for latents that are never off.
+
+    Args:
+        latent: (n_cells, n_latent) embedding.
+
+    Returns:
+        As `gated_steps`, a row for each latent and sign.
+    """
+    low, middle, high = np.percentile(latent, [5, 50, 95], axis=0)
+    ends = zip(middle, high, low, strict=True)
+    rows = [
+        (i, sign, float(start), float(end))
+        for i, (start, *both) in enumerate(ends)
+        for sign, end in zip(SIGNS, both, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["latent", "sign", "start", "end"])
+
+
+def points(steps: pd.DataFrame, *, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where in the latent space each step starts and ends, (n_steps, n_latent) each.
+
+    Args:
+        steps: from `gated_steps` or `percentile_steps`.
+        centre: (n_latent,) where all other latents stay: the cells' mean embedding, one for all
+            steps, so that their effects can be compared, and not 0, where there may be no cells.
+    """
+    step, latent = np.arange(len(steps)), steps["latent"].to_numpy(dtype=int)
+    starts = np.tile(centre.astype(np.float32), (len(steps), 1))
+    ends = starts.copy()
+    starts[step, latent], ends[step, latent] = steps["start"], steps["end"]
+    return starts, ends
+
+
+@torch.inference_mode()
+def expression(
+    model: Model, latent: np.ndarray, *, target_sum: float | None, device: torch.device
+) -> np.ndarray:
+    """What a model says of the cells at these places in its latent space.
+
+    Args:
+        model: trained, on `device`.
+        latent: (n, n_latent).
+        target_sum: counts per cell before the logarithm, which only likelihoods of counts need.
+        device: where to compute.
+
+    Returns:
+        (n, n_genes): the decoder's output where it is of values; log(1 + target_sum * share) where
+        it is of counts, the share being of the counts in the model's genes.
+    """
+    z = torch.from_numpy(latent).to(device, torch.float32)
+    if isinstance(model, PCA):
+        x = z @ model.components + model.mean
+    else:
+        x = model.decoder(z)
+        if model.likelihood is not None:
+            assert target_sum is not None
+            x = torch.log1p(target_sum * torch.softmax(x, 1))
+    values: np.ndarray = x.cpu().numpy()
+    return values
+
+
+def traverse(
+    model: Model,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    *,
+    target_sum: float | None,
+    sd: np.ndarray | None,
+    device: torch.device,
+) -> np.ndarray:
+    """How much each gene changes along each step.
+
+    Args:
+        model: trained, on `device`.
+        starts: (n_steps, n_latent), from `points`.
+        ends: the same.
+        target_sum: see `expression`.
+        sd: (n_genes,) what each gene was divided by, where values were scaled, or None.
+        device: where to compute.
+
+    Returns:
+        (n_steps, n_genes) differences of log(1 + counts per target_sum). With the squared error
+        target_sum is of all genes that the cells were normalised by, with a likelihood of counts
+        of the model's own.
+    """
+    after, before = (
+        expression(model, at, target_sum=target_sum, device=device) for at in (ends, starts)
+    )
+    effects: np.ndarray = (after - before) * (1 if sd is None else sd.astype(np.float32))
+    return effects
+
+
+def drivers(
+    steps: pd.DataFrame, effects: np.ndarray, *, genes: np.ndarray, n_top: int
+) -> pd.DataFrame:
+    """The genes that each step changes most.
+
+    Args:
+        steps: from `gated_steps` or `percentile_steps`.
+        effects: (n_steps, n_genes), from `traverse`.
+        genes: (n_genes,) names.
+        n_top: how many genes that are raised, and as many that are lowered.
+
+    Returns:
+        A row for each step and gene: latent, sign, end (the latent's value there), change (raised
+        or lowered), rank (from 1), gene, effect.
+    """
+    parts = []
+    for step, effect in zip(steps.itertuples(), effects, strict=True):
+        for change, side in (("raised", -1), ("lowered", 1)):
+            top = np.argsort(side * effect, kind="stable")[:n_top]
+            part = pd.DataFrame({"gene": genes[top], "effect": effect[top]})
+            part.insert(0, "latent", f"z{step.latent + 1}")
+            part.insert(1, "sign", step.sign)
+            part.insert(2, "end", step.end)
+            part.insert(3, "change", change)
+            part.insert(4, "rank", np.arange(1, len(top) + 1))
+            parts.append(part)
+    columns = ["latent", "sign", "end", "change", "rank", "gene", "effect"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

@@ -1,0 +1,141 @@
+"""`scvae embed RUN FILE`: the model of a run on other cells."""
+
+import json
+from itertools import count
+from pathlib import Path
+
+import anndata
+import pandas as pd
+import torch
+
+from scvae_cli.atomic import write_file
+from scvae_cli.commands.arguments import Parser
+from scvae_cli.config import FileConfig
+from scvae_cli.console import Console
+from scvae_cli.data.dataset import write_h5ad
+from scvae_cli.data.files import elements, read, select
+from scvae_cli.errors import InputError
+from scvae_cli.launch.runs import compose, quoted
+from scvae_cli.runs.folder import csv_of
+from scvae_cli.threads import available
+from scvae_cli.trained import load
+
+# Of the settings of data=file, those that other cells can be read with.
+READING = ["layer", "raw", "gene_names", "transpose", "genome", "values", "min_genes"]
+
+
+def apply(arguments: list[str]) -> None:
+    """`scvae embed` with these arguments.
+
+    Raises:
+        InputError: they are not allowed, the run or the cells cannot be read, or do not fit.
+    """
+    parser = Parser(
+        "scvae embed",
+        description="Puts other cells into a run's latent space, treated as its own cells were.",
+        epilog=f"Settings are data.{', data.'.join(READING)}; a run of data=file has its own.",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    parser.add_argument("file", metavar="FILE", type=Path, help="a file or folder of cells")
+    parser.add_argument("settings", nargs="*", metavar="data.KEY=VALUE", help="how to read it")
+    parser.add_argument(
+        "--to", metavar="CSV", type=Path, default="latent.csv", help="what to write (%(default)s)"
+    )
+    parser.add_argument(
+        "--h5ad", metavar="OUT", type=Path, help="write the cells too, with obsm['X_scvae']"
+    )
+    asked = parser.parse_intermixed_args(arguments)
+    for path in (asked.to, asked.h5ad):
+        _check_new(path)
+    console = Console()
+    with console.busy("loading the run"):
+        run = load(asked.run)
+    options = _reading(run.config.data, asked.file, asked.settings)
+    torch.set_num_threads(run.config.threads or available())
+
+    found: list[str] = []  # said once it is known that all will do
+
+    def say(text: str) -> None:
+        found.append(f"{asked.file.name}: {text}")
+
+    with console.busy("loading cells"):
+        how = {key: getattr(options, key) for key in ("layer", "raw", "gene_names")}
+        cells = read(
+            asked.file,
+            transpose=options.transpose,
+            genome=options.genome,
+            needed=elements(**how),
+            whole=asked.h5ad is not None,
+            say=found.append,
+        )
+        few = select(cells, asked.file, **how).X.getnnz(axis=1) < options.min_genes
+        if few.any():
+            say(f"{few.sum():,} cells of fewer than {options.min_genes} genes are left out")
+            cells = cells[~few].copy()
+    with console.busy("embedding"):
+        latent = run.embed(cells, **how, values=options.values, say=say)
+    for line in found:
+        console.line(line)
+    columns = {f"z{i}": column for i, column in enumerate(latent.T, start=1)}
+    table = pd.DataFrame({"cell": cells.obs_names, **columns})
+    for path in (asked.to, asked.h5ad):
+        _check_new(path)
+    if asked.h5ad is not None:  # first: where it is killed, the same command may be given again
+        cells.obsm["X_scvae"] = latent
+        cells.uns["scvae"] = run.provenance()
+        _write_cells(cells, asked.h5ad)
+    write_file(asked.to, csv_of(table))
+    console.line(f"{len(latent):,} cells in {latent.shape[1]} latent features")
+    for path in (asked.to, asked.h5ad):
+        if path is not None:
+            console.folder(path)
+
+
+def _write_cells(cells: anndata.AnnData, path: Path) -> None:
+    """Writes cells that came from a file; its tables may have names that anndata does not write.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    tables = [cells.obs, cells.var, *([] if cells.raw is None else [cells.raw.var])]
+    for table in tables:
+        if "_index" in table:  # as SeuratDisk calls the names of genes in raw
+            taken = {*table, table.index.name}
+            free = next(name for i in count() if (name := "index" + "_" * i) not in taken)
+            table.rename(columns={"_index": free}, inplace=True)
+    try:
+        write_h5ad(cells, path)
+    except Exception as error:  # anndata raises all kinds
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: the cells cannot be written: {reason}") from error
+
+
+def _check_new(path: Path | None) -> None:
+    """Refuses to write over what is there, or to where nothing can be."""
+    if path is None:
+        return
+    if path.exists():
+        flag = "--h5ad" if path.suffix == ".h5ad" else "--to"
+        raise InputError(f"{path}: exists already; give another file with {flag}")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.absolute().parent}; make it first")
+
+
+def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
+    """How to read the file: as asked, else as the run read its own, else as by default."""
+    for setting in settings:
+        key = setting.partition("=")[0].lstrip("+")
+        if key not in [f"data.{name}" for name in READING]:
+            raise InputError(
+                f"{setting}: no such setting here; there is data.{', data.'.join(READING)}"
+            )
+    own = []
+    if isinstance(theirs, FileConfig):
+        values = theirs.model_dump(include=set(READING), mode="json")
+        own = [
+            f"data.{key}={quoted(value) if isinstance(value, str) else json.dumps(value)}"
+            for key, value in values.items()
+        ]
+    config = compose(["data=file", f"data.path={quoted(file)}", *own, *settings]).data
+    assert isinstance(config, FileConfig)
+    return config

@@ -1,0 +1,274 @@
+"""What presets and recorded commands of a stranger may say to Hydra, which makes objects of it.
+
+Hydra makes callbacks, launchers, sweepers and loggers of what its own section of the configuration
+names. Files are checked by what they say, for an answer that names the file; what decides is
+the composed configuration: its section `hydra` must be that of conf/ and the command line, but for
+folders and a launcher's numbers and names.
+"""
+
+import re
+import shlex
+import stat
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.resolvers import oc
+
+from scvae_cli import CONF
+from scvae_cli.errors import InputError
+from scvae_cli.untrusted import Plain, check_inside
+
+# What a preset may say of launchers; other keys of theirs are commands, or addresses.
+LAUNCHERS = {"basic", "joblib", "submitit_local", "submitit_slurm", "ray"}
+LAUNCHING = {
+    "account", "array_parallelism", "batch_size", "constraint", "cpus_per_gpu", "cpus_per_task",
+    "exclude", "gpus_per_node", "gpus_per_task", "gres", "mem_gb", "mem_per_cpu", "mem_per_gpu",
+    "max_num_timeout", "n_jobs", "name", "nodes", "partition", "pre_dispatch", "qos",
+    "tasks_per_node", "timeout_min",
+}  # fmt: skip
+HYDRA = {"run": {"dir"}, "sweep": {"dir", "subdir"}, "launcher": LAUNCHING}
+# What Hydra notes itself, and makes nothing of.
+NOTED = {("runtime",), ("overrides",), ("mode",)} | {
+    ("job", key) for key in ("override_dirname", "id", "num", "config_name")
+}
+# Functions of interpolations that read the environment, or text as configuration.
+READING = ["env", "decode", "create"]
+PRESETS = "command-line"  # what Hydra calls the folder of --config-dir
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def check_presets(folder: Path) -> None:
+    """Refuses a folder with a file that says what no preset may, and names the file.
+
+    Raises:
+        InputError: one does, leads out of the folder, or is no plain YAML.
+    """
+    check_inside(folder, f"--config-dir {folder}")
+    for path in sorted(folder.rglob("*")):
+        if not (path.is_dir() or stat.S_ISREG(path.stat().st_mode)):
+            raise InputError(f"{path}: is no file; remove it from the presets")
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            _check_preset(path, path.relative_to(folder))
+
+
+def _check_preset(path: Path, name: Path) -> None:
+    text = path.read_text(errors="replace")
+    heads = [line for line in text.splitlines() if "@package" in line]
+    if name.parts[0] == "hydra" or any("hydra" in line for line in heads):
+        raise InputError(f"{path}: presets may not configure Hydra; do so on the command line")
+    if len(name.parts) == 1 and name.stem == "config":
+        raise InputError(f"{path}: stands in for conf/config.yaml; put it into experiment/")
+    try:
+        values = yaml.load(text, Plain)
+    except yaml.MarkedYAMLError as error:  # Hydra's reader takes tags that this one does not
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{path}, line {line}: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path}: {error}") from error
+    for key in _forbidden(values):
+        raise InputError(f"{path}: {key}: presets may not set this, which can run code")
+
+
+def check_composed(parsed: Namespace) -> None:
+    """Refuses a command line whose presets change what Hydra makes objects of.
+
+    Args:
+        parsed: the command line, by Hydra's own parser.
+
+    Raises:
+        InputError: they do, or they lead out of their folder.
+    """
+    folder = Path(parsed.config_dir)
+    mode = RunMode.MULTIRUN if parsed.multirun else RunMode.RUN
+    loader = _loader(folder)
+    for default in loader.compute_defaults_list("config", parsed.overrides, mode).defaults:
+        if ".." in Path(default.config_path or "").parts:
+            raise InputError(
+                f"{default.parent or folder}: defaults: {default.config_path}: leads out of the "
+                "folder of presets"
+            )
+    _check_hydra(loader.load_configuration("config", parsed.overrides, mode), mode)
+
+
+def check_job(composed: DictConfig) -> None:
+    """Refuses a job of a sweep that changes what Hydra makes objects of.
+
+    Args:
+        composed: the job's configuration, `hydra` and all.
+
+    Raises:
+        InputError: it does, by presets; or a text would become lines of a batch script.
+    """
+    if any(source.provider == PRESETS for source in composed.hydra.runtime.config_sources):
+        _check_hydra(composed, RunMode.RUN)
+    check_texts(composed)
+
+
+def check_texts(composed: DictConfig) -> None:
+    """Refuses texts with control characters, which would be lines of a batch script.
+
+    Raises:
+        InputError: a folder or a setting of the launcher has one.
+    """
+    for section in ("launcher", "run.dir", "sweep.dir"):
+        node = OmegaConf.select(composed, f"hydra.{section}", throw_on_missing=False)
+        values = (
+            OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+        )
+        for key, value in _leaves(values, (section,)):
+            command = "setup" in key  # which only the command line may give
+            if isinstance(value, str) and CONTROL.search(value) and not command:
+                raise InputError(
+                    f"hydra.{'.'.join(key)}={value!r}: has a control character; leave it out"
+                )
+
+
+@contextmanager
+def without_reading() -> Iterator[None]:
+    """Takes `oc.env` and its like from interpolations, while a stranger's are resolved."""
+
+    def refuse(*_: Any) -> None:
+        raise InputError(f"presets may not use {', '.join(f'oc.{name}' for name in READING)}")
+
+    try:
+        for name in READING:
+            OmegaConf.register_new_resolver(f"oc.{name}", refuse, replace=True)
+        yield
+    finally:
+        for name in READING:
+            OmegaConf.register_new_resolver(f"oc.{name}", getattr(oc, name), replace=True)
+
+
+def recorded_words(command: str, where: Path) -> list[str]:
+    """The words of a recorded sweep's command that go on with it.
+
+    Args:
+        command: `scvae train -m ...`.
+        where: the file that has it.
+
+    Raises:
+        InputError: it cannot be read, or a word would run code.
+    """
+    try:
+        words = shlex.split(command)[2:]
+    except ValueError as error:
+        raise InputError(f"{where}: its command cannot be read: {error}") from error
+    kept = []
+    rest = iter(words)
+    for word in rest:
+        if word in ("-m", "--multirun") or "hydra.sweep.dir=" in word:
+            continue
+        if word in ("--config-dir", "-cd"):
+            kept += [word, next(rest, "")]
+        elif word.startswith("--config-dir="):
+            kept.append(word)
+        else:
+            _check_word(word, where)
+            kept.append(word)
+    return kept
+
+
+def _check_word(word: str, where: Path) -> None:
+    """Refuses a word of a recorded command that is no plain setting."""
+    key, equals, value = word.lstrip("+~").partition("=")
+    parts = key.split(".")
+    allowed = len(parts) > 2 and parts[0] == "hydra" and parts[2] in HYDRA.get(parts[1], ())
+    launcher = key == "hydra/launcher" and value in LAUNCHERS
+    harmless = not key.startswith("hydra") or allowed or launcher
+    if not (equals or word.startswith("~")) or not re.fullmatch(r"[\w./-]+", key) or key[0] == "-":
+        raise InputError(f"{where}: {word}: is no setting; give it on the command line")
+    if not harmless or "_target_" in word:
+        raise InputError(f"{where}: {word}: can run code; give it on the command line")
+
+
+def _loader(folder: Path | None) -> ConfigLoaderImpl:
+    """Hydra's loader of conf/ and, before it, of a folder of presets."""
+    search_path = create_config_search_path(str(CONF))
+    if folder is not None:
+        search_path.prepend(
+            PRESETS, f"file://{folder.absolute()}", SearchPathQuery(provider="schema")
+        )
+    return ConfigLoaderImpl(config_search_path=search_path)
+
+
+def _check_hydra(composed: DictConfig, mode: RunMode) -> None:
+    """Refuses a section `hydra` that is not that of conf/ and the command line alone."""
+    node = composed.hydra
+    words = [str(word) for word in node.overrides.hydra]
+    launcher = node.runtime.choices.get("hydra/launcher")
+    if launcher not in LAUNCHERS:
+        raise InputError(f"hydra/launcher={launcher}: no launcher that presets may choose")
+    if not any(word.lstrip("+").startswith("hydra/launcher=") for word in words):
+        words.append(f"hydra/launcher={launcher}")
+    ours = _loader(None).load_configuration("config", words, mode).hydra
+    found, expected = (
+        dict(_leaves(OmegaConf.to_container(tree, resolve=False), ())) for tree in (node, ours)
+    )
+    for key in [*found, *(key for key in expected if key not in found)]:
+        whole = key[:1] in NOTED or key[:2] in NOTED
+        free = whole or (len(key) > 1 and key[1] in HYDRA.get(key[0], ()))
+        if not free and found.get(key) != expected.get(key):
+            raise InputError(
+                f"hydra.{'.'.join(map(str, key))}: presets may not set this, which can run code"
+            )
+
+
+def _leaves(values: Any, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Paths and values of a tree of mappings and lists; empty ones count as values."""
+    items = (
+        values.items() if isinstance(values, dict)
+        else enumerate(values) if isinstance(values, list)
+        else ()
+    )  # fmt: skip
+    empty = True
+    for key, value in items:
+        empty = False
+        yield from _leaves(value, (*at, str(key)))
+    if empty:
+        yield at, values
+
+
+def _forbidden(values: Any, at: str = "") -> Iterator[str]:
+    """Keys that presets may not have."""
+    if isinstance(values, list):
+        for value in values:
+            yield from _forbidden(value, at)
+        return
+    if not isinstance(values, dict):
+        return
+    for key, value in values.items():
+        name = f"{at}{key}"
+        if at == "" and key == "hydra":
+            yield from (f"hydra.{part}" for part in _forbidden_of_hydra(value))
+        elif at == "" and key == "defaults":
+            yield from _forbidden_defaults(value)
+        elif key == "_target_" or name.startswith("hydra"):
+            yield name
+        else:
+            yield from _forbidden(value, f"{name}.")
+
+
+def _forbidden_of_hydra(values: Any) -> Iterator[str]:
+    for section, keys in values.items() if isinstance(values, dict) else [("", values)]:
+        for key in keys if isinstance(keys, dict) else [""]:
+            if key not in HYDRA.get(section, ()):
+                yield f"{section}.{key}".strip(".")
+
+
+def _forbidden_defaults(values: Any) -> Iterator[str]:
+    """Entries that choose what Hydra is made of, or put a group elsewhere."""
+    for entry in values if isinstance(values, list) else [values]:
+        for key, value in (entry if isinstance(entry, dict) else {str(entry): None}).items():
+            group = str(key).removeprefix("override ").strip().removeprefix("/")
+            launcher = group == "hydra/launcher" and value in LAUNCHERS
+            if "@" in f"{key}{value}" or (group.startswith("hydra") and not launcher):
+                yield f"defaults: {key}"

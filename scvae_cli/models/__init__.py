@@ -1,0 +1,1 @@
+"""Define the models, their losses and likelihoods, and train them."""

@@ -1,0 +1,93 @@
+"""A training as it stands between two steps, in bytes: safetensors whose header holds JSON."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from scvae_cli.interrupts import Held
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a training needs to go on as if nothing had happened.
+
+    Attributes:
+        tensors: weights, the optimiser's state, the generators' states, sums of the epoch.
+        history: a row for each epoch that is done.
+        batch: how many batches of the next epoch are done.
+        seconds: what those took.
+    """
+
+    tensors: dict[str, Tensor]
+    history: list[dict[str, float]]
+    batch: int
+    seconds: float
+
+    def pack(self) -> bytes:
+        """Its bytes, checksum among them."""
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
+        facts = json.dumps([self.history, self.batch, self.seconds])
+        return save(tensors, {"facts": facts, "sha256": _digest(tensors, facts)})
+
+
+def unpack(contents: bytes) -> Checkpoint:
+    """What `Checkpoint.pack` packed.
+
+    Raises:
+        ValueError: a bit is not what it was.
+    """
+    try:
+        size = int.from_bytes(contents[:8], "little")
+        header = json.loads(contents[8 : 8 + size])["__metadata__"]
+        tensors = load(contents)
+        if _digest(tensors, header["facts"]) != header["sha256"]:
+            raise ValueError("its checksum is not its own")
+        return Checkpoint(tensors, *json.loads(header["facts"]))
+    except (SafetensorError, KeyError, TypeError, RecursionError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+
+
+class Keeper:
+    """Decides when a training is kept, and ends it where somebody asked for that.
+
+    Args:
+        every: so many epochs (a number), or minutes (`5min`); None for never.
+        write: what keeps it.
+        interrupt: what may have come to end it.
+    """
+
+    def __init__(
+        self, every: int | str | None, write: Callable[[bytes], None], interrupt: Held
+    ) -> None:
+        self._epochs = every if isinstance(every, int) else None
+        self._seconds = 60 * float(every.removesuffix("min")) if isinstance(every, str) else None
+        self._write, self._interrupt = write, interrupt
+        self._last = monotonic()
+
+    def __call__(self, n_epochs: int, batch: int, take: Callable[[], Checkpoint]) -> None:
+        """After a step: `n_epochs` epochs and `batch` batches are done; `take` says how it is."""
+        due = (
+            (monotonic() - self._last >= self._seconds)
+            if self._seconds is not None
+            else bool(self._epochs and batch == 0 and n_epochs % self._epochs == 0)
+        )
+        if due or self._interrupt.came:
+            self._write(take().pack())
+            self._last = monotonic()
+        self._interrupt.leave()
+
+
+def _digest(tensors: dict[str, Tensor], facts: str) -> str:
+    sha = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()

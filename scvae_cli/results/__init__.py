@@ -1,0 +1,1 @@
+"""Say what one run or many show: tables, figures, verdicts, report.html."""
