@@ -116,7 +116,7 @@ def _dispatch(arguments: list[str]) -> None:
 
         verify(arguments[1:])
     elif command == "paper":
-        from scvae_cli.paper.plan import paper
+        from scvae_cli.commands.paper import paper
 
         paper(arguments[1:])
     else:

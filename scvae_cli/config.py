@@ -2,7 +2,7 @@
 
 import json
 import os.path
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
@@ -384,14 +384,6 @@ def _key(location: tuple[int | str, ...], values: Any) -> str:
 def _shown(value: Any) -> str:
     """A value as one would type it."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
-
-
-def unknown_choice(group: str, name: str, choices: Sequence[str]) -> str:
-    """The line for a choice that does not exist: the nearest that does, and all there are."""
-    near = get_close_matches(name, choices, n=1)
-    hint = f" did you mean {near[0]}?" if near else ""
-    known = f" (there are {', '.join(choices)})" if choices else ""
-    return f"{group}={name}: no such choice{known}{';' if hint else ''}{hint}"
 
 
 def unknown_key(key: str, value: str) -> str:

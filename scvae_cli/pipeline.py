@@ -19,7 +19,7 @@ from scvae_cli.analysis.sparsity import by_type, drivers, gated_steps, gates, po
 from scvae_cli.analysis.tsne import choose, expected_seconds, tsne
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage, minutes
-from scvae_cli.data.dataset import Dataset, annotated
+from scvae_cli.data.dataset import Dataset, annotated, write_h5ad
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.interrupts import held
@@ -247,7 +247,8 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         with stage("h5ad") as shown:
             both = {"cluster": of_map, "latent_cluster": latent_clusters}
             told = {"config": config.model_dump(), "scores": scores, **run_dir.provenance()}
-            run_dir.write_h5ad(annotated(dataset, both, spaces, told))
+            cells_h5ad = annotated(dataset, both, spaces, told)
+            run_dir.write_with("cells.h5ad", lambda path: write_h5ad(cells_h5ad, path))
             shown.say("cells.h5ad")
     console.scores({"2-D map": scores["tsne"], "latent space": scores["latent"]})
     return scores

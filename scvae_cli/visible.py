@@ -6,6 +6,8 @@ it. In tables, JSON and h5ad they stay as they are.
 
 import logging
 
+UNLABELLED = "unlabelled"  # what a person sees where the type of a cell is not known
+
 
 def visible(text: object) -> str:
     r"""The text with what has no shape of its own written as Python writes it: `\x1b`, `\u202e`.

@@ -219,7 +219,7 @@ def test_a_folder_that_was_moved_is_not_written_to(tmp_path, instead):
         lambda: run_dir.write_scores({}),
         lambda: run_dir.write_checkpoint(b""),
         lambda: run_dir.write_figure("loss", b""),
-        lambda: run_dir.write_h5ad(None),
+        lambda: run_dir.write_with("cells.h5ad", Path.touch),
         lambda: run_dir.end(status="failed"),
     ]
     for write in writers:

@@ -1,52 +1,16 @@
 """`scvae compare`: any runs and sweeps in one table, with intervals."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from scvae_cli.commands.arguments import Parser
-from scvae_cli.config import unknown_choice
 from scvae_cli.console import Console
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, unknown_choice
 from scvae_cli.results import summary
+from scvae_cli.results.terminal import show, sortable
 from scvae_cli.runs.folder import claim
 
-SHOWN = ["tsne_nmi", "tsne_ari", "latent_nmi", "latent_ari", *summary.SILHOUETTES]
 NAMED = 3  # runs that a line names
-SHORT = {"nmi": "NMI", "ari": "ARI", "hom": "HOM", "com": "COM", "silhouette": "silh."}
-
-
-def show(
-    runs: Sequence[summary.Run],
-    console: Console,
-    *,
-    by: Sequence[str] | None,
-    score: str | None,
-    sort: str | None,
-) -> None:
-    """The table of means on the terminal, and what it comes to."""
-    table = summary.results(runs)
-    by = list(by or summary.settings_of(table))
-    means = summary.summarise(table, by)
-    score = summary.main_score(table, score)
-    there = summary.scores_of(table)
-    if sort is not None:
-        column = f"{sort}_mean" if sort in there else sort
-        if column not in means:
-            raise InputError(unknown_choice("--sort", sort, [*by, "n", *there]))
-        means = means.sort_values(column, ascending=sort not in there, key=_sortable)
-    wanted = [*(s for s in SHOWN if s in there), score]
-    names = {
-        s: ("map " if s.startswith("tsne") else "latent ") + SHORT.get(s.partition("_")[2], "")
-        for s in wanted
-    }
-    rows = summary.brief(means, by, list(names))
-    console.table([{names.get(key, key): value for key, value in row.items()} for row in rows])
-    console.line("")
-    for line in summary.verdict(table, by, score):
-        console.line(line)
 
 
 def compare(arguments: list[str]) -> None:
@@ -70,7 +34,7 @@ def compare(arguments: list[str]) -> None:
     for key in ("data", "data_sha"):  # never averaged over
         if key in settings and key not in by:
             by = [*by, key]
-    order = table.sort_values([*by, "seed"], key=_sortable, kind="stable").index
+    order = table.sort_values([*by, "seed"], key=sortable, kind="stable").index
     runs = [runs[i] for i in order]
     notes = []
     if "data_sha" in table:
@@ -127,11 +91,6 @@ def _warnings(runs: list[summary.Run]) -> dict[str, list[str]]:
         for text in run.warnings:
             found.setdefault(text, []).append(run.path.name)
     return found
-
-
-def _sortable(column: pd.Series) -> pd.Series:
-    """Numbers as they are, all else as text."""
-    return column if pd.api.types.is_numeric_dtype(column) else column.astype(str)
 
 
 def _once(runs: list[summary.Run]) -> tuple[list[summary.Run], int]:

@@ -17,9 +17,9 @@ from scipy.sparse import csr_array, csr_matrix
 
 from scvae_cli.atomic import replacing
 from scvae_cli.errors import InputError
+from scvae_cli.visible import UNLABELLED
 
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
-UNLABELLED = "unlabelled"  # what cells whose types are not known are called
 
 
 @dataclass(frozen=True, eq=False)

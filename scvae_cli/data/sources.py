@@ -20,8 +20,9 @@ from scipy.sparse import csr_array, csr_matrix, vstack
 
 from scvae_cli import __version__
 from scvae_cli.data import tenx
-from scvae_cli.data.dataset import UNLABELLED, Dataset, Recipe, labelled, restore, save
+from scvae_cli.data.dataset import Dataset, Recipe, labelled, restore, save
 from scvae_cli.errors import InputError
+from scvae_cli.visible import UNLABELLED
 
 log = logging.getLogger("scvae")
 

@@ -36,7 +36,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from scvae_cli import CONF
-from scvae_cli.errors import InputError, RunError
+from scvae_cli.errors import InputError, RunError, unknown_choice
 from scvae_cli.interrupts import INTERRUPTED, WORDS, exit_code, listening, undisturbed
 from scvae_cli.launch.presets import check_composed, check_presets, check_texts, without_reading
 from scvae_cli.runs.folder import (
@@ -600,7 +600,7 @@ def _is_ours(error: Exception) -> bool:
 
 def _explain(error: Exception, arguments: list[str]) -> str:
     """One line for what Hydra says in several."""
-    from scvae_cli.config import unknown_choice, unknown_key
+    from scvae_cli.config import unknown_key
 
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:

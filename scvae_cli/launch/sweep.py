@@ -32,7 +32,6 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from scvae_cli.atomic import write_file
-from scvae_cli.commands.compare import show
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Jobs, minutes
 from scvae_cli.errors import InputError
@@ -41,6 +40,7 @@ from scvae_cli.launch import runs as launch
 from scvae_cli.launch.presets import check_job, recorded_words
 from scvae_cli.launch.worker import Worker, WorkerDiedError
 from scvae_cli.results import summary
+from scvae_cli.results.terminal import show
 from scvae_cli.runs import provenance
 from scvae_cli.runs.folder import (
     MissingError,

@@ -23,8 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter
 
-from scvae_cli.data.dataset import UNLABELLED
-from scvae_cli.visible import visible
+from scvae_cli.visible import UNLABELLED, visible
 
 # Names are text: no formula begins at a dollar sign, whatever the user's matplotlibrc says.
 rcParams.update({"text.parse_math": False, "text.usetex": False})

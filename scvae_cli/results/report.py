@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvae_cli.data.dataset import UNLABELLED
-from scvae_cli.visible import visible
+from scvae_cli.visible import UNLABELLED, visible
 
 MISSING = "\N{EN DASH}"
 LONG = 40  # characters beyond which a cell of a table may take several lines

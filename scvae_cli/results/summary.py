@@ -18,8 +18,7 @@ from scipy import stats
 
 from scvae_cli.analysis.stats import LEAST, LEVEL, Ranking, rank
 from scvae_cli.atomic import write_file
-from scvae_cli.config import unknown_choice
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, unknown_choice
 from scvae_cli.runs.folder import (
     CIRCUMSTANCES,
     LOSSES,

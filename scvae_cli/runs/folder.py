@@ -28,7 +28,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from itertools import count
@@ -46,7 +46,6 @@ from scvae_cli.untrusted import read_yaml
 
 if TYPE_CHECKING:
     import numpy as np
-    from anndata import AnnData
 
 log = logging.getLogger("scvae")
 
@@ -498,13 +497,11 @@ class RunDir:
         """scores.json."""
         self._write_json("scores.json", scores)
 
-    def write_h5ad(self, cells: "AnnData") -> None:
-        """cells.h5ad."""
-        from scvae_cli.data.dataset import write_h5ad
-
+    def write_with(self, name: str, write: Callable[[Path], None]) -> None:
+        """Lets a function write the file of this name, whole or not at all."""
         self._check_there()
-        path = self.path / "cells.h5ad"
-        write_h5ad(cells, path)
+        path = self.path / name
+        write(path)
         self._digests[path.name] = _sha256(path)
 
     def provenance(self) -> dict[str, Any]:
