@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "scvae_cli"
 LEAVES = {
-    "arguments", "atomic", "errors", "batches", "dataset", "signals", "strangers", "threads",
-    "visible",
+    "arguments", "atomic", "caches", "errors", "batches", "dataset", "signals", "strangers",
+    "threads", "visible",
 }  # fmt: skip
 ALLOWED = {
     "worker": {"streams"},
