@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from scvae_cli import CONF, __version__, streams
+from scvae_cli.caches import let_numba_cache
 from scvae_cli.errors import InputError
 from scvae_cli.interrupts import WORDS, exit_code, ignore, listening
 from scvae_cli.threads import wait_asleep
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: what follows `scvae`; None for this process's own, which ends with it.
     """
     wait_asleep()
+    let_numba_cache()
     if arguments is not None:
         streams.show_all()
         if code := _run(arguments):

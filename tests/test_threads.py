@@ -1,11 +1,13 @@
-"""How many threads there are, and how they wait."""
+"""How many threads there are, how they wait, and where what is compiled is kept."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from scvae_cli import caches
 from scvae_cli.threads import available, for_step
 
 
@@ -46,3 +48,20 @@ def test_threads_wait_asleep_unless_the_user_has_chosen(environment, policy):
         [sys.executable, "-c", code], env={**kept, **environment}, capture_output=True, text=True
     )
     assert told.stdout.splitlines()[-1] == f"{policy} False"
+
+
+@pytest.mark.parametrize(
+    ("writable", "given"),
+    [({"scanpy"}, None), ({"numba"}, None), (set(), None), (set(), "/somewhere")],
+)
+def test_numba_has_a_place_for_what_it_compiles(monkeypatch, writable, given, tmp_path):
+    """Where neither scanpy's folder nor the user's cache can be written, one of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", given or "")
+    monkeypatch.setattr(caches, "_can_write", lambda folder: folder.name in writable)
+    caches.let_numba_cache()
+    there = os.environ["NUMBA_CACHE_DIR"]
+    if writable or given:
+        assert there == (given or "")
+    else:
+        assert Path(there).stat().st_mode & 0o077 == 0  # nobody else can put code there
