@@ -1,4 +1,4 @@
-"""What produced a run: versions of the code and of all that it stands on."""
+"""Record what produced a run: versions of the code and of the packages it uses."""
 
 import platform
 import subprocess
@@ -15,13 +15,13 @@ NUMERIC = ["scvae-cli", "torch", "numpy", "scipy", "scikit-learn"]  # which numb
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, the platform and the packages that a run uses."""
+    """Return the versions of Python, the platform and the packages that a run uses."""
     packages = {name: version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "platform": platform.platform(), **packages}
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of this code and whether files differ from it; None for an installed package."""
+    """Return the commit of this code and whether files differ from it; None if it is installed."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
@@ -33,20 +33,20 @@ def git_state() -> dict[str, Any] | None:
 
 
 def codes(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """`versions` and `git` of all code that was at work, in order of time.
+    """Return `versions` and `git` of all code that computed a run, in order of time.
 
     Args:
-        record: of a run, which has those of its beginning, and of each time it was gone on with.
+        record: of a run: it has those of its start, and of each time it was resumed.
     """
     resumed = [entry for entry in record.get("resumed", []) if isinstance(entry, dict)]
     return [record, *resumed]
 
 
 def difference(before: Mapping[str, Any], today: Mapping[str, Any]) -> str | None:
-    """What of the code is not as it was when something was begun, and its numbers depend on.
+    """Name the first package that numbers depend on, or the commit, that differs; None if none.
 
     Args:
-        before: what was recorded then: `versions` and `git`.
+        before: `versions` and `git` as recorded when a run or sweep began.
         today: the same of this process.
     """
     for name in NUMERIC:

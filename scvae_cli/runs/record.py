@@ -1,4 +1,4 @@
-"""What run.json, scores.json and sweep.json must hold, whoever has written them."""
+"""Check what run.json, scores.json and sweep.json hold, whoever has written them."""
 
 import shlex
 from pathlib import PurePosixPath
@@ -10,7 +10,7 @@ MEASURES = ("nmi", "ari", "hom", "com", "silhouette")
 
 
 def _inside(name: str) -> str:
-    """A file's name in the run's folder, which leads nowhere else."""
+    """Return a file's name if it stays in the run's folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise ValueError("is not a file of the run's folder")
@@ -18,7 +18,7 @@ def _inside(name: str) -> str:
 
 
 def _command(text: str) -> str:
-    """A command that a shell would take."""
+    """Return a command if a shell would take it."""
     shlex.split(text)
     return text
 
@@ -27,7 +27,7 @@ Command = Annotated[str, AfterValidator(_command)]
 
 
 class _Part(BaseModel):
-    """Keys that are read somewhere; there may be more. Nothing is converted."""
+    """The keys that scvae reads; there may be more. Nothing is converted."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -40,14 +40,14 @@ class Git(_Part):
 
 
 class Code(_Part):
-    """What code was at work."""
+    """The code that computed."""
 
     versions: dict[str, str]
     git: Git | None = None
 
 
 class Resumed(Code):
-    """When a run was gone on with, and by what code."""
+    """When a run was resumed, and by what code."""
 
     when: str
 
@@ -110,7 +110,7 @@ KINDS: dict[str, type[_Part]] = {"run": Run, "scores": Scores, "sweep": Sweep}
 
 
 def fault(name: str, contents: Any) -> str | None:
-    """What is wrong with the contents of NAME.json, in a line; None where nothing is."""
+    """Return what is wrong with the contents of NAME.json, in a line; None if nothing is."""
     if not isinstance(contents, dict):
         return "it holds something else"
     try:

@@ -1,0 +1,126 @@
+"""Claim a folder that no other run has, lock it, discard it, link `latest` to it."""
+
+import logging
+import os
+import shutil
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from scvae_cli.atomic import TEMPORARY, clear, temporary_path
+from scvae_cli.errors import InputError
+
+log = logging.getLogger("scvae")
+
+LOCK = ".lock"
+RESERVE_FILE = ".reserve"
+# All that there is before a run has begun to compute.
+BEGINNINGS = {
+    ".hydra", LOCK, RESERVE_FILE, "config.yaml", "genes.csv", "multirun.yaml", "run.json",
+    "scvae.log",
+}  # fmt: skip
+
+
+def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
+    """Create a folder that no other run has.
+
+    Args:
+        wanted: its path.
+        exact: whether it has to be that path; otherwise a number is added where it exists.
+
+    Returns:
+        The folder, and all folders that had to be created for it, outermost first.
+
+    Raises:
+        InputError: it cannot be created, or it has to be that path and holds something already.
+    """
+    missing = [p for p in (wanted, *wanted.parents) if not p.exists()]
+    try:
+        for n in count(1):
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            path = wanted if n == 1 else wanted.with_name(f"{wanted.name}-{n}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                if not exact:
+                    continue
+                if not path.is_dir() or any(path.iterdir()):
+                    raise InputError(f"{path}: exists already; give a folder of its own") from None
+            return path, [*reversed([p for p in missing if p != wanted]), path]
+    except OSError as error:
+        raise InputError(
+            f"output_dir: cannot create {wanted.parent}: {error.strerror}; "
+            "give another with output_dir=FOLDER"
+        ) from error
+    raise AssertionError
+
+
+def discard(created: list[Path]) -> None:
+    """Remove a claimed folder, and those created for it that are empty, innermost first.
+
+    A folder that holds anything else than the beginning of a run stays: somebody may have moved
+    the run and put another folder in its place.
+    """
+    with suppress(OSError):
+        names = {path.name for path in created[-1].iterdir()}
+        if any(name not in BEGINNINGS and not TEMPORARY.fullmatch(name) for name in names):
+            return
+    shutil.rmtree(created[-1], ignore_errors=True)
+    for path in reversed(created[:-1]):
+        with suppress(OSError):  # it holds something by now, and stays
+            path.rmdir()
+
+
+def lock(path: Path) -> FileLock:
+    """Keep other processes from writing to a folder, until `unlock`.
+
+    Raises:
+        InputError: another process writes there.
+    """
+    file_lock = FileLock(path / LOCK, blocking=False)
+    try:
+        file_lock.acquire()
+    except Timeout as error:
+        raise InputError(f"{path}: another process is at it; wait for it, or stop it") from error
+    except (OSError, NotImplementedError) as error:
+        log.warning("%s cannot be locked: %s", path, error)
+    return file_lock
+
+
+def unlock(file_lock: FileLock) -> None:
+    """Let other processes write to the folder again, and leave no file there."""
+    with suppress(OSError):
+        Path(file_lock.lock_file).unlink(missing_ok=True)
+    file_lock.release()
+
+
+def point_latest(output_dir: Path, folder: Path) -> None:
+    """Point output_dir/latest at a folder below output_dir, if links can be made.
+
+    A file or folder called `latest` that is no such link belongs to the user, and stays.
+
+    Args:
+        output_dir: where run folders go.
+        folder: of a run or a sweep.
+    """
+    root, target = (Path(os.path.realpath(path)) for path in (output_dir, folder))
+    latest = root / "latest"
+    if root not in target.parents or not (_is_ours(latest) or not os.path.lexists(latest)):
+        return
+    clear(root)
+    link = temporary_path(latest)
+    try:
+        link.symlink_to(target.relative_to(root), target_is_directory=True)
+        link.replace(latest)
+    except OSError:
+        link.unlink(missing_ok=True)
+
+
+def _is_ours(link: Path) -> bool:
+    """Return whether a path is a link as `point_latest` makes them: into its own folder."""
+    if not link.is_symlink():
+        return False
+    target = link.readlink()
+    return not target.is_absolute() and ".." not in target.parts

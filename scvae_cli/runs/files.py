@@ -1,0 +1,267 @@
+"""The files of a run's folder: which there are, what they hold, how they are read and written."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from scvae_cli.errors import InputError
+from scvae_cli.untrusted import read_yaml
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A file that a run writes.
+
+    Attributes:
+        name: its path in the folder.
+        holds: what is in it, in a few words.
+        stage: the stage of the pipeline that writes it; empty where it is not one of them.
+        columns: those that it always has, of a table.
+        where: what a run must be to write it: `vsc`, `map_3d`, `h5ad`, `trained`; empty for all.
+        repeats: whether the same command gives the same bytes again.
+    """
+
+    name: str
+    holds: str
+    stage: str = ""
+    columns: tuple[str, ...] = ()
+    where: str = ""
+    repeats: bool = False
+
+
+LOSSES = ("epoch", "total", "reconstruction", "kl")  # columns of history.csv
+FILES = {
+    file.name: file
+    for file in (
+        RunFile("config.yaml", "every setting of the run, resolved", "load", repeats=True),
+        RunFile(
+            "run.json",
+            "command, versions, commit, device, threads, seed, data, status, warnings",
+        ),
+        RunFile(
+            "genes.csv",
+            "the genes, by name and id, as other cells must have them",
+            "load",
+            ("gene", "used"),
+            repeats=True,
+        ),
+        RunFile(
+            "history.csv",
+            "epoch, total, reconstruction, kl, seconds; kl of each latent, stuck gates",
+            "train",
+            LOSSES,
+        ),
+        RunFile("model.safetensors", "the weights", "train", repeats=True),
+        RunFile("latent.csv", "cell, z1, z2, ...", "embed", ("cell",), repeats=True),
+        RunFile(
+            "cells.csv",
+            "cell, cell_type, cluster, tsne_1, tsne_2, tsne3d_1, ...",
+            "cluster",
+            ("cell", "cell_type", "cluster", "tsne_1", "tsne_2"),
+            repeats=True,
+        ),
+        RunFile(
+            "scores.json",
+            "nmi, ari, hom, com: on the map, in the latent space",
+            "score",
+            repeats=True,
+        ),
+        RunFile(
+            "latents.csv",
+            "of vsc: the share of each type's cells in which each latent is on",
+            "sparsity",
+            ("latent", "cell_type"),
+            where="vsc",
+            repeats=True,
+        ),
+        RunFile(
+            "drivers.csv",
+            "of vsc: the genes that each latent raises and lowers most",
+            "sparsity",
+            ("latent", "gene"),
+            where="vsc",
+            repeats=True,
+        ),
+        RunFile("figures/map_2d.png", "2-D map", "figures", repeats=True),
+        RunFile("figures/map_3d.png", "3-D map", "figures", where="map_3d", repeats=True),
+        RunFile(
+            "figures/sparsity.png",
+            "Latents on by cell type, and the genes that they raise",
+            "figures",
+            where="vsc",
+            repeats=True,
+        ),
+        RunFile(
+            "figures/loss.png", "Loss while training", "figures", where="trained", repeats=True
+        ),
+        RunFile(
+            "cells.h5ad",
+            "values, latent space, maps, clusters and types, for scanpy",
+            "h5ad",
+            where="h5ad",
+        ),
+        RunFile("report.html", "all of it on one page"),
+        RunFile("scvae.log", "what the terminal showed"),
+    )
+}
+# Columns that hold names: text, though it may look like a number or like nothing.
+NAMES = {"cell": str, "gene": str, "id": str, "cell_type": lambda name: name or None}
+REPORT = "report.html"
+CHECKPOINT = "checkpoint.safetensors"  # the training as it stands, until it is over
+
+
+def files_of(*kinds: str, suffix: str = "", repeating: bool = False) -> list[str]:
+    """Return the names of the files that a run of these kinds writes.
+
+    Args:
+        kinds: what the run is, of the values of `RunFile.where`.
+        suffix: only those with this ending.
+        repeating: only those that the same command writes again byte for byte.
+    """
+    return [
+        name
+        for name, file in FILES.items()
+        if file.where in ("", *kinds) and name.endswith(suffix) and (file.repeats or not repeating)
+    ]
+
+
+class MissingError(InputError):
+    """A file of a run is not there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: is missing")
+        self.name = path.name
+
+
+def contents_of(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        InputError: it cannot be read; `MissingError` where there is none, or only a pipe, say.
+    """
+    try:
+        if not path.is_file():
+            raise MissingError(path)
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def csv_of(table: Any) -> bytes:
+    """Return the csv of a DataFrame, from which `read_csv` makes the same names and numbers."""
+    contents: bytes = table.to_csv(index=False).encode()
+    if b"\r" in contents:  # which pandas does not quote, and takes for the end of a line
+        contents = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode()
+    return contents
+
+
+def read_csv(contents: bytes, path: Path, needed: Sequence[str] = ()) -> Any:
+    """Read a DataFrame from the contents of a run's table.
+
+    Names are text, whatever they look like; a cell type is None where there is none.
+
+    Args:
+        contents: csv.
+        path: where they come from.
+        needed: columns that it must have.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(io.BytesIO(contents), converters=NAMES, float_precision="round_trip")
+    except (ValueError, OverflowError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{path}: damaged ({reason})") from error
+    for column in needed:
+        if column not in table:
+            raise InputError(f"{path}: damaged (it has no column {column})")
+        if column not in NAMES and len(table) and pd.api.types.is_object_dtype(table[column]):
+            raise InputError(f"{path}: damaged (not all of {column} are numbers)")
+    return table
+
+
+def read_table(path: Path, name: str, needed: Sequence[str] = ()) -> Any:
+    """Read NAME.csv of a run's folder as a DataFrame; see `read_csv`."""
+    file = path / f"{name}.csv"
+    return read_csv(contents_of(file), file, needed)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Any], Any]:
+    """Read a run's weights by name, and its history.csv as a DataFrame.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    contents = contents_of(path / "model.safetensors")
+    try:
+        weights = load(contents)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(f"{path / 'model.safetensors'}: damaged ({error})") from error
+    return weights, read_table(path, "history", LOSSES)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read config.yaml of a run's folder.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    file = path / "config.yaml"
+    contents_of(file)  # raises where there is none, or a pipe
+    try:
+        settings = read_yaml(file)
+        OmegaConf.create(settings)  # raises for values that settings cannot have
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{file}: damaged ({reason})") from error
+    return settings
+
+
+def settings_text(config: Mapping[str, Any]) -> bytes:
+    """Return the contents of config.yaml for these settings."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode()
+
+
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """Read NAME.json (run, scores or sweep) of a folder and check it.
+
+    Raises:
+        InputError: it is missing, damaged, or holds what no run has written.
+    """
+    from scvae_cli.runs.record import fault  # pydantic, which takes a third of a second
+
+    file = path / f"{name}.json"
+    try:
+        contents: dict[str, Any] = json.loads(contents_of(file))
+        json.dumps(contents, indent=2)  # as it may be written again
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: damaged ({error})") from error
+    if wrong := fault(name, contents):
+        raise InputError(f"{file}: damaged ({wrong})")
+    return contents
+
+
+def json_text(value: Mapping[str, Any]) -> bytes:
+    """Return the contents of a .json file of a run."""
+    return (json.dumps(value, indent=2) + "\n").encode()

@@ -1,0 +1,95 @@
+"""Which settings say what a run computes, and which runs have the same."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from scvae_cli.errors import InputError
+from scvae_cli.runs.files import MissingError
+from scvae_cli.runs.run import Run
+
+# Settings that a model's weights depend on.
+TRAINING = [
+    "model", "data", "beta", "kl_warmup", "likelihood", "latent_dim", "epochs", "batch_size", "lr",
+    "seed",
+]  # fmt: skip
+# Settings that say where and how to compute and what to write, and not what to compute.
+CIRCUMSTANCES = {
+    "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
+    "checkpoint",
+}  # fmt: skip
+
+
+def essential(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that say what to compute."""
+    return {key: value for key, value in settings.items() if key not in CIRCUMSTANCES}
+
+
+def first_difference(key: str, theirs: Any, ours: Any) -> str:
+    """Name the first setting at or below `key` that differs, with both values."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        inner = next(k for k in {**theirs, **ours} if theirs.get(k) != ours.get(k))
+        return first_difference(f"{key}.{inner}", theirs.get(inner), ours.get(inner))
+    return f"{key}={theirs}, and not {ours}"
+
+
+def read_training(
+    path: Path, config: Mapping[str, Any], fingerprint: str
+) -> tuple[dict[str, Any], Any]:
+    """Read the model that another run has trained.
+
+    Args:
+        path: the other run's folder.
+        config: of this run, which must ask for the same training.
+        fingerprint: of this run's data.
+
+    Returns:
+        The weights by name, and history.csv as a DataFrame.
+
+    Raises:
+        InputError: there is no trained model, it is damaged, or it was trained otherwise.
+    """
+    try:
+        run = Run(path)
+        theirs = run.settings
+        weights, history = run.weights
+    except MissingError as error:
+        raise InputError(
+            f"trained={path}: no trained model there ({error.name} is missing); give the folder "
+            "of a run"
+        ) from error
+    except InputError as error:
+        raise InputError(f"trained={path}: damaged ({error}); train it again") from error
+    for key in TRAINING:
+        if theirs.get(key) != config[key]:
+            what = first_difference(key, theirs.get(key), config[key])
+            raise InputError(f"trained={path}: was trained with {what}")
+    if run.fingerprint != fingerprint:
+        raise InputError(f"trained={path}: was trained on other cells, genes or labels")
+    return weights, history
+
+
+def find_same(
+    root: Path, name: str, config: Mapping[str, Any], *, failed_too: bool
+) -> Run | None:
+    """Find a run with these settings, by this version, that ended.
+
+    Args:
+        root: where run folders are.
+        name: of the folder, or of the first if there are several (`claim` adds a number).
+        config: the settings.
+        failed_too: whether one that failed will do; one that was interrupted never does.
+    """
+    for path in (root / name, *sorted(root.glob(f"{name}-[0-9]*"))):
+        with suppress(InputError):
+            run = Run(path)
+            failed = run.status == "failed" and run.record.get("reason") != "interrupted"
+            if (
+                (run.status == "done" or (failed and failed_too))
+                and essential(run.settings) == essential(config)
+                and run.record["versions"].get("scvae-cli") == version("scvae-cli")
+            ):
+                return run
+    return None
