@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from scvae_cli.runs.folder import read_json, read_table
 
 from benchmarks.training import ROOT, answer
 from scvae_cli.analysis.cluster import kmeans
@@ -36,7 +37,6 @@ from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.data.sources import load
 from scvae_cli.launch.runs import compose
 from scvae_cli.results.summary import Run, find_runs
-from scvae_cli.runs.folder import read_json, read_table
 
 CONTROLS = ["pca-6", "pca-10", "pca-20", "pca-50", "projection", "untrained"]
 LOGS = ["ae", "vae", "vsc", "vae-gaussian"]  # squared error of log values

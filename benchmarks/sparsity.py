@@ -21,6 +21,7 @@ import scanpy as sc
 import torch
 from scipy.sparse import csr_matrix
 from scipy.stats import rankdata, ttest_ind, ttest_rel
+from scvae_cli.runs.folder import claim, intact, read_json
 
 from benchmarks.training import ROOT, answer, table
 from scvae_cli.analysis.sparsity import (
@@ -50,7 +51,6 @@ from scvae_cli.errors import InputError
 from scvae_cli.launch.runs import DONE, compose, logged, start
 from scvae_cli.models.build import VSC
 from scvae_cli.results import figures
-from scvae_cli.runs.folder import claim, intact, read_json
 from scvae_cli.trained import TrainedRun
 from scvae_cli.trained import load as load_run
 

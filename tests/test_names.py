@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, example, given, settings
 from matplotlib.image import imread
 from matplotlib.textpath import TextPath
 from scipy.sparse import csr_matrix
+from scvae_cli.runs.folder import csv_of, read_csv
 from test_report import Reader
 
 import scvae_cli
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError
 from scvae_cli.results import figures, report
-from scvae_cli.runs.folder import csv_of, read_csv
 from scvae_cli.visible import visible
 
 LONG = "CD4-positive, CD25-positive, alpha-beta regulatory T cell of peripheral blood, activated"

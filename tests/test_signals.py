@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 from conftest import FAST
+from scvae_cli.runs.folder import MOVED, RunDir, discard
 
 from benchmarks import faults
 from scvae_cli import atomic, streams
 from scvae_cli.atomic import clear, replacing, write_file
 from scvae_cli.interrupts import HungUp, Terminated, exit_code, held, listening, undisturbed
 from scvae_cli.launch.runs import _fault
-from scvae_cli.runs.folder import MOVED, RunDir, discard
 from scvae_cli.runs.provenance import versions
 
 HERE = os.getpid()

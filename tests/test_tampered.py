@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from conftest import FAST
 from hypothesis import HealthCheck, given, settings
+from scvae_cli.runs.folder import read_json, read_training
 
 import scvae_cli
 from scvae_cli.cli import main
 from scvae_cli.errors import InputError
 from scvae_cli.results import summary
-from scvae_cli.runs.folder import read_json, read_training
 
 QUICK = ["tsne.perplexity=5", "tsne.max_iter=250", "cluster.n_init=1", "map_3d=false"]
 FILES = ["run.json", "scores.json", "config.yaml", "genes.csv", "history.csv", "latent.csv",

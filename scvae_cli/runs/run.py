@@ -8,11 +8,8 @@ from typing import Any
 
 from scvae_cli.errors import InputError
 from scvae_cli.runs.files import (
-    CHECKPOINT,
     LOSSES,
-    REPORT,
     contents_of,
-    read_csv,
     read_json,
     read_settings,
     read_table,

@@ -71,9 +71,7 @@ def read_training(
     return weights, history
 
 
-def find_same(
-    root: Path, name: str, config: Mapping[str, Any], *, failed_too: bool
-) -> Run | None:
+def find_same(root: Path, name: str, config: Mapping[str, Any], *, failed_too: bool) -> Run | None:
     """Find a run with these settings, by this version, that ended.
 
     Args:

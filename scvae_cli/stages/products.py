@@ -1,0 +1,116 @@
+"""Describe the gates of a sparse model, draw the figures, and write the result for scanpy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scvae_cli.analysis.sparsity import by_type, drivers, gated_steps, gates, points, traverse
+from scvae_cli.data.dataset import Dataset, annotated, write_h5ad
+from scvae_cli.models.build import VSC, Model
+from scvae_cli.stages.context import Context
+from scvae_cli.stages.space import Clusters, Maps
+
+MEASURES = {"nmi": "NMI", "ari": "ARI"}
+N_GENES = 20  # genes to name of those that a latent raises, and of those that it lowers
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """What the gates of a sparse model tell.
+
+    Attributes:
+        latents: in which types each latent is on; latents.csv.
+        genes: which genes each latent raises and lowers most; drivers.csv.
+    """
+
+    latents: pd.DataFrame
+    genes: pd.DataFrame
+
+
+def describe_gates(context: Context, model: Model, dataset: Dataset) -> Sparsity | None:
+    """Write latents.csv and drivers.csv; None where the model has no gates."""
+    if not isinstance(model, VSC):
+        return None
+    config, writer = context.config, context.writer
+    with context.stage("sparsity") as shown:
+        found = gates(model, dataset.x, batch_size=config.batch_size, device=context.device)
+        latents = by_type(found, labels=dataset.labels, cell_types=dataset.cell_types)
+        steps = gated_steps(found)
+        effects = traverse(
+            model,
+            *points(steps, centre=found.centre),
+            target_sum=dataset.recipe.target_sum,
+            sd=dataset.recipe.sd,
+            device=context.device,
+        )
+        genes = drivers(steps, effects, genes=dataset.genes, n_top=N_GENES)
+        shown.say(f"{found.n_on:.1f} of {config.latent_dim} latents on in a cell")
+    writer.write_table("latents", latents)
+    writer.write_table("drivers", genes)
+    return Sparsity(latents, genes)
+
+
+def draw_figures(
+    context: Context,
+    dataset: Dataset,
+    history: pd.DataFrame,
+    maps: Maps,
+    clusters: Clusters,
+    scores: dict[str, dict[str, float]],
+    sparsity: Sparsity | None,
+) -> None:
+    """Draw the maps, the loss and the latents; write figures/NAME.png."""
+    from scvae_cli.results import figures  # matplotlib takes a second: only here
+
+    config = context.config
+    with context.stage("figures") as shown:
+        groups, type_names = dataset.groups
+        cells = groups[maps.mapped], type_names
+        first = list(scores["tsne"].items())[:2]
+        result = ", ".join(f"{MEASURES.get(name, name)} {value:.3f}" for name, value in first)
+        drawn = {
+            "map_2d": figures.map_2d(
+                maps.of_mapped(2),
+                *cells,
+                clusters.of_map,
+                clusters.centroids,
+                config.title,
+                result,
+            ),
+        }
+        if config.map_3d:
+            drawn["map_3d"] = figures.map_3d(maps.of_mapped(3), *cells, config.title)
+        if len(history) > 1:
+            drawn["loss"] = figures.loss_terms(history, config.beta)
+        if sparsity is not None:
+            drawn["sparsity"] = figures.sparsity(sparsity.latents, sparsity.genes, config.title)
+        for name, png in drawn.items():
+            context.writer.write_figure(name, png)
+        shown.say(", ".join(f"{name}.png" for name in drawn))
+
+
+def write_anndata(
+    context: Context,
+    dataset: Dataset,
+    latent: np.ndarray,
+    maps: Maps,
+    clusters: Clusters,
+    scores: dict[str, dict[str, float]],
+) -> None:
+    """Write cells.h5ad, if it is asked for."""
+    if not context.config.h5ad:
+        return
+    writer = context.writer
+    with context.stage("h5ad") as shown:
+        spaces = {"X_scvae": latent, "X_tsne": maps.places[2]}
+        if 3 in maps.places:
+            spaces["X_tsne3d"] = maps.places[3]
+        metadata = {
+            "config": context.config.model_dump(),
+            "scores": scores,
+            **writer.provenance(),
+        }
+        cells = annotated(dataset, dict(clusters.columns), spaces, metadata)
+        writer.write_with("cells.h5ad", lambda path: write_h5ad(cells, path))
+        shown.say("cells.h5ad")

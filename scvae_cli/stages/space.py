@@ -1,0 +1,187 @@
+"""Embed the cells, map them, cluster map and latent space, and score the clusters."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scvae_cli.analysis.cluster import kmeans
+from scvae_cli.analysis.diagnose import diagnose
+from scvae_cli.analysis.embed import embed
+from scvae_cli.analysis.score import score, silhouette
+from scvae_cli.analysis.tsne import choose, expected_seconds, tsne
+from scvae_cli.console import minutes
+from scvae_cli.data.dataset import Dataset
+from scvae_cli.models.build import Model
+from scvae_cli.stages.cells import Loaded, types_in_words
+from scvae_cli.stages.context import Context
+
+ANNOUNCED = 60  # seconds of t-SNE from which a person is told beforehand
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The cells on t-SNE maps.
+
+    Attributes:
+        mapped: (n_mapped,) indices of the cells that are mapped.
+        places: number of dimensions to (n_cells, n_dims) float32; NaN where not mapped.
+        columns: the same as columns of cells.csv.
+    """
+
+    mapped: np.ndarray
+    places: Mapping[int, np.ndarray]
+    columns: Mapping[str, np.ndarray]
+
+    def of_mapped(self, n_dims: int) -> np.ndarray:
+        """Return the places (n_mapped, n_dims) of the mapped cells."""
+        return self.places[n_dims][self.mapped]
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The clusters of k-means.
+
+    Attributes:
+        of_map: (n_mapped,) on the 2-D map.
+        centroids: (n_clusters, 2) on the 2-D map.
+        of_latent: (n_cells,) in the latent space.
+        columns: both as columns of cells.csv, `cluster` missing where not mapped.
+    """
+
+    of_map: np.ndarray
+    centroids: np.ndarray
+    of_latent: np.ndarray
+    columns: Mapping[str, Any]
+
+
+def embed_cells(context: Context, model: Model, dataset: Dataset) -> np.ndarray:
+    """Embed all cells, write latent.csv, and warn of what is wrong with the latent space.
+
+    Returns:
+        (n_cells, n_latent) float32.
+    """
+    config, writer = context.config, context.writer
+    names = [f"z{i}" for i in range(1, config.latent_dim + 1)]
+    passes: dict[str, Any] = {"batch_size": config.batch_size, "device": context.device}
+    with context.stage("embed") as shown:
+        writer.drop_checkpoint()  # now that the record has the weights
+
+        def compute() -> np.ndarray:
+            seed = config.seeds.sample
+            return embed(model, dataset.x, kind=config.embedding, seed=seed, **passes)
+
+        latent = context.kept_or("latent", names, dataset.n_cells, compute)
+        warnings = diagnose(model, dataset.x, latent, **passes)
+        shown.say(f"{config.latent_dim} latent features, {config.embedding}")
+    columns = dict(zip(names, latent.T, strict=True))
+    writer.write_table("latent", {"cell": dataset.cells, **columns})
+    for warning in warnings:
+        context.warn(warning)
+    return latent
+
+
+def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
+    """Map the cells by t-SNE in two dimensions, and three if asked; write cells.csv.
+
+    Args:
+        context: of the run.
+        dataset: the cells.
+        latent: (n_cells, n_latent).
+    """
+    config, n_cells = context.config, dataset.n_cells
+    options = config.tsne.model_dump()
+    mapped = choose(n_cells, options.pop("max_cells"), config.tsne.seed)
+    dims = {2: "tsne", 3: "tsne3d"} if config.map_3d else {2: "tsne"}
+    _announce(context, len(mapped), n_cells, list(dims))
+    places: dict[int, np.ndarray] = {}
+    columns: dict[str, np.ndarray] = {}
+    for n_dims, prefix in dims.items():
+        names = [f"{prefix}_{i}" for i in range(1, n_dims + 1)]
+
+        def compute(n_dims: int = n_dims) -> np.ndarray:
+            whole = np.full((n_cells, n_dims), np.nan, np.float32)
+            whole[mapped] = tsne(latent[mapped], n_dims, threads=context.threads, **options)
+            return whole
+
+        with context.stage(f"tsne_{n_dims}d") as shown:
+            places[n_dims] = context.kept_or("cells", names, n_cells, compute)
+            shown.say(f"perplexity {config.tsne.perplexity:g}, {len(mapped):,} cells")
+        columns |= dict(zip(names, places[n_dims].T, strict=True))
+        context.writer.write_table("cells", {**_named(dataset), **columns})
+    return Maps(mapped, places, columns)
+
+
+def cluster_cells(context: Context, loaded: Loaded, latent: np.ndarray, maps: Maps) -> Clusters:
+    """Cluster the 2-D map and the latent space by k-means; write cells.csv."""
+    dataset, n_clusters = loaded.dataset, loaded.n_clusters
+    options = context.config.cluster.model_dump() | {"n_clusters": n_clusters}
+    with context.stage("cluster") as shown:
+        of_map, centroids = kmeans(maps.of_mapped(2), **options)
+        of_latent, _ = kmeans(latent, **options)
+        shown.say(f"{n_clusters} clusters, best of {context.config.cluster.n_init}")
+    for where, numbers in (("the 2-D map", of_map), ("the latent space", of_latent)):
+        if (n := len(np.unique(numbers))) < n_clusters:
+            context.warn(f"k-means finds {n} clusters on {where}, of the {n_clusters} asked for")
+    everywhere = pd.Series(of_map, maps.mapped, dtype="Int64").reindex(range(dataset.n_cells))
+    columns = {"cluster": everywhere, "latent_cluster": of_latent}
+    context.writer.write_table(
+        "cells",
+        {
+            **_named(dataset),
+            "cluster": everywhere,
+            **maps.columns,
+            "latent_cluster": of_latent,
+        },
+    )
+    return Clusters(of_map, centroids, of_latent, columns)
+
+
+def score_clusters(
+    context: Context, loaded: Loaded, latent: np.ndarray, maps: Maps, clusters: Clusters
+) -> dict[str, dict[str, float]]:
+    """Score the clusters against the cell types, or by their silhouette; write scores.json.
+
+    Returns:
+        Scores by measure, of the 2-D map (`tsne`) and the latent space (`latent`).
+    """
+    dataset, mapped = loaded.dataset, maps.mapped
+    options = context.config.score.model_dump()
+    with context.stage("score") as shown:
+        if dataset.is_labelled:
+            labels = dataset.labels
+            known = labels >= 0
+            of_map = score(
+                labels[mapped][known[mapped]], clusters.of_map[known[mapped]], **options
+            )
+            of_latent = score(labels[known], clusters.of_latent[known], **options)
+            scores = {"tsne": asdict(of_map), "latent": asdict(of_latent)}
+            shown.say(f"against {types_in_words(dataset)}")
+        else:
+            scores = {
+                "tsne": {"silhouette": silhouette(maps.of_mapped(2), clusters.of_map)},
+                "latent": {"silhouette": silhouette(latent, clusters.of_latent)},
+            }
+            shown.say("of the clusters alone")
+    context.writer.write_scores({**scores, **options, "n_clusters": loaded.n_clusters})
+    return scores
+
+
+def _named(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Return the first columns of cells.csv."""
+    return {"cell": dataset.cells, "cell_type": dataset.types}
+
+
+def _announce(context: Context, n_mapped: int, n_cells: int, dims: list[int]) -> None:
+    """Say before a long map how long it will take, and if it leaves cells out."""
+    max_iter = context.config.tsne.max_iter
+    seconds = sum(expected_seconds(n_mapped, n_dims, max_iter) for n_dims in dims)
+    if n_mapped < n_cells:
+        context.console.line(
+            f"  t-SNE maps {n_mapped:,} of {n_cells:,} cells, drawn at random (tsne.max_cells)"
+        )
+    if seconds > ANNOUNCED:
+        hint = ", of which map_3d=false saves most" if 3 in dims else ""
+        context.console.line(f"  t-SNE will take about {minutes(seconds)} on two cores{hint}")
