@@ -42,8 +42,9 @@ def test_light_commands_do_not_import_heavy_libraries(tmp_path, arguments):
 
 def test_help_names_every_key(scvae):
     text = scvae("train", "--help").out
-    for key, field in Config.model_fields.items():
-        assert key in text, (key, field)
+    keys = text.split("Keys:")[1].split("Flags:")[0].split("\n")
+    named = {line.split()[0].removesuffix(".*") for line in keys if line.strip()}
+    assert {*Config.model_fields} == named
 
 
 COMPLETIONS = {

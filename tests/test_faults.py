@@ -263,7 +263,7 @@ def test_fewer_clusters_than_asked_for_is_said(scvae, tmp_path):
     assert said in record["warnings"]
 
 
-def test_a_folder_is_one_processs(tmp_path):
+def test_only_one_process_writes_to_a_folder(tmp_path):
     record = {"status": "running", "command": "scvae train", "versions": versions(), "git": None}
     first = RunDir(tmp_path, record)
     with pytest.raises(Exception, match="another process is at it"):

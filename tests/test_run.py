@@ -56,7 +56,7 @@ def test_default_run_on_real_cells_twice(scvae, tmp_path):
     run = read(folders[0], "run.json")
     assert (run["status"], run["reason"], run["seed"]) == ("done", None, 0)
     assert run["command"] == "scvae train model=vsc beta=2.0 epochs=30"
-    assert run["data"]["n_cells"], run["data"]["n_genes"] == (700, 765)
+    assert (run["data"]["n_cells"], run["data"]["n_genes"]) == (700, 765)
     assert len(run["data"]["fingerprint"]) == 64
     assert run["versions"]["torch"].startswith("2.")
     assert run["device"] == "cpu"

@@ -151,7 +151,7 @@ class RunWriter:
         self._write("config.yaml", settings_text(config))
 
     def write_table(self, name: str, columns: Mapping[str, Any]) -> None:
-        """Write NAME.csv from equally long columns; float32 values read back as the same float32."""
+        """Write NAME.csv from columns of one length; float32 values read back as the same."""
         import pandas as pd
 
         self._write(f"{name}.csv", csv_of(pd.DataFrame(columns)))
@@ -222,7 +222,7 @@ def add_file(path: Path, name: str, contents: bytes) -> None:
 
 
 def mark_failed(path: Path, reason: str, when: str) -> None:
-    """Record that a run failed, where its own process could not; do nothing if it did not begin."""
+    """Record that a run failed whose own process could not; leave one that did not begin."""
     with suppress(OSError, InputError):
         record = {**read_json(path, "run"), "status": "failed", "reason": reason, "ended": when}
         write_file(path / "run.json", json_text(record))

@@ -1,1 +1,1 @@
-"""The stages of a run, which `pipeline.run` calls in order: arrays in, arrays out, files written."""
+"""Compute the stages of a run, which `pipeline.run` calls in order, and write their files."""

@@ -69,15 +69,9 @@ def draw_figures(
         cells = groups[maps.mapped], type_names
         first = list(scores["tsne"].items())[:2]
         result = ", ".join(f"{MEASURES.get(name, name)} {value:.3f}" for name, value in first)
+        k_means = clusters.of_map, clusters.centroids
         drawn = {
-            "map_2d": figures.map_2d(
-                maps.of_mapped(2),
-                *cells,
-                clusters.of_map,
-                clusters.centroids,
-                config.title,
-                result,
-            ),
+            "map_2d": figures.map_2d(maps.of_mapped(2), *cells, *k_means, config.title, result),
         }
         if config.map_3d:
             drawn["map_3d"] = figures.map_3d(maps.of_mapped(3), *cells, config.title)
