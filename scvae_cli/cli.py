@@ -4,9 +4,8 @@ import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from string import Template
 
-from scvae_cli import CONF, __version__, streams
+from scvae_cli import __version__, streams
 from scvae_cli.caches import let_numba_cache
 from scvae_cli.errors import InputError
 from scvae_cli.interrupts import WORDS, exit_code, ignore, listening
@@ -97,8 +96,10 @@ def _dispatch(arguments: list[str]) -> None:
         print(f"scvae {__version__}")
     elif command in ("-sc", "--shell-completion"):
         _complete(arguments)
-    elif command == "train" and arguments[1:] in (["--help"], ["-h"]):
-        print(_train_help(), end="")
+    elif command == "train" and {"--help", "-h"} & {*arguments}:
+        from scvae_cli.commands.help import train_help
+
+        print(train_help(), end="")
     elif command == "train":
         _train(arguments[1:])
     elif command == "embed":
@@ -157,14 +158,6 @@ def _folder(text: str) -> Path:
         return Path(os.path.realpath(path, strict=os.path.lexists(path)))
     except OSError as error:
         raise InputError(f"resume={text}: {error.strerror}; give the folder itself") from error
-
-
-def _train_help() -> str:
-    """What Hydra would print, at once."""
-    import yaml
-
-    page = yaml.safe_load((CONF / "hydra" / "help" / "scvae.yaml").read_text())
-    return Template(page["template"]).substitute()
 
 
 def _complete(arguments: list[str]) -> None:
