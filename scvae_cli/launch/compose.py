@@ -1,0 +1,118 @@
+"""Compose a configuration with Hydra, and put its errors into one line."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import hydra
+import yaml
+from hydra.errors import (
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+    SearchPathException,
+)
+from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from scvae_cli import CONF
+from scvae_cli.errors import InputError, unknown_choice
+from scvae_cli.launch.places import at_home, quoted, slug, with_quoted_path
+from scvae_cli.runs.claim import claim
+
+if TYPE_CHECKING:
+    from scvae_cli.config import Config
+
+# What Hydra, OmegaConf and YAML raise for words they cannot compose.
+CANNOT_COMPOSE = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+
+
+def compose(overrides: list[str]) -> "Config":
+    """Compose the configuration of `scvae train OVERRIDES` and check it.
+
+    Raises:
+        InputError: they cannot be composed, or are not allowed.
+    """
+    from scvae_cli.config import parse
+
+    register_resolvers()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return parse(hydra.compose("config", [with_quoted_path(word) for word in overrides]))
+    except CANNOT_COMPOSE as error:
+        raise_as_input_error(error, overrides)
+
+
+def register_resolvers() -> None:
+    """Give OmegaConf the functions that conf/ uses."""
+    OmegaConf.register_new_resolver("scvae.slug", slug, replace=True)
+
+
+def parse_job(config: DictConfig) -> "Config":
+    """Check what Hydra composed for a run."""
+    from scvae_cli.config import parse
+
+    return parse(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]))
+
+
+def claim_folder(config: DictConfig, kind: str) -> tuple[Path, list[Path]]:
+    """Claim the folder of hydra.KIND.dir (run or sweep), and tell Hydra which one it became.
+
+    Returns:
+        The folder, and all that had to be created for it.
+    """
+    key = f"hydra.{kind}.dir"
+    given = any(str(o).startswith(f"{key}=") for o in config.hydra.overrides.hydra)
+    path, created = claim(at_home(OmegaConf.select(config, key)), exact=given)
+    with read_write(config.hydra):
+        OmegaConf.update(config, key, str(path))
+        config.hydra.overrides.hydra.append(f"{key}={quoted(path)}")
+    return path, created
+
+
+def raise_as_input_error(error: Exception, arguments: list[str]) -> NoReturn:
+    """Raise an error of Hydra's as one line for the user, and any other error as it is.
+
+    Args:
+        error: what was raised while Hydra composed or ran.
+        arguments: the words that it composed.
+
+    Raises:
+        InputError: Hydra could not compose the words.
+        KeyboardInterrupt: the error hides one.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
+    # A ValueError is a fault of this code, unless Hydra says it of a choice such as model=0.
+    if type(error) is ValueError and not str(error).startswith("Config group override"):
+        raise error
+    raise InputError(explain(error, arguments)) from error
+
+
+def explain(error: Exception, arguments: list[str]) -> str:
+    """Say in one line what Hydra says in several."""
+    from scvae_cli.config import unknown_key
+
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, SearchPathException):
+        return f"--config-dir: {first[0].lower()}{first[1:]}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return unknown_choice(group or "--config-name", name, error.options or [])
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read as KEY=VALUE; quote special characters"
+    if first.startswith("Config group override"):
+        groups = r"[+~]*(model|data|experiment|hydra/\w+)?="
+        return f"{next((a for a in arguments if re.match(groups, a)), first)}: names no choice"
+    if match := re.match(r"Ambiguous value for argument '(.*)'", first):
+        return f"{match[1]}: several values; add -m to run each, or write a list as [1,2]"
+    if match := re.match(r"Could not override '([^']*)'", first):
+        key = match[1]
+        given = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith(f"{key}=")]
+        return unknown_key(key, given[0] if given else "")
+    return first

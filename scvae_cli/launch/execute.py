@@ -1,0 +1,182 @@
+"""Execute one run in a folder that exists, and record it from its start to its end."""
+
+import errno
+import logging
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scvae_cli.errors import InputError, RunError
+from scvae_cli.interrupts import INTERRUPTED, listening, undisturbed
+from scvae_cli.launch.places import shown
+from scvae_cli.runs.files import REPORT
+from scvae_cli.runs.provenance import git_state, versions
+from scvae_cli.runs.run import Run
+from scvae_cli.runs.writer import MOVED, RunWriter, add_file
+from scvae_cli.visible import Lines
+
+if TYPE_CHECKING:
+    from scvae_cli.config import Config
+    from scvae_cli.console import Console
+
+log = logging.getLogger("scvae")
+
+DONE, FAILED, REFUSED = 0, 1, 2  # exit codes
+Scores = dict[str, dict[str, float]]
+
+
+@listening()  # as a job of a sweep, it may be in a process where nobody does
+def start(
+    config: "Config",
+    path: Path,
+    arguments: list[str],
+    overrides: list[str],
+    console: "Console",
+    *,
+    resumes: Run | None = None,
+) -> tuple[int, Scores]:
+    """Execute a run.
+
+    Args:
+        config: what to do.
+        path: the folder.
+        arguments: what follows `scvae train` in the command that does this.
+        overrides: those among them that are settings.
+        console: where messages go.
+        resumes: the run that is there and is resumed.
+
+    Returns:
+        An exit code, and the scores by space where there are some.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted, which its record says.
+    """
+    record = _first_record(config, arguments, overrides, resumes)
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
+    try:
+        writer = RunWriter(path, record, resumes=resumes)
+    except InputError as error:
+        console.error(str(error))
+        return REFUSED, {}
+    except OSError as error:
+        console.error(fault(error, path))
+        return FAILED, {}
+
+    def compute() -> Scores:
+        with console.busy("loading libraries"):
+            from scvae_cli.pipeline import run
+        return run(config, writer, console)
+
+    try:
+        code, reason, scores = _outcome(compute, path)
+    except (KeyboardInterrupt, SystemExit):
+        with undisturbed():
+            _end(writer, console, INTERRUPTED, "interrupted", resumes)
+        raise
+    return _end(writer, console, code, reason, resumes), scores
+
+
+def _first_record(
+    config: "Config", arguments: list[str], overrides: list[str], resumes: Run | None
+) -> dict[str, Any]:
+    """Return what run.json says when a run starts, or what is new in it when one is resumed."""
+    code = {"versions": versions(), "git": git_state()}
+    running = {"status": "running", "reason": None}
+    if resumes is not None:
+        before = resumes.record.get("resumed", [])
+        return {**running, "resumed": [*before, {"when": now(), **code}]}
+    return {
+        **running,
+        "command": shlex.join(["scvae", "train", *arguments]),
+        "overrides": overrides,
+        "cwd": str(Path.cwd()),
+        "started": now(),
+        "seed": config.seed,
+        **code,
+    }
+
+
+def _outcome(compute: Callable[[], Scores], path: Path) -> tuple[int, str | None, Scores]:
+    """Compute; return an exit code, the reason of a failure, and the scores."""
+    try:
+        return DONE, None, compute()
+    except InputError as error:
+        return REFUSED, str(error), {}
+    except RunError as error:
+        return FAILED, str(error), {}
+    except OSError as error:
+        log.exception("the run failed")
+        return FAILED, fault(error, path), {}
+    except Exception as error:
+        log.exception("the run failed")
+        return FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}", {}
+
+
+def _end(
+    writer: RunWriter, console: "Console", code: int, reason: str | None, resumes: Run | None
+) -> int:
+    """Record how a run ended, and say why if it failed. Returns the exit code."""
+    try:
+        if resumes is not None and code == REFUSED:  # nothing was done: it is as it was
+            writer.end(status=resumes.record["status"], reason=resumes.record.get("reason"))
+        else:
+            writer.end(status="failed" if code else "done", reason=reason, ended=now())
+    except OSError as error:
+        reason, code = reason or fault(error, writer.path), code or FAILED
+    if reason and code != INTERRUPTED:
+        console.error(reason)
+    return code
+
+
+def fault(error: OSError, path: Path) -> str:
+    """Say in a line which file of a run cannot be read or written, and the way out."""
+    if error.strerror == MOVED or not path.is_dir():
+        return f"{path}: {MOVED}; if it was moved, `scvae train resume=FOLDER` continues it"
+    what = f"{error.filename or path}: {error.strerror or error}"
+    if not (path / "run.json").exists():
+        return f"{what}; nothing was kept; give another place with output_dir=FOLDER"
+    return f"{what}; what was done is kept, and `scvae train resume={shown(path)}` continues it"
+
+
+def write_report(path: Path, console: "Console") -> int:
+    """Write report.html of a run that is done. Returns an exit code."""
+    from scvae_cli.results.summary import run_page
+
+    try:
+        if not path.is_dir():
+            raise FileNotFoundError(errno.ENOENT, MOVED, str(path))
+        add_file(path, REPORT, run_page(Run(path)).encode())
+    except InputError as error:
+        console.error(str(error))
+        return REFUSED
+    except OSError as error:
+        console.error(fault(error, path))
+        return FAILED
+    return DONE
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Write the log of the block to scvae.log of a run's folder."""
+    root = logging.getLogger()
+    handler = logging.FileHandler(path / "scvae.log", encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+        with suppress(OSError):
+            handler.close()
+
+
+def now() -> str:
+    """Return the time as records have it."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")

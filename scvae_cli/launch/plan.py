@@ -1,0 +1,214 @@
+"""The plan of a sweep: its jobs, their folders, which of them have a result."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
+
+from scvae_cli.config import Config
+from scvae_cli.errors import InputError
+from scvae_cli.launch.compose import parse_job
+from scvae_cli.launch.places import PATHS, shown, slug
+from scvae_cli.launch.presets import check_job
+from scvae_cli.runs.claim import claim
+from scvae_cli.runs.files import MissingError, read_json
+from scvae_cli.runs.provenance import difference
+from scvae_cli.runs.run import Run, find
+from scvae_cli.runs.same import essential, first_difference
+from scvae_cli.threads import available
+
+WAY_OUT = "start a new sweep, or continue all the same with force=true"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        name: of its folder.
+        overrides: what follows `scvae train`.
+        config: its settings.
+    """
+
+    name: str
+    overrides: list[str]
+    config: Config
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that its results depend on."""
+        return essential(self.config.model_dump())
+
+
+def plan_jobs(
+    config: DictConfig, jobs: Sequence[list[str]], loader: ConfigLoader
+) -> tuple[list[Job], int]:
+    """Compose and check every job.
+
+    Returns:
+        The jobs, without those that repeat another, and how many of these there were.
+    """
+    common = set.intersection(*(set(job) for job in jobs))
+    plan: list[Job] = []
+    known: set[str] = set()
+    for overrides in jobs:
+        composed = loader.load_sweep_config(config, list(overrides))
+        job_config = parse_job(composed)
+        check_job(composed)
+        job = Job(_name(len(plan), job_config, overrides, common), list(overrides), job_config)
+        what = json.dumps(job.settings, sort_keys=True)
+        if what not in known:
+            known.add(what)
+            plan.append(job)
+    return plan, len(jobs) - len(plan)
+
+
+def _name(number: int, config: Config, overrides: list[str], common: set[str]) -> str:
+    """Name a job's folder: its number in the plan and what makes it differ from others."""
+    differs = [o for o in overrides if o not in common]
+    keys = ("model=", "data=", *(f"{key}=" for key in config.model.ignores))
+    named = [_short(o).replace("=", "", 1) for o in differs if not o.startswith(keys)]
+    return f"{number:03d}-{slug(config.model.name, config.data.name, *named)}"
+
+
+def _short(override: str) -> str:
+    """Return an override whose value, if it is a path, is its last part."""
+    key, _, value = override.partition("=")
+    return f"{key}={Path(value).name}" if key in PATHS else override
+
+
+def asked(folder: Path) -> str:
+    """Return `resume=FOLDER`, as messages begin."""
+    return f"resume={shown(folder)}"
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """Read sweep.json of a folder.
+
+    Raises:
+        InputError: there is none, or none that can be read.
+    """
+    try:
+        return read_json(folder, "sweep")
+    except MissingError as error:
+        run = (folder / "run.json").exists()
+        what = "a run, and not a sweep" if run else "no sweep there (sweep.json is missing)"
+        raise InputError(f"{asked(folder)}: {what}; give the folder of a sweep") from error
+    except InputError as error:
+        raise InputError(f"{asked(folder)}: {error}; start a new sweep") from error
+
+
+def check_same(
+    folder: Path, before: dict[str, Any], record: dict[str, Any], plan: list[Job]
+) -> None:
+    """Refuse to resume another sweep, or a sweep of other code.
+
+    Args:
+        folder: of the sweep.
+        before: its sweep.json.
+        record: sweep.json as it would be now.
+        plan: the jobs asked for now.
+    """
+
+    def refuse(what: str) -> NoReturn:
+        raise InputError(f"{asked(folder)}: {what}; {WAY_OUT}")
+
+    theirs = [job["folder"] for job in before["jobs"]]
+    ours = [job.name for job in plan]
+    for name in ours:
+        if name not in theirs:
+            refuse(f"the sweep there has no job {name}")
+    for name in theirs:
+        if name not in ours:
+            refuse(f"the sweep there also has {name}")
+    overrides = {job["folder"]: set(job["overrides"]) for job in before["jobs"]}
+    for job in plan:
+        if new := sorted(set(job.overrides) ^ overrides[job.name]):
+            refuse(f"{job.name} differs in {' '.join(new)}")
+    if differs := difference(before, record):
+        refuse(differs)
+    for job in plan:
+        run = find(folder / job.name)
+        if run is not None and run.flat_settings:
+            for key, value in job.settings.items():
+                if run.settings.get(key) != value:
+                    differs = first_difference(key, run.settings.get(key), value)
+                    refuse(f"{job.name} has {differs}")
+
+
+def check_same_data(folder: Path, before: dict[str, Any], record: dict[str, Any]) -> None:
+    """Refuse to resume a sweep on other cells."""
+    for name, fingerprint in record["data"].items():
+        if before.get("data", {}).get(name, fingerprint) != fingerprint:
+            raise InputError(
+                f"{asked(folder)}: data={name} are other cells, genes or labels than then; "
+                f"{WAY_OUT}"
+            )
+
+
+def place_jobs(folder: Path, plan: list[Job], *, force: bool) -> tuple[list[Job], list[Job]]:
+    """Find the results that are there; move away what failed or cannot be resumed.
+
+    Returns:
+        The plan, its jobs by the names of the folders where they are or will be; those that have
+        a whole result.
+    """
+    runs = {}
+    for path in sorted(folder.glob("*/run.json")):
+        with suppress(InputError):
+            runs[path.parent.name] = Run(path.parent)
+    settings = {name: _settings(run) for name, run in runs.items()}
+    placed: list[Job] = []
+    done: list[Job] = []
+    kept: set[str] = set()
+    for job in plan:
+        names = [job.name, *(n for n in runs if n != job.name)]
+        same = [n for n in names if settings.get(n) == job.settings and n not in kept]
+        name = next((n for n in same if runs[n].is_intact), None)
+        placed.append(job if name is None else replace(job, name=name))
+        if name is not None:
+            kept.add(name)
+            done.append(placed[-1])
+    for job in placed:
+        begun = folder / job.name
+        if job in done or not begun.exists() or (_can_resume(begun) and not force):
+            continue
+        attempt, _ = claim(folder / "attempts" / job.name, exact=False)
+        begun.replace(attempt)
+    return placed, done
+
+
+def _can_resume(path: Path) -> bool:
+    """Return whether a run was killed or interrupted, and did not fail by itself."""
+    run = find(path)
+    return (
+        run is not None
+        and bool(run.flat_settings)
+        and (run.status == "unfinished" or run.record.get("reason") == "interrupted")
+    )
+
+
+def _settings(run: Run) -> dict[str, Any] | None:
+    with suppress(InputError):
+        return essential(run.settings)
+    return None
+
+
+def threads_of_each(config: DictConfig, n_jobs: int) -> list[str]:
+    """Return `threads=` for each of several jobs at once, so that together they use all there are."""
+    launcher = config.hydra.launcher
+    if config.threads is not None:
+        return []
+    if "n_jobs" in launcher:  # joblib
+        at_once = launcher.n_jobs if launcher.n_jobs > 0 else available() + 1 + launcher.n_jobs
+        return [f"threads={max(1, available() // max(1, min(at_once, n_jobs)))}"]
+    if "cpus_per_task" in launcher:  # submitit
+        return [f"threads={launcher.cpus_per_task or 1}"]
+    if "ray" in launcher:
+        return [f"threads={max(1, int(OmegaConf.select(launcher, 'ray.remote.num_cpus') or 1))}"]
+    return []

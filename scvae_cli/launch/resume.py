@@ -1,0 +1,136 @@
+"""`scvae train resume=RUN`: continue a run with what it has, undamaged."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from scvae_cli.errors import InputError
+from scvae_cli.interrupts import WORDS, exit_code
+from scvae_cli.launch.execute import DONE, REFUSED, logged, start, write_report
+from scvae_cli.launch.places import inside, shown
+from scvae_cli.launch.presets import without_reading
+from scvae_cli.runs.claim import lock, unlock
+from scvae_cli.runs.files import REPORT, settings_text
+from scvae_cli.runs.provenance import codes, difference, git_state, versions
+from scvae_cli.runs.run import Run
+from scvae_cli.untrusted import check_inside, read_yaml
+
+if TYPE_CHECKING:
+    from scvae_cli.config import Config
+    from scvae_cli.console import Console
+
+
+def resume(path: Path, others: list[str]) -> None:
+    """Continue a run: what it has, undamaged, is not done again.
+
+    Args:
+        path: its folder; the real path.
+        others: what else was on the command line; `force=true` may be.
+
+    Raises:
+        InputError: there is nothing to resume, or not by this version.
+        SystemExit: the run did not end well.
+    """
+    from scvae_cli.console import Console
+
+    run = _open(path, others)
+    config = _settings(run)
+    console = Console()
+    if run.status == "done" and "files" in run.record and not {*run.damaged} - {REPORT}:
+        code = _finished(run, console)
+    else:
+        _check_code(run, "force=true" in others)
+        for name in run.damaged:
+            console.warn(f"{name} differs from what the run wrote, and is made again")
+        code = _continued(run, config, console)
+    if code != REFUSED:
+        console.folder(Path(shown(path)))
+    if code != DONE:
+        raise SystemExit(code)
+
+
+def say_how_to_resume(error: KeyboardInterrupt, path: Path, console: "Console") -> None:
+    """Say what interrupted a run, and the command that continues it."""
+    what = WORDS[exit_code(error)]
+    if (path / "run.json").exists():
+        console.error(f"{what}; `scvae train resume={shown(path)}` continues it")
+    else:
+        console.error(f"{what} before the run began; nothing was kept")
+
+
+def _open(path: Path, others: list[str]) -> Run:
+    """Open the run that is to be resumed, if no other process writes there."""
+    asked = f"resume={shown(path)}"
+    check_inside(path, asked)
+    unlock(lock(path))
+    unknown = [word for word in others if word not in ("force=true", "force=false")]
+    if unknown:
+        raise InputError(
+            f"{asked}: continues with the settings of its config.yaml; leave out {unknown[0]}"
+        )
+    try:
+        return Run(path)
+    except InputError as error:
+        raise InputError(f"{asked}: cannot be resumed ({error}); start a new run") from error
+
+
+def _finished(run: Run, console: "Console") -> int:
+    """Make the page of a run that is done, if it is not there. Returns an exit code."""
+    console.line("the run is done, and its files are what it wrote")
+    if not run.damaged and (run.path / REPORT).exists():
+        return DONE
+    console.line(f"{REPORT} is missing or differs from what was written, and is made again")
+    return write_report(run.path, console)
+
+
+def _check_code(run: Run, force: bool) -> None:
+    """Refuse a run of other code, unless it is forced."""
+    differs = difference(codes(run.record)[-1], {"versions": versions(), "git": git_state()})
+    if differs and not force:
+        raise InputError(
+            f"resume={shown(run.path)}: {differs}; start a new run, or continue all the same with "
+            "force=true"
+        )
+
+
+def _continued(run: Run, config: "Config", console: "Console") -> int:
+    """Do what is left of a run. Returns an exit code.
+
+    Raises:
+        SystemExit: it was interrupted.
+    """
+    try:
+        # The paths in its settings start from the folder where it began.
+        with inside(run.record.get("cwd")), logged(run.path):
+            code, _ = start(config, run.path, [], [], console, resumes=run)
+            return write_report(run.path, console) if code == DONE else code
+    except KeyboardInterrupt as error:
+        say_how_to_resume(error, run.path, console)
+        raise SystemExit(exit_code(error)) from None
+
+
+def _settings(run: Run) -> "Config":
+    """Return the settings of a run; those that Hydra kept, if config.yaml is damaged.
+
+    Raises:
+        InputError: both are.
+    """
+    from scvae_cli.config import parse, restored
+
+    if "config.yaml" not in run.damaged:
+        return restored(run.settings, run.path / "config.yaml")
+    with suppress(OSError, ValueError, RecursionError, InputError, OmegaConfBaseException, YAMLError):
+        with without_reading():
+            config = parse(OmegaConf.create(read_yaml(run.path / ".hydra" / "config.yaml")))
+        written = settings_text(config.model_dump())
+        if hashlib.sha256(written).hexdigest() == run.files.get("config.yaml"):
+            return config
+    raise InputError(
+        f"resume={shown(run.path)}: config.yaml is damaged; start a new run, as "
+        f"`{run.record.get('command')}`"
+    )

@@ -1,0 +1,241 @@
+"""`scvae train`: check the words, let Hydra compose them, claim a folder, execute the run.
+
+Nothing here imports torch or scanpy before a run starts, nor pydantic or rich before something is
+checked or said, so that `--cfg` and tab completion answer at once.
+"""
+
+import logging
+import os
+import re
+import sys
+import traceback
+import warnings
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from scvae_cli import CONF
+from scvae_cli.errors import InputError
+from scvae_cli.interrupts import exit_code
+from scvae_cli.launch.compose import (
+    CANNOT_COMPOSE,
+    claim_folder,
+    explain,
+    parse_job,
+    raise_as_input_error,
+    register_resolvers,
+)
+from scvae_cli.launch.execute import DONE, FAILED, REFUSED, start, write_report
+from scvae_cli.launch.places import shown, with_quoted_path
+from scvae_cli.launch.presets import check_composed, check_presets, check_texts, without_reading
+from scvae_cli.launch.resume import say_how_to_resume
+from scvae_cli.runs.claim import discard
+from scvae_cli.runs.files import read_json
+from scvae_cli.runs.run import Run
+
+if TYPE_CHECKING:
+    from scvae_cli.config import Config
+
+# Presets of launchers have the names of the plugins' own, on purpose.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
+
+
+def launch(arguments: list[str]) -> None:
+    """Do `scvae train` with these arguments.
+
+    Raises:
+        InputError: they cannot be read or composed, or the configuration is not allowed.
+        SystemExit: the run, or a run of the sweep, did not end well.
+    """
+    arguments, presets = _sorted_arguments(arguments)
+    register_resolvers()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, and does not print and exit
+    sys.argv = ["scvae", *arguments]
+    begin = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
+    ClaimFolder.created = []
+    try:
+        if presets is None:
+            begin()
+        else:
+            with without_reading():
+                check_composed(presets)
+                begin()
+    except CANNOT_COMPOSE as error:
+        raise_as_input_error(error, arguments)
+    except OSError as error:
+        created = ClaimFolder.created
+        if not created or (created[-1] / "run.json").exists():
+            raise
+        discard(created)  # Hydra's own record could not be written, and no run began
+        raise InputError(
+            f"{error.filename or created[-1]}: {error.strerror}; give another place with "
+            "output_dir=FOLDER"
+        ) from error
+    finally:
+        created = ClaimFolder.created
+        if created and not (created[-1] / "run.json").exists():
+            discard(created)  # interrupted before the run began
+
+
+def job(cfg: DictConfig) -> int:
+    """Do one run, in the folder that Hydra made for it. Returns an exit code."""
+    from scvae_cli.config import parse
+    from scvae_cli.console import Console
+
+    settings = HydraConfig.get()
+    os.chdir(settings.runtime.cwd)  # a launcher's process may be elsewhere
+    path = Path(settings.runtime.output_dir)
+    of_sweep = settings.mode == RunMode.MULTIRUN  # which then shows how its jobs are
+    console = Console(silent=of_sweep)
+    logging.captureWarnings(True)
+    overrides = list(settings.overrides.task)
+    arguments = overrides if of_sweep else sys.argv[1:]
+    try:
+        config = parse(cfg)
+        if of_sweep and config.on_error == "stop" and _a_failed_one(path.parent):
+            return FAILED
+        for key in _unused(config, overrides):
+            console.warn(f"{key} has no effect on model={config.model.name}")
+        # A sweep that is resumed leaves the folders of jobs that were interrupted.
+        begun = Run(path) if of_sweep and (path / "run.json").exists() else None
+        code, _ = start(config, path, arguments, overrides, console, resumes=begun)
+        if code == DONE and not of_sweep:
+            code = write_report(path, console)
+        if code != REFUSED:
+            console.folder(Path(shown(path)))
+        return code
+    except InputError as error:
+        console.error(str(error))
+        return REFUSED
+    except KeyboardInterrupt as error:
+        if not of_sweep:
+            say_how_to_resume(error, path, console)
+        raise SystemExit(exit_code(error)) from None
+    finally:
+        _close_log()
+
+
+class ClaimFolder(Callback):
+    """Checks what Hydra composed before any folder exists, then claims one that is new.
+
+    Hydra calls it at the start and at the end of a single run. An error leaves by SystemExit,
+    as Hydra turns any other exception of a callback into a warning.
+    """
+
+    created: ClassVar[list[Path]] = []
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the configuration and point hydra.run.dir at a new folder."""
+        with _leaving_on_errors():
+            if (folder := parse_job(config).resume) is not None:
+                raise InputError(f"resume={folder}: give it on the command line")
+            check_texts(config)
+            _, ClaimFolder.created = claim_folder(config, "run")
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Leave with the run's exit code; discard the folder of a run that was refused."""
+        code = kwargs["job_return"].return_value
+        if code == REFUSED or not (self.created[-1] / "run.json").exists():
+            discard(self.created)  # no run began
+        if code != DONE:
+            raise SystemExit(code)
+
+
+@contextmanager
+def _leaving_on_errors() -> Iterator[None]:
+    """Leave with one line for bad input, a traceback for a fault of ours.
+
+    Hydra would continue after either.
+    """
+    try:
+        yield
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        from scvae_cli.console import Console
+
+        bad_input = isinstance(error, InputError)
+        Console().error(str(error) if bad_input else explain(error, sys.argv[1:]))
+        raise SystemExit(REFUSED) from error
+    except Exception as error:
+        traceback.print_exc()
+        raise SystemExit(FAILED) from error
+
+
+def _a_failed_one(folder: Path) -> bool:
+    """Return whether a run in that folder failed."""
+    for path in folder.glob("*/run.json"):
+        with suppress(InputError):
+            if read_json(path.parent, "run")["status"] == "failed":
+                return True
+    return False
+
+
+def _unused(config: "Config", overrides: list[str]) -> list[str]:
+    """Return the keys given on the command line that have no effect on the model."""
+    given = {override.split("=")[0].lstrip("+") for override in overrides}
+    return [key for key in config.model.ignores if key in given]
+
+
+def _close_log() -> None:
+    """Close the run's log, so that what follows does not go there."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(handler)
+        with suppress(OSError):  # a full disk: what it would have written is lost
+            handler.close()
+
+
+def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None]:
+    """Put flags first, then overrides: Hydra takes no flag between two overrides.
+
+    Returns:
+        The arguments in that order; as they were parsed, if they name a folder of presets.
+
+    Raises:
+        InputError: what Hydra would not refuse, or would refuse in many lines.
+    """
+    parser = get_args_parser()
+    parser.error = _fail  # type: ignore[method-assign]
+    parsed = parser.parse_intermixed_args(arguments)
+    _check_flags(parsed)
+    presets = parsed.config_dir is not None and Path(parsed.config_dir).is_dir()
+    if presets:
+        check_presets(Path(parsed.config_dir))
+    overrides: list[str] = [with_quoted_path(override) for override in parsed.overrides]
+    flags = [a for a in arguments if a not in parsed.overrides]
+    parsed.overrides = overrides
+    for override in overrides:
+        if re.match(r"[+]*hydra\.searchpath=", override):
+            raise InputError(f"{override}: not supported; give a folder with --config-dir")
+        if match := re.match(r"[+]*(model|data)\.name=(.*)", override):
+            raise InputError(
+                f"{override}: the name goes with its settings; use {match[1]}={match[2]}"
+            )
+    return flags + overrides, parsed if presets else None
+
+
+def _check_flags(parsed: Namespace) -> None:
+    """Refuse flags that would run code, or that exclude each other."""
+    if parsed.config_path is not None:
+        _fail("--config-path: not supported; give a folder of presets with --config-dir")
+    if parsed.config_name is not None:
+        _fail(f"--config-name={parsed.config_name}: not supported; give a preset, experiment=NAME")
+    if parsed.experimental_rerun is not None:
+        _fail("--experimental-rerun: not supported, as it loads a pickle")
+    what = [flag for flag in ("run", "multirun", "cfg", "info") if getattr(parsed, flag)]
+    if len(what) > 1:
+        _fail(f"--{what[0]} and --{what[1]} do not go together")
+
+
+def _fail(message: str) -> NoReturn:
+    raise InputError(f"{message}; `scvae train --help` lists the flags")

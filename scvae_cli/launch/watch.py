@@ -1,0 +1,88 @@
+"""Watch the jobs of a sweep while they run, wherever they do."""
+
+from pathlib import Path
+from threading import Event, Thread
+from time import perf_counter
+
+from scvae_cli.console import Jobs, minutes
+from scvae_cli.launch.plan import Job
+from scvae_cli.results import summary
+from scvae_cli.runs.run import Run, find
+
+INTERVAL = 0.5  # seconds between looks at how jobs are
+
+
+class Watch:
+    """Keeps results.csv and the terminal up to date while jobs run.
+
+    Jobs may be in other processes or on other machines: their folders tell how they are.
+
+    Args:
+        folder: of the sweep.
+        plan: all jobs.
+        done: those that have a result already.
+        view: the terminal.
+    """
+
+    def __init__(self, folder: Path, plan: list[Job], done: list[Job], view: Jobs) -> None:
+        self._folder, self._plan, self._view = folder, plan, view
+        self._runs: dict[str, Run] = {}
+        for job in done:
+            run = find(folder / job.name)
+            assert run is not None
+            self._runs[job.name] = run
+        self._before = len(done)
+        self._start = perf_counter()
+        self._over = Event()
+        self._thread = Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._look()
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._over.wait(INTERVAL):
+            self._look()
+
+    def _look(self) -> None:
+        """Show jobs that have ended since the last look, and how the others are."""
+        running, new = [], False
+        for job in self._plan:
+            if job.name in self._runs:
+                continue
+            run = find(self._folder / job.name)
+            if run is None:
+                continue
+            if run.status == "unfinished":
+                running.append(f"{job.name}: {run.record.get('stage', 'start')}")
+                continue
+            self._runs[job.name] = run
+            new = True
+            self._view.ended(self._line(job, run), run.warnings)
+        ended = len(self._runs) - self._before
+        left = len(self._plan) - len(self._runs)
+        seconds = (perf_counter() - self._start) / ended * left if ended else None
+        failed = sum(run.status == "failed" for run in self._runs.values())
+        self._view.update(len(self._runs) - failed, running, failed, left - len(running), seconds)
+        if new:
+            runs = [self._runs[job.name] for job in self._plan if job.name in self._runs]
+            summary.write_csv(self._folder / "results.csv", summary.results(runs))
+
+    def _line(self, job: Job, run: Run) -> str:
+        """Say in a line how a job ended."""
+        number = f"[{len(self._runs):>{len(str(len(self._plan)))}}/{len(self._plan)}]"
+        if run.status == "failed":
+            return f"{number} {job.name}  failed: {run.record.get('reason')}"
+        seconds = minutes(sum(run.record.get("seconds", {}).values()))
+        measures = (("tsne_nmi", "NMI"), ("tsne_ari", "ARI"), ("tsne_silhouette", "silhouette"))
+        scores = [
+            f"{word} {run.flat_scores[name]:.3f}"
+            for name, word in measures
+            if name in run.flat_scores
+        ]
+        return f"{number} {job.name}  {' '.join(scores)}  {seconds}"
