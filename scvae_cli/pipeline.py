@@ -15,7 +15,14 @@ from scvae_cli.analysis.cluster import kmeans
 from scvae_cli.analysis.diagnose import diagnose
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.score import score, silhouette
-from scvae_cli.analysis.sparsity import by_type, drivers, gated_steps, gates, points, traverse
+from scvae_cli.analysis.sparsity import (
+    by_type,
+    gated_steps,
+    infer_gates,
+    points,
+    top_genes,
+    traverse,
+)
 from scvae_cli.analysis.tsne import choose, expected_seconds, tsne
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage, minutes
@@ -23,8 +30,9 @@ from scvae_cli.data.dataset import Dataset, annotated, write_h5ad
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.interrupts import held
-from scvae_cli.models.build import PCA, VSC, Model, build
-from scvae_cli.models.checkpoint import Checkpoint, Keeper, unpack
+from scvae_cli.models.checkpoint import Checkpoint, Checkpointer, unpack
+from scvae_cli.models.model import Model
+from scvae_cli.models.registry import build
 from scvae_cli.models.train import columns, solve, train
 from scvae_cli.runs.folder import RunDir, read_training
 from scvae_cli.threads import available, for_step
@@ -115,7 +123,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
                     f"{where}: its weights are not those of model={config.model.name}; train it "
                     "again"
                 ) from error
-        elif isinstance(model, PCA):
+        elif model.is_solved:
             history = solve(
                 model, dataset.x, batch_size=config.batch_size, seed=seeds.weights, device=device
             )
@@ -206,9 +214,11 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
         shown.say(f"against {_types(dataset)}" if dataset.is_labelled else "of the clusters alone")
     run_dir.write_scores({**scores, **options, "n_clusters": n_clusters})
 
-    if isinstance(model, VSC):
+    if model.has_gates:
         with stage("sparsity") as shown:
-            found_gates = gates(model, dataset.x, batch_size=config.batch_size, device=device)
+            found_gates = infer_gates(
+                model, dataset.x, batch_size=config.batch_size, device=device
+            )
             latents_on = by_type(found_gates, labels=dataset.labels, cell_types=dataset.cell_types)
             steps = gated_steps(found_gates)
             effects = traverse(
@@ -218,7 +228,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
                 sd=dataset.recipe.sd,
                 device=device,
             )
-            driven = drivers(steps, effects, genes=dataset.genes, n_top=DRIVEN)
+            driven = top_genes(steps, effects, genes=dataset.genes, n_top=DRIVEN)
             shown.say(f"{found_gates.n_on:.1f} of {config.latent_dim} latents on in a cell")
         run_dir.write_table("latents", latents_on)
         run_dir.write_table("drivers", driven)
@@ -237,7 +247,7 @@ def run(config: Config, run_dir: RunDir, console: Console) -> dict[str, dict[str
             drawn["map_3d"] = figures.map_3d(maps[3], *seen, config.title)
         if len(history) > 1:
             drawn["loss"] = figures.loss_terms(history, config.beta)
-        if isinstance(model, VSC):
+        if model.has_gates:
             drawn["sparsity"] = figures.sparsity(latents_on, driven, config.title)
         for name, png in drawn.items():
             run_dir.write_figure(name, png)
@@ -295,7 +305,7 @@ def _train(
                 counts=None if config.likelihood == "gaussian" else dataset.counts(),
                 kl_warmup=config.kl_warmup or 0.0,
                 start=_checkpoint(run_dir, warn),
-                keep=Keeper(config.checkpoint.every, run_dir.write_checkpoint, interrupt),
+                keep=Checkpointer(config.checkpoint.every, run_dir.write_checkpoint, interrupt),
             )
         except RunError:
             if rows:

@@ -15,8 +15,8 @@ from scipy.sparse import csr_array
 
 from benchmarks import faults
 from scvae_cli.analysis.diagnose import diagnose
-from scvae_cli.models.build import build
 from scvae_cli.models.checkpoint import Checkpoint, unpack
+from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
 from scvae_cli.runs.folder import RunDir
 from scvae_cli.runs.provenance import versions
