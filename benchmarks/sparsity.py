@@ -26,11 +26,11 @@ from scvae_cli.runs.folder import claim, intact, read_json
 from benchmarks.training import ROOT, answer, table
 from scvae_cli.analysis.sparsity import (
     by_type,
-    drivers,
     gated_steps,
-    gates,
+    infer_gates,
     percentile_steps,
     points,
+    top_genes,
     traverse,
 )
 from scvae_cli.analysis.stats import (
@@ -49,7 +49,6 @@ from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError
 from scvae_cli.launch.runs import DONE, compose, logged, start
-from scvae_cli.models.build import VSC
 from scvae_cli.results import figures
 from scvae_cli.trained import TrainedRun
 from scvae_cli.trained import load as load_run
@@ -153,8 +152,8 @@ def programmes(run: TrainedRun, dataset: Dataset, axes: np.ndarray | None) -> Pr
     latent = run.latent.to_numpy(dtype=float)
     mean = latent.mean(0)
     turned = latent - mean if axes is None else (latent - mean) @ axes
-    if axes is None and isinstance(run.model, VSC):
-        steps = gated_steps(gates(run.model, dataset.x, batch_size=256, device=CPU))
+    if axes is None and run.model.has_gates:
+        steps = gated_steps(infer_gates(run.model, dataset.x, batch_size=256, device=CPU))
         at = points(steps, centre=mean)
     else:
         steps = percentile_steps(turned)
@@ -256,9 +255,9 @@ def measures(runs: list[TrainedRun], dataset: Dataset, known: Truth, turned: boo
 def n_on(runs: list[TrainedRun], dataset: Dataset) -> list[float]:
     """Latents that are on in a cell, on average, in each run of a VSC."""
     return [
-        gates(run.model, dataset.x, batch_size=256, device=CPU).n_on
+        infer_gates(run.model, dataset.x, batch_size=256, device=CPU).n_on
         for run in runs
-        if isinstance(run.model, VSC)
+        if run.model.has_gates
     ]
 
 
@@ -378,13 +377,12 @@ def sentence(said: Mapping[str, list[str]]) -> str:
 
 def draw(run: TrainedRun, dataset: Dataset, to: Path) -> None:
     """The figure of a run, with symbols for names."""
-    assert isinstance(run.model, VSC)
-    found = gates(run.model, dataset.x, batch_size=256, device=CPU)
+    found = infer_gates(run.model, dataset.x, batch_size=256, device=CPU)
     steps = gated_steps(found)
     at = points(steps, centre=found.centre)
     effects = traverse(run.model, *at, target_sum=1e4, sd=None, device=CPU)
     latents = by_type(found, labels=dataset.labels, cell_types=dataset.cell_types)
-    driven = drivers(steps, effects, genes=symbols_of(run, dataset), n_top=TOP)
+    driven = top_genes(steps, effects, genes=symbols_of(run, dataset), n_top=TOP)
     title = f"VSC on sorted PBMCs, alpha {run.config.model_options['alpha']:g}, seed 0"
     to.write_bytes(figures.sparsity(latents, driven, title))
 

@@ -30,7 +30,7 @@ from torch import nn
 
 from scvae_cli.errors import InputError
 from scvae_cli.launch.runs import compose
-from scvae_cli.models.build import build
+from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
 
 ROOT = Path(__file__).parents[1]

@@ -23,7 +23,8 @@ from scvae_cli.data.files import select
 from scvae_cli.data.preprocess import log_normalize, logarithm, scale_alike
 from scvae_cli.data.values import Values, doubt, recognise
 from scvae_cli.errors import InputError
-from scvae_cli.models.build import Model, build
+from scvae_cli.models.model import Model
+from scvae_cli.models.registry import build
 from scvae_cli.runs.folder import (
     MissingError,
     contents_of,

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array, random_array
 from test_models import OPTIONS
 
 from scvae_cli.models import sparse as batches
-from scvae_cli.models.build import build
+from scvae_cli.models.registry import build
 from scvae_cli.models.sparse import GeneLinear, SparseRows, dense, reconstruction_error, take
 from scvae_cli.models.train import train
 

@@ -17,8 +17,8 @@ from scvae_cli.runs.folder import RunDir
 from benchmarks import faults
 from scvae_cli.analysis.diagnose import diagnose
 from scvae_cli.errors import RunError
-from scvae_cli.models.build import build
 from scvae_cli.models.checkpoint import Checkpoint, unpack
+from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
 from scvae_cli.runs.provenance import versions
 

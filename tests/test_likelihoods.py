@@ -17,8 +17,8 @@ from scvae_cli.data import tenx
 from scvae_cli.data.sources import load
 from scvae_cli.launch.runs import compose
 from scvae_cli.models import likelihoods
-from scvae_cli.models.build import build
 from scvae_cli.models.likelihoods import Likelihood
+from scvae_cli.models.registry import build
 from scvae_cli.models.sparse import SparseRows
 from scvae_cli.models.train import train
 

@@ -12,10 +12,10 @@ from sklearn.decomposition import PCA as SklearnPCA
 from torch import nn
 
 from scvae_cli.launch.runs import CONF
-from scvae_cli.models.build import MODELS, build, monitors
+from scvae_cli.models.adam import Adam
 from scvae_cli.models.losses import kl_bernoulli
+from scvae_cli.models.registry import MODELS, build
 from scvae_cli.models.sparse import GeneLinear
-from scvae_cli.models.train import Adam
 
 HEADS = {
     "encoder": [128, 32],
@@ -253,12 +253,12 @@ def test_monitors_tell_the_kl_and_stuck_gates():
     for gate in ("relu", "sigmoid"):
         model = make("vsc", gate=gate)
         loss = model.loss(x, noise())
-        told = dict(zip(monitors(model), loss.monitors.tolist(), strict=True))
-        kls = [told.pop(f"kl_z{i}") for i in range(1, 7)]
+        monitored = dict(zip(model.monitors, loss.monitors.tolist(), strict=True))
+        kls = [monitored.pop(f"kl_z{i}") for i in range(1, 7)]
         assert sum(kls) == pytest.approx(loss.kl.item(), rel=1e-5)
         gamma = model.posterior(x)[2].exp()
         stuck = float((gamma == 1).float().mean())
-        assert told == pytest.approx({"gamma": float(gamma.mean()), "dead_gates": stuck})
+        assert monitored == pytest.approx({"gamma": float(gamma.mean()), "dead_gates": stuck})
         assert (stuck > 0.2) == (gate == "relu")
 
 
@@ -305,7 +305,7 @@ def test_fresh_weights_depend_on_the_seed_alone(name):
 @pytest.mark.parametrize("large", [1, 100, 10**6])
 @pytest.mark.parametrize("name", TRAINED)
 def test_our_adam_is_pytorchs(name, large, monkeypatch):
-    monkeypatch.setattr("scvae_cli.models.train.LARGE", large)
+    monkeypatch.setattr("scvae_cli.models.adam.LARGE", large)
     mine, theirs = make(name), make(name)
     ours, adam = (
         Adam(mine.parameters(), 0.01),
@@ -323,7 +323,7 @@ def test_our_adam_is_pytorchs(name, large, monkeypatch):
 
 def test_training_does_not_import_the_compiler():
     code = (
-        "import sys, numpy as np, torch; from scvae_cli.models.build import build; "
+        "import sys, numpy as np, torch; from scvae_cli.models.registry import build; "
         "from scvae_cli.models.train import train; model = build('ae', 9, 2, seed=0, encoder=[4], "
         "decoder=[4], first_activation='relu', latent_activation='linear', "
         "likelihood='gaussian'); "

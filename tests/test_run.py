@@ -20,7 +20,8 @@ from sklearn.metrics import adjusted_rand_score
 from scvae_cli import load as load_run
 from scvae_cli.data import sources as data
 from scvae_cli.errors import RunError
-from scvae_cli.models.build import build
+from scvae_cli.models.registry import build
+from scvae_cli.runs.folder import discard
 
 FILES = {
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "cells.csv", "config.yaml",

@@ -14,15 +14,16 @@ from torch import nn
 from scvae_cli.analysis.sparsity import (
     Gates,
     by_type,
-    drivers,
     gated_steps,
-    gates,
+    infer_gates,
     percentile_steps,
     points,
+    top_genes,
     traverse,
 )
 from scvae_cli.data.sources import load
-from scvae_cli.models.build import PCA, build
+from scvae_cli.models.linear import PCA
+from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
 from scvae_cli.results import figures
 
@@ -71,7 +72,7 @@ KINDS = np.repeat([0, 1, 2], [40, 40, 29])
 def test_gates_are_those_of_the_definition(gate):
     model = small("vsc", gate=gate)
     x = RNG.normal(size=(20, 6)).astype(np.float32)
-    found = gates(model, x, batch_size=7, device=CPU)
+    found = infer_gates(model, x, batch_size=7, device=CPU)
     w, b = (p.detach().numpy() for p in (model.encoder[0].weight, model.encoder[0].bias))
     h = np.maximum(x @ w + b, 0)
     v, mu = (
@@ -157,10 +158,10 @@ def test_a_latent_that_is_never_off_goes_from_the_median(name):
     np.testing.assert_allclose(effects, expected, atol=1e-3)
 
 
-def test_drivers_are_ranked_by_their_effect():
+def test_top_genes_are_ranked_by_their_effect():
     steps = gated_steps(four_kinds())
     effects = np.array([[0.1, 3, -2, 0, 1, -5], [0, 0, 0, 0, 0, 1]])
-    table = drivers(steps, effects, genes=GENES, n_top=2)
+    table = top_genes(steps, effects, genes=GENES, n_top=2)
     first = table[table["sign"] == "positive"]
     assert first["gene"].tolist() == ["g1", "g4", "g5", "g2"]
     assert first["effect"].tolist() == [3, 1, -5, -2]
@@ -168,14 +169,14 @@ def test_drivers_are_ranked_by_their_effect():
     assert first["rank"].tolist() == [1, 2, 1, 2]
     assert (first["latent"] == "z1").all()
     assert table[table["sign"] == "negative"]["gene"].iloc[0] == "g5"
-    assert len(drivers(steps, effects, genes=GENES, n_top=20)) == 2 * 2 * 6
+    assert len(top_genes(steps, effects, genes=GENES, n_top=20)) == 2 * 2 * 6
 
 
-def test_where_no_latent_is_on_there_are_no_drivers():
+def test_where_no_latent_is_on_there_are_no_top_genes():
     steps = gated_steps(Gates(np.zeros((30, 2)), np.ones((30, 2))))
     at = points(steps, centre=np.zeros(2))
     effects = traverse(small("vsc"), *at, target_sum=None, sd=None, device=CPU)
-    table = drivers(steps, effects, genes=GENES, n_top=20)
+    table = top_genes(steps, effects, genes=GENES, n_top=20)
     assert (len(table), "gene" in table) == (0, True)
 
 
@@ -189,7 +190,7 @@ def test_nothing_in_the_figure_is_cut(n_latent, n_types, word, on):
     effects = RNG.normal(size=(len(steps), 6))
     tables = (
         by_type(found, labels=labels, cell_types=[f"{word * 5}{i}" for i in range(n_types)]),
-        drivers(steps, effects, genes=np.array([word * 8 + gene for gene in GENES]), n_top=5),
+        top_genes(steps, effects, genes=np.array([word * 8 + gene for gene in GENES]), n_top=5),
     )
     picture = imread(BytesIO(figures.sparsity(*tables, "title")))[:, :, :3]
     edges = picture[0], picture[-1], picture[:, 0], picture[:, -1]
@@ -226,11 +227,11 @@ def test_latents_of_one_type_raise_the_markers_that_were_simulated():
         model, dataset.x, epochs=80, batch_size=64, lr=0.003, batch_seed=0, noise_seed=0,
         device=CPU, on_epoch=lambda row: None, counts=dataset.counts(),
     )  # fmt: skip
-    found = gates(model, dataset.x, batch_size=256, device=CPU)
+    found = infer_gates(model, dataset.x, batch_size=256, device=CPU)
     steps = gated_steps(found)
     at = points(steps, centre=found.centre)
     effects = traverse(model, *at, target_sum=1e4, sd=None, device=CPU)
-    driven = drivers(steps, effects, genes=dataset.genes, n_top=15)
+    driven = top_genes(steps, effects, genes=dataset.genes, n_top=15)
     latents = by_type(found, labels=dataset.labels, cell_types=dataset.cell_types)
     marked = set()
     for (latent, sign), top in driven[driven["change"] == "raised"].groupby(["latent", "sign"]):

@@ -18,7 +18,7 @@ from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.data.preprocess import log_normalize
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, RunError
-from scvae_cli.models.build import build
+from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
 
 SYNTHETIC = {

@@ -16,7 +16,7 @@ def kmeans(
     algorithm: str,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """k-means by scikit-learn, best of `n_init` starts.
+    """Run k-means by scikit-learn, and return the best of `n_init` starts.
 
     One thread: with more, scikit-learn adds up centroids in an order that differs from run to
     run, and at these sizes threads gain nothing.

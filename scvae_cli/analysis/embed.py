@@ -5,7 +5,7 @@ import torch
 from scipy.sparse import csr_array
 
 from scvae_cli.errors import RunError
-from scvae_cli.models.build import Model
+from scvae_cli.models.model import Model
 from scvae_cli.models.sparse import take
 
 
@@ -19,7 +19,7 @@ def embed(
     seed: int,
     device: torch.device,
 ) -> np.ndarray:
-    """Each cell's place in the latent space.
+    """Compute each cell's place in the latent space.
 
     Args:
         model: trained, on `device`.

@@ -29,7 +29,7 @@ class Scores:
 
 
 def score(labels: np.ndarray, clusters: np.ndarray, *, nmi_average: str) -> Scores:
-    """Scores of the report, section 3.3, by scikit-learn.
+    """Compute the scores of the report, section 3.3, by scikit-learn.
 
     Args:
         labels: (n_cells,) types.
@@ -44,7 +44,7 @@ def score(labels: np.ndarray, clusters: np.ndarray, *, nmi_average: str) -> Scor
 
 
 def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
-    """Mean silhouette of types: near 1 where each lies tight and apart, below 0 where they mix.
+    """Compute the mean silhouette of types: near 1 where they are apart, below 0 where they mix.
 
     Rousseeuw, Journal of Computational and Applied Mathematics 20, 53 (1987), by scikit-learn.
 
@@ -56,7 +56,7 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
 
 
 def types_found(labels: np.ndarray, clusters: np.ndarray) -> int:
-    """How many types have a cluster of their own: most of it, and most of the type's cells.
+    """Count types with a cluster of their own: most of it, and most of the type's cells.
 
     Args:
         labels: (n_cells,) types.

@@ -1,4 +1,4 @@
-"""What a latent stands for: the cells in which it is on, and the genes that it drives.
+"""What a latent stands for: the cells in which it is on, and the genes that it raises or lowers.
 
 The slab of a VSC lies on both sides of 0, so that one latent may be positive in one kind of cells
 and negative in another; a mean over both would cancel out. Each sign is a programme of its own.
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from scipy.sparse import csr_array
 
-from scvae_cli.models.build import PCA, VSC, Model
+from scvae_cli.models.model import Model
 from scvae_cli.models.sparse import take
 
 ON = 0.5  # gamma above which a latent is on
@@ -28,41 +28,41 @@ class Gates(NamedTuple):
 
     @property
     def n_on(self) -> float:
-        """How many latents are on in a cell, on average."""
+        """Return how many latents are on in a cell, on average."""
         return float((self.gamma > ON).sum(1).mean())
 
     @property
     def centre(self) -> np.ndarray:
-        """The cells' mean embedding (n_latent,)."""
+        """Return the cells' mean embedding (n_latent,)."""
         centre: np.ndarray = (self.gamma * self.mu).mean(0)
         return centre
 
 
 @torch.inference_mode()
-def gates(
-    model: VSC, x: csr_array | np.ndarray, *, batch_size: int, device: torch.device
+def infer_gates(
+    model: Model, x: csr_array | np.ndarray, *, batch_size: int, device: torch.device
 ) -> Gates:
-    """The posterior's probability that a latent is on, and its mean where it is.
+    """Compute the posterior's probability that a latent is on, and its mean where it is.
 
     Args:
-        model: trained, on `device`.
+        model: with `has_gates`, trained, on `device`.
         x: (n_cells, n_genes) float32 values.
         batch_size: cells at a time.
         device: where to compute.
     """
     gammas, mus = [], []
     for index in torch.arange(x.shape[0]).split(batch_size):
-        mu, _, log_gamma = model.posterior(take(x, index.numpy(), device))
-        gammas.append(log_gamma.exp().cpu())
+        gamma, mu = model.gates(take(x, index.numpy(), device))
+        gammas.append(gamma.cpu())
         mus.append(mu.cpu())
     return Gates(torch.cat(gammas).numpy(), torch.cat(mus).numpy())
 
 
-def by_type(found: Gates, *, labels: np.ndarray, cell_types: Sequence[str]) -> pd.DataFrame:
-    """Which latents are on in which cell type.
+def by_type(gates: Gates, *, labels: np.ndarray, cell_types: Sequence[str]) -> pd.DataFrame:
+    """Tell which latents are on in which cell type.
 
     Args:
-        found: the gates of the cells.
+        gates: of the cells.
         labels: (n_cells,) index of each cell's type.
         cell_types: their names.
 
@@ -72,8 +72,8 @@ def by_type(found: Gates, *, labels: np.ndarray, cell_types: Sequence[str]) -> p
     """
     members = np.equal.outer(np.arange(len(cell_types)), labels).astype(float)
     sizes = members.sum(1, keepdims=True)
-    on = found.gamma > ON
-    n_latent = found.gamma.shape[1]
+    on = gates.gamma > ON
+    n_latent = gates.gamma.shape[1]
 
     def mean(values: np.ndarray) -> np.ndarray:
         means: np.ndarray = members @ values / sizes
@@ -84,31 +84,31 @@ def by_type(found: Gates, *, labels: np.ndarray, cell_types: Sequence[str]) -> p
             "latent": np.repeat(names(n_latent), len(cell_types)),
             "cell_type": np.tile(np.array(cell_types, dtype=object), n_latent),
             "n_cells": np.tile(sizes.ravel().astype(int), n_latent),
-            "gamma": mean(found.gamma),
+            "gamma": mean(gates.gamma),
             "on": mean(on),
-            "positive": mean(on & (found.mu > 0)),
-            "negative": mean(on & (found.mu < 0)),
+            "positive": mean(on & (gates.mu > 0)),
+            "negative": mean(on & (gates.mu < 0)),
         }
     )
 
 
 def names(n_latent: int) -> list[str]:
-    """`z1`, `z2`, ... as in latent.csv."""
+    """Return `z1`, `z2`, ... as in latent.csv."""
     return [f"z{i}" for i in range(1, n_latent + 1)]
 
 
-def gated_steps(found: Gates) -> pd.DataFrame:
-    """From off to what is typical where on, for each latent and sign of a VSC.
+def gated_steps(gates: Gates) -> pd.DataFrame:
+    """Choose steps from off to what is typical where on, for each latent and sign of a VSC.
 
     Args:
-        found: the gates of the cells.
+        gates: of the cells.
 
     Returns:
         A row for each latent and sign that is on in `LEAST` cells or more: latent (from 0), sign,
         start (0: off), end (mean of mu over these cells, weighted by gamma).
     """
     rows = []
-    for latent, (gamma, mu) in enumerate(zip(found.gamma.T, found.mu.T, strict=True)):
+    for latent, (gamma, mu) in enumerate(zip(gates.gamma.T, gates.mu.T, strict=True)):
         for sign, side in SIGNS.items():
             on = (gamma > ON) & (side * mu > 0)
             if on.sum() >= LEAST:
@@ -117,7 +117,7 @@ def gated_steps(found: Gates) -> pd.DataFrame:
 
 
 def percentile_steps(latent: np.ndarray) -> pd.DataFrame:
-    """From the median to the 95th and the 5th percentile, for latents that are never off.
+    """Choose steps from the median to the 95th and the 5th percentile, for latents never off.
 
     Args:
         latent: (n_cells, n_latent) embedding.
@@ -136,7 +136,7 @@ def percentile_steps(latent: np.ndarray) -> pd.DataFrame:
 
 
 def points(steps: pd.DataFrame, *, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the latent space each step starts and ends, (n_steps, n_latent) each.
+    """Return where in the latent space each step starts and ends, (n_steps, n_latent) each.
 
     Args:
         steps: from `gated_steps` or `percentile_steps`.
@@ -154,7 +154,7 @@ def points(steps: pd.DataFrame, *, centre: np.ndarray) -> tuple[np.ndarray, np.n
 def expression(
     model: Model, latent: np.ndarray, *, target_sum: float | None, device: torch.device
 ) -> np.ndarray:
-    """What a model says of the cells at these places in its latent space.
+    """Compute what a model decodes at these places in its latent space.
 
     Args:
         model: trained, on `device`.
@@ -163,18 +163,10 @@ def expression(
         device: where to compute.
 
     Returns:
-        (n, n_genes): the decoder's output where it is of values; log(1 + target_sum * share) where
-        it is of counts, the share being of the counts in the model's genes.
+        (n, n_genes), see `Model.decode`.
     """
     z = torch.from_numpy(latent).to(device, torch.float32)
-    if isinstance(model, PCA):
-        x = z @ model.components + model.mean
-    else:
-        x = model.decoder(z)
-        if model.likelihood is not None:
-            assert target_sum is not None
-            x = torch.log1p(target_sum * torch.softmax(x, 1))
-    values: np.ndarray = x.cpu().numpy()
+    values: np.ndarray = model.decode(z, target_sum).cpu().numpy()
     return values
 
 
@@ -187,7 +179,7 @@ def traverse(
     sd: np.ndarray | None,
     device: torch.device,
 ) -> np.ndarray:
-    """How much each gene changes along each step.
+    """Compute how much each gene changes along each step.
 
     Args:
         model: trained, on `device`.
@@ -209,10 +201,10 @@ def traverse(
     return effects
 
 
-def drivers(
+def top_genes(
     steps: pd.DataFrame, effects: np.ndarray, *, genes: np.ndarray, n_top: int
 ) -> pd.DataFrame:
-    """The genes that each step changes most.
+    """Rank the genes that each step changes most.
 
     Args:
         steps: from `gated_steps` or `percentile_steps`.

@@ -1,5 +1,7 @@
 """From latent space to a map."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.manifold import TSNE
 
@@ -8,16 +10,16 @@ from scvae_cli.errors import RunError
 # Seconds for each cell and doubling of their number, of 1,000 steps on two cores.
 _SECONDS = {2: 3.0e-4, 3: 8.7e-4}
 
-ROUNDING = 32 * float(np.finfo(np.float32).eps)  # relative, of what a few layers compute
+ROUNDING = 32 * float(np.finfo(np.float32).eps)  # relative error of a few layers
 
 
 def expected_seconds(n_cells: int, n_dims: int, max_iter: int) -> float:
-    """About how long a map takes: as n log n (Barnes-Hut), by what two cores need for PBMC3k."""
+    """Estimate the seconds of a map: as n log n (Barnes-Hut), from PBMC3k on two cores."""
     return _SECONDS[n_dims] * n_cells * float(np.log2(n_cells)) * max_iter / 1000
 
 
 def choose(n_cells: int, max_cells: int | None, seed: int) -> np.ndarray:
-    """Which cells a map shows: all, or `max_cells` of them at random.
+    """Choose the cells that a map shows: all, or `max_cells` of them at random.
 
     Args:
         n_cells: how many there are.
@@ -33,7 +35,7 @@ def choose(n_cells: int, max_cells: int | None, seed: int) -> np.ndarray:
 
 
 def varies(latent: np.ndarray) -> np.ndarray:
-    """Which latent features differ between cells by more than float32 rounds: (n_latent,) bools.
+    """Tell which latent features differ between cells by more than float32 rounds: (n_latent,).
 
     Args:
         latent: (n_cells, n_latent) float32.
@@ -43,39 +45,18 @@ def varies(latent: np.ndarray) -> np.ndarray:
 
 
 def tsne(
-    latent: np.ndarray,
-    n_dims: int,
-    *,
-    perplexity: float,
-    early_exaggeration: float,
-    learning_rate: float | str,
-    max_iter: int,
-    n_iter_without_progress: int,
-    min_grad_norm: float,
-    metric: str,
-    init: str,
-    method: str,
-    angle: float,
-    seed: int,
-    threads: int,
+    latent: np.ndarray, n_dims: int, *, init: str, seed: int, threads: int, **options: Any
 ) -> np.ndarray:
-    """t-SNE by scikit-learn (van der Maaten & Hinton, JMLR 9, 2008).
+    """Map cells with t-SNE by scikit-learn (van der Maaten & Hinton, JMLR 9, 2008).
 
     Args:
         latent: (n_cells, n_latent).
         n_dims: 2 or 3.
-        perplexity: less than n_cells.
-        early_exaggeration: see scikit-learn, as all that follow.
-        learning_rate: a number or `auto`.
-        max_iter: steps.
-        n_iter_without_progress: patience.
-        min_grad_norm: stop when the gradient is smaller.
-        metric: distance in the latent space.
         init: `pca` or `random`; `random` is taken where there are fewer latents than dimensions.
-        method: `barnes_hut` or `exact`.
-        angle: of Barnes-Hut.
         seed: of the map.
         threads: CPU threads; the map's last bits may depend on it.
+        options: the other arguments of scikit-learn's TSNE, such as perplexity (less than
+            n_cells) and max_iter.
 
     Returns:
         (n_cells, n_dims) float32.
@@ -83,30 +64,29 @@ def tsne(
     Raises:
         RunError: all cells are at one point, or the map is not finite.
     """
-    spread = np.ptp(latent, axis=0)
-    # Squares of smaller distances are 0 in float32. scikit-learn's tree of equal cells overflows
-    # the stack, which ends the process.
-    if not (varies(latent) & (spread > np.sqrt(np.finfo(np.float32).tiny))).any():
-        raise RunError(
-            "all cells have the same latent values: the model has collapsed; "
-            "another seed, a smaller beta or a smaller lr may help"
-        )
+    _check_spread(latent)
     mapper = TSNE(
         n_components=n_dims,
-        perplexity=perplexity,
-        early_exaggeration=early_exaggeration,
-        learning_rate=learning_rate,
-        max_iter=max_iter,
-        n_iter_without_progress=n_iter_without_progress,
-        min_grad_norm=min_grad_norm,
-        metric=metric,
         init=init if latent.shape[1] >= n_dims else "random",
-        method=method,
-        angle=angle,
         random_state=seed,
         n_jobs=threads,
+        **options,
     )
     places: np.ndarray = mapper.fit_transform(latent)
     if not np.isfinite(places).all():
         raise RunError(f"the {n_dims}-D t-SNE map is not finite; try tsne.init=random")
     return places
+
+
+def _check_spread(latent: np.ndarray) -> None:
+    """Refuse cells that are all at one point (RunError).
+
+    Squares of smaller distances are 0 in float32. scikit-learn's tree of equal cells overflows the
+    stack, which ends the process.
+    """
+    spread = np.ptp(latent, axis=0)
+    if not (varies(latent) & (spread > np.sqrt(np.finfo(np.float32).tiny))).any():
+        raise RunError(
+            "all cells have the same latent values: the model has collapsed; "
+            "another seed, a smaller beta or a smaller lr may help"
+        )

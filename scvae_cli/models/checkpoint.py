@@ -1,4 +1,4 @@
-"""A training as it stands between two steps, in bytes: safetensors whose header holds JSON."""
+"""The state of a training between two steps, in bytes: safetensors whose header holds JSON."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ from scvae_cli.interrupts import Held
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a training needs to go on as if nothing had happened.
+    """All that a training needs to continue as if it had not stopped.
 
     Attributes:
         tensors: weights, the optimiser's state, the generators' states, sums of the epoch.
         history: a row for each epoch that is done.
-        batch: how many batches of the next epoch are done.
+        batch: number of batches of the next epoch that are done.
         seconds: what those took.
     """
 
@@ -31,17 +31,17 @@ class Checkpoint:
     seconds: float
 
     def pack(self) -> bytes:
-        """Its bytes, checksum among them."""
+        """Return its bytes, with a checksum."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
         facts = json.dumps([self.history, self.batch, self.seconds])
         return save(tensors, {"facts": facts, "sha256": _digest(tensors, facts)})
 
 
 def unpack(contents: bytes) -> Checkpoint:
-    """What `Checkpoint.pack` packed.
+    """Read what `Checkpoint.pack` has made.
 
     Raises:
-        ValueError: a bit is not what it was.
+        ValueError: the bytes are damaged.
     """
     try:
         size = int.from_bytes(contents[:8], "little")
@@ -54,13 +54,13 @@ def unpack(contents: bytes) -> Checkpoint:
         raise ValueError(str(error)) from error
 
 
-class Keeper:
-    """Decides when a training is kept, and ends it where somebody asked for that.
+class Checkpointer:
+    """Writes checkpoints of a training when they are due, and ends it when a signal has come.
 
     Args:
-        every: so many epochs (a number), or minutes (`5min`); None for never.
-        write: what keeps it.
-        interrupt: what may have come to end it.
+        every: a number of epochs, or minutes (`5min`); None for never.
+        write: writes the bytes of a checkpoint.
+        interrupt: the signal that may have come.
     """
 
     def __init__(
@@ -72,7 +72,13 @@ class Keeper:
         self._last = monotonic()
 
     def __call__(self, n_epochs: int, batch: int, take: Callable[[], Checkpoint]) -> None:
-        """After a step: `n_epochs` epochs and `batch` batches are done; `take` says how it is."""
+        """Write a checkpoint if one is due or a signal has come, and raise the signal.
+
+        Args:
+            n_epochs: number of epochs that are done.
+            batch: number of batches of the next epoch that are done.
+            take: makes the checkpoint.
+        """
         due = (
             (monotonic() - self._last >= self._seconds)
             if self._seconds is not None

@@ -9,7 +9,7 @@ ACTIVE = 0.01  # nats: a latent with a smaller KL is the prior, whatever the cel
 
 
 def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    """||x - x_hat||^2, summed over genes (report 2.1.1).
+    """Compute ||x - x_hat||^2, summed over genes (report 2.1.1).
 
     Args:
         x: (n_cells, n_genes) values.
@@ -22,8 +22,9 @@ def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
 
 
 def kl_normal(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, sigma^2) || N(0, 1)) = (mu^2 + sigma^2 - 1 - log sigma^2) / 2, for each latent.
+    """Compute KL(N(mu, sigma^2) || N(0, 1)), for each latent.
 
+    (mu^2 + sigma^2 - 1 - log sigma^2) / 2.
     Kingma & Welling, Auto-Encoding Variational Bayes (2013), appendix B.
 
     Args:
@@ -37,7 +38,7 @@ def kl_normal(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def kl_bernoulli(log_gamma: Tensor, alpha: float) -> Tensor:
-    """KL(Bernoulli(gamma) || Bernoulli(alpha)), for each latent.
+    """Compute KL(Bernoulli(gamma) || Bernoulli(alpha)), for each latent.
 
     gamma log(gamma / alpha) + (1 - gamma) log((1 - gamma) / (1 - alpha)). Finite, with finite
     gradients, also where gamma is exactly 1.
@@ -56,8 +57,9 @@ def kl_bernoulli(log_gamma: Tensor, alpha: float) -> Tensor:
 
 
 def kl_spike_slab(mu: Tensor, logvar: Tensor, log_gamma: Tensor, alpha: float) -> Tensor:
-    """Gamma KL(N(mu, sigma^2) || N(0, 1)) + KL(Bernoulli(gamma) || Bernoulli(alpha)).
+    """Compute the KL of a spike-and-slab posterior from its prior, for each latent.
 
+    gamma KL(N(mu, sigma^2) || N(0, 1)) + KL(Bernoulli(gamma) || Bernoulli(alpha)).
     Tonolini, Jensen & Murray-Smith, Variational Sparse Coding (2019).
 
     Args:
@@ -73,7 +75,7 @@ def kl_spike_slab(mu: Tensor, logvar: Tensor, log_gamma: Tensor, alpha: float) -
 
 
 def kl_spike_slabs(q: tuple[Tensor, Tensor, Tensor], p: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """KL of each spike-and-slab q from each spike-and-slab p, for each latent.
+    """Compute the KL of each spike-and-slab q from each spike-and-slab p, for each latent.
 
     gamma KL(N(mu, sigma^2) || N(mu_p, sigma_p^2)) + KL(Bernoulli(gamma) || Bernoulli(gamma_p)).
     Finite where a gamma_p is exactly 0 or 1.

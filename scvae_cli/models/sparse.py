@@ -1,6 +1,6 @@
 """Cells as a model gets them, and the two layers that touch their genes.
 
-Counts of single cells are mostly zeros. A linear layer on them needs the others alone, and so does
+Counts of single cells are mostly zeros. A linear layer on them needs only the others, and so does
 the squared error of a linear output:
 
     ||x - (W h + b)||^2 = ||x||^2 - 2 <x, W h + b> + h' (W'W) h + 2 h' W'b + b'b,
@@ -39,11 +39,11 @@ class SparseRows:
 
     @cached_property
     def transposed(self) -> "SparseRows":
-        """The same values as (n_genes, n_cells)."""
+        """Return the same values as (n_genes, n_cells)."""
         return SparseRows(self._rows.T.tocsr())
 
     def __matmul__(self, other: Tensor) -> Tensor:
-        """(n_cells, width) from `other` (n_genes, width), or (n_cells,) from (n_genes,)."""
+        """Multiply: (n_cells, width) by `other` (n_genes, width), (n_cells,) by (n_genes,)."""
         if other.ndim == 1:
             return torch.from_numpy(self._rows @ other.detach().numpy())
         return embedding_bag(
@@ -56,7 +56,7 @@ class SparseRows:
         )
 
     def entries(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Values that are not zero, row by row, and where they are.
+        """Return the values that are not zero, row by row, and where they are.
 
         Returns:
             The values (n,), the row and the column of each (n,), and where each row begins among
@@ -67,12 +67,12 @@ class SparseRows:
         return self._values, rows, self._index.long(), starts
 
     def self_minus_twice(self, b: Tensor) -> Tensor:
-        """<x, x - 2 b> of each cell (n_cells,), for b (n_genes,)."""
+        """Compute <x, x - 2 b> of each cell (n_cells,), for b (n_genes,)."""
         terms = self._values * (self._values - 2 * b[self._index])
         return torch.segment_reduce(terms, "sum", offsets=self._starts)
 
     def dense(self) -> Tensor:
-        """The same values (n_cells, n_genes), zeros and all."""
+        """Return the same values (n_cells, n_genes), with zeros."""
         return torch.from_numpy(self._rows.toarray())
 
 
@@ -80,7 +80,7 @@ Cells = Tensor | SparseRows
 
 
 def take(x: csr_array | np.ndarray, index: np.ndarray, device: torch.device) -> Cells:
-    """Some rows of x (n_cells, n_genes), in the form that is fastest on the device."""
+    """Return some rows of x (n_cells, n_genes), in the form that is fastest on the device."""
     if not isinstance(x, csr_array):
         return torch.from_numpy(x[index]).to(device)
     rows = SparseRows(x[index])
@@ -89,7 +89,7 @@ def take(x: csr_array | np.ndarray, index: np.ndarray, device: torch.device) -> 
 
 
 def dense(x: Cells) -> Tensor:
-    """The same cells as a tensor (n_cells, n_genes)."""
+    """Return the same cells as a tensor (n_cells, n_genes)."""
     return x.dense() if isinstance(x, SparseRows) else x
 
 
@@ -106,7 +106,7 @@ class GeneLinear(nn.Module):
         self.bias = like.bias
 
     def forward(self, x: Cells) -> Tensor:
-        """(n_cells, width) of x (n_cells, n_genes)."""
+        """Compute (n_cells, width) from x (n_cells, n_genes)."""
         if isinstance(x, Tensor):
             return torch.addmm(self.bias, x, self.weight)
         y: Tensor = _SparseLinear.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
@@ -114,7 +114,7 @@ class GeneLinear(nn.Module):
 
 
 def reconstruction_error(x: Cells, h: Tensor, output: nn.Linear) -> Tensor:
-    """||x - output(h)||^2 of each cell, in the way that takes the least time.
+    """Compute ||x - output(h)||^2 of each cell, in the way that takes the least time.
 
     Args:
         x: (n_cells, n_genes) values.

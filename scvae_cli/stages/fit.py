@@ -11,8 +11,9 @@ from scvae_cli.console import Stage
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.interrupts import held
-from scvae_cli.models.build import PCA, Model, build
-from scvae_cli.models.checkpoint import Checkpoint, Keeper, unpack
+from scvae_cli.models.model import Model
+from scvae_cli.models.registry import build
+from scvae_cli.models.checkpoint import Checkpoint, Checkpointer, unpack
 from scvae_cli.models.train import columns, solve, train
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
@@ -60,7 +61,7 @@ def _fitted(context: Context, loaded: Loaded, model: Model, shown: Stage) -> pd.
         return _restore(config, model, *kept, f"{writer.path}")
     if loaded.training is not None:
         return _restore(config, model, *loaded.training, f"trained={config.trained}")
-    if isinstance(model, PCA):
+    if model.is_solved:
         return solve(
             model,
             loaded.dataset.x,
@@ -121,7 +122,7 @@ def _train(context: Context, model: Model, dataset: Dataset, shown: Stage) -> pd
                 counts=None if config.likelihood == "gaussian" else dataset.counts(),
                 kl_warmup=config.kl_warmup or 0.0,
                 start=_checkpoint(context),
-                keep=Keeper(config.checkpoint.every, writer.write_checkpoint, interrupt),
+                keep=Checkpointer(config.checkpoint.every, writer.write_checkpoint, interrupt),
             )
         except RunError:
             if rows:

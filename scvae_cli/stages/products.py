@@ -5,9 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scvae_cli.analysis.sparsity import by_type, drivers, gated_steps, gates, points, traverse
+from scvae_cli.analysis.sparsity import (
+    by_type,
+    gated_steps,
+    infer_gates,
+    points,
+    top_genes,
+    traverse,
+)
 from scvae_cli.data.dataset import Dataset, annotated, write_h5ad
-from scvae_cli.models.build import VSC, Model
+from scvae_cli.models.model import Model
 from scvae_cli.stages.context import Context
 from scvae_cli.stages.space import Clusters, Maps
 
@@ -30,22 +37,22 @@ class Sparsity:
 
 def describe_gates(context: Context, model: Model, dataset: Dataset) -> Sparsity | None:
     """Write latents.csv and drivers.csv; None where the model has no gates."""
-    if not isinstance(model, VSC):
+    if not model.has_gates:
         return None
     config, writer = context.config, context.writer
     with context.stage("sparsity") as shown:
-        found = gates(model, dataset.x, batch_size=config.batch_size, device=context.device)
-        latents = by_type(found, labels=dataset.labels, cell_types=dataset.cell_types)
-        steps = gated_steps(found)
+        gates = infer_gates(model, dataset.x, batch_size=config.batch_size, device=context.device)
+        latents = by_type(gates, labels=dataset.labels, cell_types=dataset.cell_types)
+        steps = gated_steps(gates)
         effects = traverse(
             model,
-            *points(steps, centre=found.centre),
+            *points(steps, centre=gates.centre),
             target_sum=dataset.recipe.target_sum,
             sd=dataset.recipe.sd,
             device=context.device,
         )
-        genes = drivers(steps, effects, genes=dataset.genes, n_top=N_GENES)
-        shown.say(f"{found.n_on:.1f} of {config.latent_dim} latents on in a cell")
+        genes = top_genes(steps, effects, genes=dataset.genes, n_top=N_GENES)
+        shown.say(f"{gates.n_on:.1f} of {config.latent_dim} latents on in a cell")
     writer.write_table("latents", latents)
     writer.write_table("drivers", genes)
     return Sparsity(latents, genes)

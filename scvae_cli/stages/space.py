@@ -14,7 +14,7 @@ from scvae_cli.analysis.score import score, silhouette
 from scvae_cli.analysis.tsne import choose, expected_seconds, tsne
 from scvae_cli.console import minutes
 from scvae_cli.data.dataset import Dataset
-from scvae_cli.models.build import Model
+from scvae_cli.models.model import Model
 from scvae_cli.stages.cells import Loaded, types_in_words
 from scvae_cli.stages.context import Context
 

@@ -1,0 +1,125 @@
+"""Variational models: what they share, and the beta-VAE."""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from scvae_cli.models import layers
+from scvae_cli.models.autoencoder import EncoderDecoder
+from scvae_cli.models.losses import ACTIVE, kl_normal
+from scvae_cli.models.model import Loss
+from scvae_cli.models.sparse import Cells
+
+
+class Variational(EncoderDecoder):
+    """A model with a posterior (report 2.4.2): an encoder, heads for mu and sigma, a decoder.
+
+    Args:
+        n_genes: width of the input.
+        n_latent: width of z.
+        beta: weight of the KL term.
+        encoder: widths that the heads share.
+        branch: width of each head's own hidden layer, or None for heads without one.
+        sigma: what the second head gives, `log_sigma` or `log_variance`.
+        decoder: widths between z and output.
+        first_activation: `linear` or `relu`, after the encoder's first layer.
+        likelihood: `gaussian`, `poisson`, `nb` or `zinb`; see `EncoderDecoder`.
+    """
+
+    def __init__(
+        self,
+        n_genes: int,
+        n_latent: int,
+        *,
+        beta: float,
+        encoder: list[int],
+        branch: int | None,
+        sigma: str,
+        decoder: list[int],
+        first_activation: str,
+        likelihood: str,
+    ) -> None:
+        super().__init__()
+        self.beta = beta
+        self.n_latent = n_latent
+        self.logvar_scale = {"log_sigma": 2.0, "log_variance": 1.0}[sigma]
+        self.encoder = nn.Sequential(*layers.encoder([n_genes, *encoder], first_activation))
+        self.mu = layers.head(encoder[-1], branch, n_latent)
+        self.sigma = layers.head(encoder[-1], branch, n_latent)
+        self._build_decoder([n_latent, *decoder, n_genes], likelihood)
+
+    @property
+    def monitors(self) -> list[str]:
+        """Name the KL of each latent."""
+        return [f"kl_z{i}" for i in range(1, self.n_latent + 1)]
+
+    @abstractmethod
+    def posterior(self, x: Cells) -> tuple[Tensor, ...]:
+        """Compute mu, log sigma^2, ..., each (n_cells, n_latent), of x (n_cells, n_genes)."""
+
+    def _loss(self, reconstruction: Tensor, kl: Tensor, *others: Tensor) -> Loss:
+        """Put the terms together.
+
+        Args:
+            reconstruction: the error, averaged over cells.
+            kl: (n_latent,) of each latent, averaged over cells.
+            others: what `monitors` names before the KLs.
+        """
+        monitors = torch.cat([torch.stack(others), kl]) if others else kl
+        total = reconstruction + self.beta * kl.sum()
+        return Loss(total, reconstruction, kl.sum(), monitors)
+
+
+class BetaVAE(Variational):
+    """beta-VAE (report 2.2, 2.4.2): z ~ N(mu, sigma^2), loss = squared error + beta * KL."""
+
+    def posterior(self, x: Cells) -> tuple[Tensor, Tensor]:
+        """Compute mu and log sigma^2, each (n_cells, n_latent), of x (n_cells, n_genes)."""
+        h = self.encoder(x)
+        return self.mu(h), self.logvar_scale * self.sigma(h)
+
+    def loss(
+        self, x: Cells, generator: Generator, counts: Cells | None = None, progress: float = 1.0
+    ) -> Loss:
+        """Compute the terms of x, and counts (n_cells, n_genes); see `Model`."""
+        mu, logvar = self.posterior(x)
+        z = sample_normal(mu, logvar, generator)
+        reconstruction = self._reconstruction(x, counts, z)
+        return self._loss(reconstruction, kl_normal(mu, logvar).mean(0))
+
+    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
+        """Compute (n_cells, n_latent): mu for `mean` and `mu`, one draw for `sample`."""
+        mu, logvar = self.posterior(x)
+        return sample_normal(mu, logvar, generator) if kind == "sample" else mu
+
+    def diagnose(self, batches: Iterable[Cells]) -> list[str]:
+        """Report posterior collapse."""
+        kl, n_cells = torch.zeros(self.n_latent), 0
+        for x in batches:
+            mu, logvar = self.posterior(x)
+            kl += kl_normal(mu, logvar).sum(0).cpu()
+            n_cells += len(mu)
+        return report_collapse(kl, n_cells)
+
+
+def sample_normal(mu: Tensor, logvar: Tensor, generator: Generator) -> Tensor:
+    """Draw from N(mu, sigma^2), elementwise."""
+    eps = torch.randn(mu.shape, generator=generator, dtype=mu.dtype, device=mu.device)
+    return mu + (0.5 * logvar).exp() * eps
+
+
+def report_collapse(kl: Tensor, n_cells: int) -> list[str]:
+    """Report a posterior that is the prior whatever the cell: a line, or none.
+
+    Args:
+        kl: (n_latent,) of each latent, summed over cells.
+        n_cells: how many.
+    """
+    if float(kl.max()) / n_cells < ACTIVE:
+        return [
+            f"posterior collapse: the KL of every latent feature is below {ACTIVE} nats, so "
+            "that none tells of the cells; a smaller beta or more epochs may help"
+        ]
+    return []
