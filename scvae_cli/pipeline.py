@@ -19,7 +19,8 @@ from scvae_cli.analysis.sparsity import by_type, drivers, gated_steps, gates, po
 from scvae_cli.analysis.tsne import choose, expected_seconds, tsne
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage, minutes
-from scvae_cli.data.dataset import Dataset, annotated, write_h5ad
+from scvae_cli.data.dataset import Dataset
+from scvae_cli.data.dataset_h5ad import annotated, write_h5ad
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.interrupts import held
