@@ -166,10 +166,10 @@ class TrainedRun:
     def _kind(
         self, seen: Values, values: str, say: Callable[[str], None], wording: Wording
     ) -> str:
-        """Return what values are: as was said, else as they look.
+        """Return what values are: what `values` says, or what they look like if it is `auto`.
 
         Raises:
-            InputError: what was said is no kind of values.
+            InputError: `values` is no kind of values.
         """
         if values == "auto":
             if text := doubt(seen, seen.kind, wording):

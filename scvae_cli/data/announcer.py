@@ -9,7 +9,7 @@ class Announcer:
     """What a source calls while it gets cells.
 
     Attributes:
-        say: takes a line about what the source found out, which nobody had said.
+        say: takes a line about what no setting says and the source had to find out.
         warn: takes a line about what may be something else than the source took it for.
         on_download: takes the bytes that are downloaded, and the bytes in all.
     """

@@ -1,8 +1,9 @@
 """Names the sources of cells and loads from them.
 
 A source is a function in a module of its own, `source_NAME`, that returns a `Dataset`. To add one,
-write that module, add a line to `SOURCES` and write its settings to conf/data/NAME.yaml. Scanpy
-takes a second to import, so a source imports what needs it when it is asked for cells.
+write that module, add a line to `SOURCES`, and write its settings to conf/data/NAME.yaml (and
+their types to `scvae_cli.config`). Scanpy takes a second to import, so a source imports what needs
+it when it is asked for cells.
 """
 
 import json

@@ -10,7 +10,7 @@ Two properties tell, and each is looked for in x itself and in what x would be a
   however many genes were left out since. That is so for 99 % and more of them under the right view
   and for 67 % at most under a wrong one, fractions apart, whose logarithm is nearly themselves.
 
-What has neither (corrected counts; TPM without its other genes) has two readings, and it is said.
+What has neither (corrected counts; TPM without its other genes) has two readings; `doubt` says so.
 """
 
 from collections.abc import Callable
