@@ -15,15 +15,19 @@ CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if pa
 
 
 def load(run: str | Path) -> "TrainedRun":
-    """A run of `scvae train`, to be used again; see `scvae_cli.trained.TrainedRun`.
-
-    `adata.obsm["X_scvae"] = scvae_cli.load("outputs/latest").embed(adata)`
+    """Load a run of `scvae train`, to use it again; see `scvae_cli.trained.TrainedRun`.
 
     Args:
         run: its folder.
 
     Raises:
         InputError: there is no trained model, or a file of it is damaged.
+
+    Example:
+        >>> import anndata, scvae_cli
+        >>> adata = anndata.read_h5ad("new.h5ad")
+        >>> run = scvae_cli.load("outputs/latest")
+        >>> adata.obsm["X_scvae"] = run.embed(adata)
     """
     from scvae_cli.trained import load as load_run  # torch, which --help does without
 

@@ -1,8 +1,7 @@
-"""A run of before, used again: its model, its scores, and other cells in its latent space."""
+"""Loads a finished run: its model, its scores, and other cells in its latent space."""
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,11 @@ from scipy.sparse import csr_array
 from scvae_cli import __version__
 from scvae_cli.analysis.embed import embed
 from scvae_cli.config import Config, restored
-from scvae_cli.data.files import select
+from scvae_cli.data.matching import arrange, match_genes
 from scvae_cli.data.preprocess import log_normalize, logarithm, scale_alike
+from scvae_cli.data.selection import select
 from scvae_cli.data.values import Values, doubt, recognise
+from scvae_cli.data.wording import PYTHON, Wording
 from scvae_cli.errors import InputError
 from scvae_cli.models.model import Model
 from scvae_cli.models.registry import build
@@ -34,8 +35,7 @@ from scvae_cli.runs.folder import (
     read_table,
 )
 
-LEAST = 0.5  # of a model's genes, the share that cells must have
-VERSION = re.compile(r"(ENS[A-Z]*\d+)\.\d+")  # of an Ensembl id, which changes while the id stays
+KINDS = ("counts", "normalized", "logged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +63,12 @@ class TrainedRun:
 
     @property
     def latent(self) -> pd.DataFrame:
-        """The run's own cells (n_cells, n_latent), by name."""
+        """Return the run's own cells (n_cells, n_latent), by name."""
         return read_table(self.path, "latent", ["cell"]).set_index("cell")
 
     @property
     def cells(self) -> pd.DataFrame:
-        """cells.csv: cell_type, cluster, tsne_1, tsne_2, ... of the run's own cells, by name.
+        """Return cells.csv: cell_type, cluster, tsne_1, tsne_2, ... of the run's cells, by name.
 
         Names of cells and types are text; the type of a cell that has none is None.
         """
@@ -83,8 +83,9 @@ class TrainedRun:
         gene_names: str | None = None,
         values: str = "auto",
         say: Callable[[str], None] = lambda text: None,
+        wording: Wording = PYTHON,
     ) -> np.ndarray:
-        """Cells in the latent space of this run, prepared as its own cells were.
+        """Put cells into the latent space of this run, prepared as its own cells were.
 
         Genes are matched by the names or ids that fit best; those not found count as zero. The
         run's own cells, in their order, get the values of latent.csv.
@@ -95,7 +96,8 @@ class TrainedRun:
             raw: whether to take `.raw`.
             gene_names: the column of `var` that names the genes; None to look at all.
             values: what values are: `counts`, `normalized`, `logged`, or `auto` to look.
-            say: told what was found out: genes, values.
+            say: called with a line about the genes, and one about the values.
+            wording: what errors call `adata` and these arguments.
 
         Returns:
             (n_cells, n_latent) float32.
@@ -103,20 +105,17 @@ class TrainedRun:
         Raises:
             InputError: too few of the genes are there, a cell has none of them, or values are
                 not what this model can take.
+
+        Example:
+            >>> adata = anndata.read_h5ad("new.h5ad")
+            >>> adata.obsm["X_scvae"] = load("outputs/latest").embed(adata)
         """
-        chosen = select(adata, "adata", layer=layer, raw=raw, gene_names=gene_names)
-        x = self._prepared(chosen, gene_names is not None, values, say)
-        return embed(
-            self.model,
-            x,
-            kind=self.config.embedding,
-            batch_size=self.config.batch_size,
-            seed=self.config.seeds.sample,
-            device=torch.device("cpu"),
-        )
+        selected = select(adata, wording, layer=layer, raw=raw, gene_names=gene_names)
+        x = self._prepared(selected, gene_names is not None, values, say, wording)
+        return self._latent(x)
 
     def provenance(self) -> dict[str, Any]:
-        """Where an embedding comes from, as h5ad can hold it."""
+        """Return where an embedding comes from, as h5ad can hold it."""
         data = self.record.get("data", {})
         return {
             "run": str(self.path.absolute()),
@@ -127,38 +126,69 @@ class TrainedRun:
             "config": json.dumps(self.config.model_dump()),
         }
 
+    def _latent(self, x: csr_array | np.ndarray) -> np.ndarray:
+        """Embed values (n_cells, n_genes) as the run did with its own."""
+        return embed(
+            self.model,
+            x,
+            kind=self.config.embedding,
+            batch_size=self.config.batch_size,
+            seed=self.config.seeds.sample,
+            device=torch.device("cpu"),
+        )
+
     def _prepared(
         self,
         cells: anndata.AnnData,
         named: bool,
         values: str,
         say: Callable[[str], None],
+        wording: Wording,
     ) -> csr_array | np.ndarray:
-        """(n_cells, n_genes) values as the model had them."""
-        place = self._match(cells, named, say)
-        used = self.genes["used"].to_numpy(dtype=bool)
-        x = _columns(cells.X, place, len(self.genes))
+        """Return the values (n_cells, n_genes) as the model had those of its own cells."""
+        rows = match_genes(cells, self.genes, named=named, say=say, wording=wording)
+        x = arrange(cells.X, rows, len(self.genes))
         seen = recognise(cells.X, usual=self.record["data"]["values"])
-        kind = seen.kind if values == "auto" else values
-        if values == "auto" and (text := doubt(seen, kind)):
-            say(f"warning: {text}")
+        kind = self._kind(seen, values, say, wording)
         if empty := int((np.diff(x.indptr) == 0).sum()):
             first = cells.obs_names[np.diff(x.indptr) == 0][0]
             raise InputError(
                 f"{empty} of {cells.n_obs} cells, such as {first}, have nothing in the genes of "
-                "the run; leave them out (min_genes=1 does)"
+                f"the run; leave them out ({wording.filter_empty} does)"
             )
-        x = csr_array(self._logged(x, kind, seen, say)[:, np.flatnonzero(used)])
+        used = self.genes["used"].to_numpy(dtype=bool)
+        x = csr_array(self._logged(x, kind, seen, say, wording)[:, np.flatnonzero(used)])
         clip = self.config.data.scale
         if clip is None:
             return x
         mean, sd = self.genes.loc[used, ["mean", "sd"]].to_numpy(dtype=float).T
         return scale_alike(x, mean=mean, sd=sd, clip=clip)
 
+    def _kind(
+        self, seen: Values, values: str, say: Callable[[str], None], wording: Wording
+    ) -> str:
+        """Return what values are: what `values` says, or what they look like if it is `auto`.
+
+        Raises:
+            InputError: `values` is no kind of values.
+        """
+        if values == "auto":
+            if text := doubt(seen, seen.kind, wording):
+                say(f"warning: {text}")
+            return seen.kind
+        if values not in KINDS:
+            setting = wording.setting("values", values)
+            raise InputError(f"{setting}: is not auto, {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        return values
+
     def _logged(
-        self, x: csr_array, kind: str, seen: Values, say: Callable[[str], None]
+        self, x: csr_array, kind: str, seen: Values, say: Callable[[str], None], wording: Wording
     ) -> csr_array:
-        """(n_cells, n_counted) logarithms, from values of this kind."""
+        """Return logarithms (n_cells, n_counted) of values of this kind, and say how.
+
+        Raises:
+            InputError: the run does not tell how to treat such values.
+        """
         theirs = self.record["data"].get("values", "logged")
         target_sum = self.record["data"].get("target_sum")
         if (kind == "counts" and target_sum is None) or (
@@ -166,7 +196,7 @@ class TrainedRun:
         ):
             raise InputError(
                 f"values are {kind}, and the run's were {theirs}: treat them as those were "
-                "(data.values=logged takes them as they are)"
+                f"({wording.setting('values', 'logged')} takes them as they are)"
             )
         factor = target_sum / seen.total if target_sum and seen.total else 1.0
         scaled = f"brought from {seen.total:,g} to {target_sum:,g} and " if factor != 1 else ""
@@ -183,48 +213,23 @@ class TrainedRun:
             return log_normalize(x, target_sum=target_sum)
         return logarithm(x, factor=factor) if kind == "normalized" else x
 
-    def _match(
-        self, cells: anndata.AnnData, named: bool, say: Callable[[str], None]
-    ) -> np.ndarray:
-        """For each gene of the cells, its row in `genes`, or -1; by the names that fit best."""
-        used = self.genes["used"].to_numpy(dtype=bool)
-        ours = {key: _bare(self.genes[key]) for key in ("gene", "id") if key in self.genes}
-        theirs = {"var_names": _bare(cells.var_names)}
-        if not named:
-            theirs |= {
-                f"var[{column!r}]": _bare(cells.var[column])
-                for column in cells.var
-                if not pd.api.types.is_numeric_dtype(cells.var[column])
-            }
-        found: dict[tuple[str, str], int] = {
-            (key, where): int(names[used].isin(other).sum())
-            for key, names in ours.items()
-            for where, other in theirs.items()
-        }
-        key, where = max(found, key=lambda pair: found[pair])
-        n_found, n_used = found[key, where], int(used.sum())
-        if n_found < LEAST * n_used:
-            raise InputError(
-                f"{n_found:,} of the model's {n_used:,} genes are there, and {LEAST:.0%} must be; "
-                f"they have names such as {self.genes['gene'][used].iloc[0]}, these cells' are "
-                f"such as {cells.var_names[0]} (gene_names=COLUMN takes them from var)"
-            )
-        what = {"gene": "name", "id": "id"}[key]
-        rest = "" if n_found == n_used else "; the others count as zero"
-        say(f"{n_found:,} of the model's {n_used:,} genes found, by {what} in {where}{rest}")
-        rows = pd.Series(np.arange(len(self.genes)), index=ours[key])
-        rows = rows[~rows.index.duplicated()].reindex(theirs[where])
-        rows[theirs[where].duplicated()] = np.nan  # the first of a name is meant
-        place: np.ndarray = rows.fillna(-1).to_numpy(dtype=np.int64)
-        return place
-
 
 def load(path: Path | str) -> TrainedRun:
-    """Reads a run's folder. Nothing in it is executed: tables, JSON, YAML and safetensors.
+    """Read a run's folder. Nothing in it is executed: tables, JSON, YAML and safetensors.
+
+    Args:
+        path: the folder.
 
     Raises:
         InputError: there is no trained model, or a file is damaged or not the one that the run
             wrote.
+
+    Example:
+        >>> run = load("outputs/latest")
+        >>> run.config.model.name
+        'vae'
+        >>> list(run.latent.columns)
+        ['z1', 'z2', 'z3']
     """
     path = Path(path)
     try:
@@ -243,46 +248,34 @@ def load(path: Path | str) -> TrainedRun:
         if written not in (None, hashlib.sha256(content).hexdigest()):
             raise InputError(f"{path / name}: damaged: it is not what the run wrote")
     genes = _genes(contents["genes.csv"], path / "genes.csv", config.data.scale is not None)
-    try:
-        weights = read_weights(contents["model.safetensors"])
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{path / 'model.safetensors'}: damaged ({error})") from error
-    with torch.device("meta"):  # takes no memory, whatever the settings say
-        model = build(
-            n_genes=int(genes["used"].sum()),
-            n_latent=config.latent_dim,
-            seed=0,
-            **config.model_options,
-        )
-    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
-    if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
-        raise InputError(
-            f"{path / 'model.safetensors'}: its weights are not those of config.yaml's model"
-        )
-    model.load_state_dict(weights, assign=True)
+    weights = contents["model.safetensors"]
+    model = _model(weights, path / "model.safetensors", config, int(genes["used"].sum()))
     scores = {space: scores[space] for space in ("tsne", "latent") if space in scores}
-    return TrainedRun(path, config, record, scores, model.eval(), genes)
+    return TrainedRun(path, config, record, scores, model, genes)
 
 
 def _genes(contents: bytes, path: Path, scaled: bool) -> pd.DataFrame:
-    """The table of genes, checked."""
+    """Read the table of genes and check it."""
     genes = read_csv(contents, path, ["gene", "used", *(["mean", "sd"] if scaled else [])])
     if genes["used"].dtype != bool:
         raise InputError(f"{path}: damaged (used is not True or False)")
     return genes
 
 
-def _bare(names: Any) -> pd.Index:
-    """Names of genes, Ensembl's without their version."""
-    return pd.Index([VERSION.sub(r"\1", str(name)) for name in names])
+def _model(contents: bytes, path: Path, config: Config, n_genes: int) -> Model:
+    """Build the model of the settings and give it the weights of a safetensors file.
 
-
-def _columns(x: Any, place: np.ndarray, n: int) -> csr_array:
-    """(n_cells, n) of x (n_cells, any), whose column i goes to column place[i], if not -1."""
-    to = place[x.indices]
-    kept = to >= 0
-    ends = np.concatenate([[0], np.cumsum(kept)])[x.indptr]
-    parts = (x.data[kept], to[kept], ends)
-    columns = csr_array(parts, shape=(x.shape[0], n))
-    columns.sort_indices()
-    return columns
+    Raises:
+        InputError: the file is damaged, or its weights are those of another model.
+    """
+    try:
+        weights = read_weights(contents)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: damaged ({error})") from error
+    with torch.device("meta"):  # takes no memory, whatever the settings say
+        model = build(n_genes=n_genes, n_latent=config.latent_dim, seed=0, **config.model_options)
+    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
+    if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
+        raise InputError(f"{path}: its weights are not those of config.yaml's model")
+    model.load_state_dict(weights, assign=True)
+    return model.eval()

@@ -22,7 +22,8 @@ from scipy.io import mmwrite
 from scipy.sparse import csr_matrix
 
 from scvae_cli import untrusted as strangers
-from scvae_cli.data import files
+from scvae_cli.data import files, selection
+from scvae_cli.data.wording import command_line
 from scvae_cli.errors import InputError
 from scvae_cli.launch import runs as launch
 from scvae_cli.launch.presets import recorded_words
@@ -365,7 +366,7 @@ def test_whatever_is_in_a_file_is_read_or_refused(samples, tmp_path, name, cut, 
     path.write_bytes(contents if cut is None else contents[: int(cut * len(contents))])
     try:
         found = files.read(path, transpose=None, say=lambda text: None)
-        files.select(found, path, layer=None, raw=False, gene_names=None)
+        selection.select(found, command_line(path), layer=None, raw=False, gene_names=None)
     except InputError:
         pass
 

@@ -108,7 +108,7 @@ def test_the_folder_gives_what_the_archive_gives(archive, tmp_path, pbmc3k, monk
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_a_damaged_cache_is_built_anew(pbmc3k, tmp_path, monkeypatch, damage):
+def test_a_damaged_cache_is_built_again(pbmc3k, tmp_path, monkeypatch, damage):
     monkeypatch.setenv("SCVAE_CACHE_DIR", str(tmp_path))
     assert load().fingerprint() == pbmc3k.fingerprint()
     (kept,) = tmp_path.glob("*.h5ad")

@@ -9,6 +9,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
+from scvae_cli import CONF
 from scvae_cli.analysis.cluster import kmeans
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.score import score
@@ -16,7 +17,7 @@ from scvae_cli.analysis.tsne import tsne
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.data.preprocess import log_normalize
-from scvae_cli.data.sources import load
+from scvae_cli.data.sources import SOURCES, load
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
@@ -35,6 +36,10 @@ TSNE = {
     "n_iter_without_progress": 300, "min_grad_norm": 1e-7, "metric": "euclidean", "init": "pca",
     "method": "barnes_hut", "angle": 0.5, "seed": 0, "threads": 1,
 }  # fmt: skip
+
+
+def test_every_source_has_settings():
+    assert {path.stem for path in (CONF / "data").glob("*.yaml")} == {*SOURCES}
 
 
 def test_pbmc68k_is_scanpys():

@@ -21,8 +21,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.sparse import csc_matrix, csr_matrix
 
 from scvae_cli import untrusted as strangers
-from scvae_cli.data import files, stores
+from scvae_cli.data import files, headers, selection
 from scvae_cli.data.sources import load
+from scvae_cli.data.wording import command_line
 from scvae_cli.errors import InputError
 from scvae_cli.launch.runs import compose
 
@@ -55,11 +56,11 @@ def write(path: Path, edit: Edit = lambda file: None, x=None) -> Path:
 
 def read(path: Path, *, layer=None, raw=False, label_key="kind", **options) -> anndata.AnnData:
     """What a run would get of a file."""
-    needed = files.elements(layer=layer, raw=raw, label_key=label_key)
+    needed = selection.elements(layer=layer, raw=raw, label_key=label_key)
     found = files.read(
         path, transpose=None, needed=needed, **{"say": lambda text: None, **options}
     )
-    return files.select(found, path, layer=layer, raw=raw, gene_names=None)
+    return selection.select(found, command_line(path), layer=layer, raw=raw, gene_names=None)
 
 
 def put(name: str, values, **options) -> Edit:
@@ -491,11 +492,12 @@ def test_no_structure_ends_the_process(tmp_path):
     paths = [str(write(tmp_path / f"{i}.h5ad", WRONG[name][0])) for i, name in enumerate(names)]
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from scvae_cli import errors\nfrom scvae_cli.data import files\n"
+        "from scvae_cli import errors\nfrom scvae_cli.data import files, selection, wording\n"
         "for path in sys.argv[1:]:\n"
         "    try:\n"
         "        found = files.read(Path(path), transpose=None, say=print)\n"
-        "        files.select(found, path, layer=None, raw=False, gene_names=None)\n"
+        "        words = wording.command_line(path)\n"
+        "        selection.select(found, words, layer=None, raw=False, gene_names=None)\n"
         "        print('taken', path)\n"
         "    except errors.InputError as error:\n"
         "        pass\n"
@@ -539,7 +541,7 @@ def test_a_sparse_matrix_is_one_or_is_refused(kind, parts, data):
         and all(0 <= int(i) < across for i in indices[: ends[-1]])
     )  # fmt: skip
     try:
-        stores.check_sparse(x)
+        headers.check_sparse(x)
         assert is_one
     except ValueError:
         assert not is_one

@@ -15,7 +15,7 @@ from scipy.sparse import coo_matrix
 
 from scvae_cli import untrusted as strangers
 from scvae_cli.data.files import read
-from scvae_cli.data.sources import read_labels
+from scvae_cli.data.labels import read_labels
 from scvae_cli.errors import InputError
 
 AWKWARD = [

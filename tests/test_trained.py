@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_matrix
 
 import scvae_cli
+from scvae_cli.cli import main
 from scvae_cli.errors import InputError
 
 TINY = [
@@ -220,6 +221,120 @@ def test_from_python(scvae, tmp_path, counts):
     np.testing.assert_array_equal(run.embed(counts), run.latent.to_numpy(np.float32))
     np.testing.assert_array_equal(counts.X.toarray(), untouched.X.toarray())
     assert set(run.cells["cell_type"]) == {"t0", "t1", "t2"}
+
+
+def negative(cells):
+    cells.X = cells.X.toarray() - 1
+
+
+def text(cells):
+    cells.X = cells.X.toarray().astype(str)
+
+
+def empty(cells):
+    cells.X = cells.X.multiply(np.arange(70)[:, None] != 3).tocsr()
+
+
+def corrected(cells):
+    cells.X = np.random.default_rng(3).gamma(2, 1, cells.shape)
+
+
+def unchanged(cells):
+    pass
+
+
+PYTHON = {  # an edit of the cells, arguments of `embed`, and what it says then
+    "negative": (
+        negative, {},
+        "adata: has negative values (-1), so it was scaled; give layer='counts', "
+        "where there are counts values",
+    ),
+    "text": (text, {}, "adata: its values are <U32, and not numbers"),
+    "no layer": (
+        unchanged, {"layer": "x"},
+        "layer='x': no such layer in adata (there are counts; None is X)",
+    ),
+    "no raw": (unchanged, {"raw": True}, "raw=True: adata has no raw"),
+    "no X": (lambda cells: delattr(cells, "X"), {}, "adata: has no X; name a layer with layer"),
+    "no column": (
+        unchanged, {"gene_names": "symbol"},
+        "gene_names='symbol': no such column of var in adata (there are gene_ids; "
+        "None is its index)",
+    ),
+    "no cell": (
+        empty, {},
+        "1 of 70 cells, such as c3, have nothing in the genes of the run; leave them out "
+        "(scanpy.pp.filter_cells(adata, min_genes=1) does)",
+    ),
+    "counts": (
+        unchanged, {"layer": "counts"},
+        "values are counts, and the run's were logged: treat them as those were "
+        "(values='logged' takes them as they are)",
+    ),
+    "no kind": (
+        unchanged, {"values": "log"},
+        "values='log': is not auto, counts, normalized or logged",
+    ),
+    "other genes": (
+        lambda cells: cells.var.__setitem__("gene_ids", "ENSG1"),
+        {"gene_names": "gene_ids"},
+        "adata: gene ENSG1 is there twice; make them unique (adata.var_names_make_unique())",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pca(tmp_path_factory, counts):
+    """A run on the logarithms, which `embed` does not change."""
+    folder = tmp_path_factory.mktemp("pca")
+    counts.write_h5ad(folder / "c.h5ad")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["train", "data=file", "data.path=c.h5ad", "model=pca", *TINY])
+    return scvae_cli.load(folder / "r")
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_python_is_told_in_its_own_words(pca, counts, name):
+    edit, arguments, said = PYTHON[name]
+    cells = counts.copy()
+    edit(cells)
+    with pytest.raises(InputError) as error:
+        pca.embed(cells, **arguments)
+    assert str(error.value) == said
+
+
+def test_python_is_told_of_genes_and_doubts_in_its_own_words(pca, counts):
+    cells = counts.copy()
+    cells.var_names = [f"other{i}" for i in range(60)]
+    del cells.var["gene_ids"]
+    with pytest.raises(InputError, match=r"\(gene_names=COLUMN takes them from var\)"):
+        pca.embed(cells)
+    said: list[str] = []
+    corrected(cells := counts.copy())
+    pca.embed(cells, say=said.append)
+    assert any(line.endswith("taken as logged (else values='counts')") for line in said), said
+
+
+def test_the_command_is_told_in_the_words_of_settings(scvae, tmp_path, counts):
+    train(scvae, counts, "model=pca")
+    cells = counts.copy()
+    negative(cells)
+    cells.write_h5ad("n.h5ad")
+    line = refusal(scvae("embed", "r", "n.h5ad"))
+    assert "data.path=n.h5ad: has negative values (-1)" in line
+    assert "give data.layer=counts" in line
+    line = refusal(scvae("embed", "r", "c.h5ad", "data.layer=counts"))
+    assert "(data.values=logged takes them as they are)" in line
+    cells = counts.copy()
+    empty(cells)
+    cells.write_h5ad("e.h5ad")
+    assert "(data.min_genes=1 does)" in refusal(scvae("embed", "r", "e.h5ad"))
+    cells.var_names = [f"other{i}" for i in range(60)]
+    del cells.var["gene_ids"]
+    cells.write_h5ad("o.h5ad")
+    line = refusal(scvae("embed", "r", "o.h5ad"))
+    assert "(data.gene_names=COLUMN takes them from var)" in line
 
 
 BAD = {

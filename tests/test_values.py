@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 import scvae_cli
 from scvae_cli.data.sources import load
 from scvae_cli.data.values import doubt, recognise
+from scvae_cli.data.wording import command_line
 from scvae_cli.launch.runs import compose
 
 TINY = [
@@ -118,7 +119,7 @@ def test_what_values_are_is_seen(counts, made):
     x = csr_matrix(make(counts), dtype=np.float32)
     found = recognise(x)
     assert (found.kind, found.sure, found.total) == (kind, True, total), found
-    assert doubt(found, found.kind) is None
+    assert doubt(found, found.kind, command_line("c.h5ad")) is None
 
 
 @pytest.mark.parametrize("made", [m for m in MADE if m != "corrected, all by one factor"])
@@ -145,7 +146,7 @@ def test_two_readings_are_said(counts, made):
     make, kind, way_out = TWO_READINGS[made]
     found = recognise(csr_matrix(make(counts), dtype=np.float32))
     assert (found.kind, found.sure) == (kind, False), found
-    text = doubt(found, kind)
+    text = doubt(found, kind, command_line("c.h5ad"))
     assert text is not None
     assert text.endswith(f"taken as {kind} (else {way_out})")
 

@@ -12,8 +12,10 @@ from scvae_cli.atomic import write_file
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.config import FileConfig
 from scvae_cli.console import Console
-from scvae_cli.data.dataset import write_h5ad
-from scvae_cli.data.files import elements, read, select
+from scvae_cli.data.dataset_h5ad import write_h5ad
+from scvae_cli.data.files import read
+from scvae_cli.data.selection import elements, select
+from scvae_cli.data.wording import command_line
 from scvae_cli.errors import InputError
 from scvae_cli.launch.runs import compose, quoted
 from scvae_cli.runs.folder import csv_of
@@ -58,6 +60,7 @@ def apply(arguments: list[str]) -> None:
     def say(text: str) -> None:
         found.append(f"{asked.file.name}: {text}")
 
+    wording = command_line(asked.file)
     with console.busy("loading cells"):
         how = {key: getattr(options, key) for key in ("layer", "raw", "gene_names")}
         cells = read(
@@ -68,12 +71,12 @@ def apply(arguments: list[str]) -> None:
             whole=asked.h5ad is not None,
             say=found.append,
         )
-        few = select(cells, asked.file, **how).X.getnnz(axis=1) < options.min_genes
+        few = select(cells, wording, **how).X.getnnz(axis=1) < options.min_genes
         if few.any():
             say(f"{few.sum():,} cells of fewer than {options.min_genes} genes are left out")
             cells = cells[~few].copy()
     with console.busy("embedding"):
-        latent = run.embed(cells, **how, values=options.values, say=say)
+        latent = run.embed(cells, **how, values=options.values, say=say, wording=wording)
     for line in found:
         console.line(line)
     columns = {f"z{i}": column for i, column in enumerate(latent.T, start=1)}

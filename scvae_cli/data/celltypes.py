@@ -1,4 +1,4 @@
-"""Cell types from the counts alone, as Seurat's PBMC3k tutorial finds them, without R.
+"""Finds cell types from nothing but the counts, as Seurat's PBMC3k tutorial does, without R.
 
 Butler et al., Nature Biotechnology 36, 411 (2018); Stuart et al., Cell 177, 1888 (2019).
 """
@@ -40,11 +40,7 @@ def find_clusters(
     n_starts: int,
     seed: int,
 ) -> np.ndarray:
-    """Clusters of cells of high modularity on the graph of shared nearest neighbours.
-
-    Seurat climbs with Louvain's method and keeps the best of ten starts; this one climbs with
-    Leiden's (Traag, Waltman & van Eck 2019), which finds a higher modularity and, from start to
-    start, the same one more often.
+    """Find clusters of cells of high modularity on the graph of shared nearest neighbours.
 
     Args:
         counts: (n_cells, n_all_genes) counts.
@@ -54,7 +50,7 @@ def find_clusters(
         n_neighbors: nearest neighbours of a cell, itself among them.
         prune: pairs whose neighbourhoods have a smaller Jaccard index are not joined.
         resolution: of the modularity; more gives more clusters.
-        n_starts: how often to climb.
+        n_starts: how often to search.
         seed: of the starts.
 
     Returns:
@@ -66,21 +62,31 @@ def find_clusters(
     z = sc.pp.scale(log_values[:, np.flatnonzero(chosen)].toarray(), max_value=10)
     places = PCA(n_components, svd_solver="arpack", random_state=seed).fit_transform(z)
     graph = shared_neighbours(places, n_neighbors, prune)
-    best, clusters = -np.inf, np.zeros(len(z), np.int64)
+    return _best_of(graph, resolution=resolution, n_starts=n_starts, seed=seed)
+
+
+def _best_of(graph: igraph.Graph, *, resolution: float, n_starts: int, seed: int) -> np.ndarray:
+    """Return the clusters (n_cells,) of highest modularity that several starts reach.
+
+    Seurat searches with Louvain's method and keeps the best of ten starts; this function searches
+    with Leiden's (Traag, Waltman & van Eck 2019), which finds a higher modularity and, from start
+    to start, the same one more often.
+    """
+    best, best_clusters = -np.inf, np.zeros(graph.vcount(), np.int64)
     for start in range(n_starts):
         igraph.set_random_number_generator(random.Random(f"{seed} {start}"))
-        found = graph.community_leiden(
+        clusters = graph.community_leiden(
             "modularity", weights="weight", resolution=resolution, n_iterations=-1
         ).membership
-        reached = graph.modularity(found, weights="weight", resolution=resolution)
-        if reached > best:
-            best, clusters = reached, np.array(found)
+        modularity = graph.modularity(clusters, weights="weight", resolution=resolution)
+        if modularity > best:
+            best, best_clusters = modularity, np.array(clusters)
     igraph.set_random_number_generator(random)
-    return clusters
+    return best_clusters
 
 
 def name_clusters(log_values: csr_array, genes: np.ndarray, clusters: np.ndarray) -> list[str]:
-    """A name for each cluster, by the markers of MARKERS and never by its number.
+    """Name each cluster by the markers of MARKERS, and never by its number.
 
     Names are given one to one so that the markers' mean z-scores over clusters add up to the
     most. Clusters beyond the number of names are called `unnamed 1`, `unnamed 2`, ...
@@ -89,6 +95,9 @@ def name_clusters(log_values: csr_array, genes: np.ndarray, clusters: np.ndarray
         log_values: (n_cells, n_genes) log-normalised values.
         genes: (n_genes,) names.
         clusters: (n_cells,) clusters.
+
+    Returns:
+        The name of each cluster.
     """
     n_clusters = int(clusters.max()) + 1
     means = np.stack([log_values[clusters == i].mean(axis=0) for i in range(n_clusters)])

@@ -1,21 +1,14 @@
-"""What every source of cells ends in, and its form on disk."""
+"""Defines `Dataset`: cells with their values, names and types, as every source returns them."""
 
 import hashlib
-import json
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-import anndata
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_array
 
-from scvae_cli.atomic import replacing
 from scvae_cli.errors import InputError
 from scvae_cli.visible import UNLABELLED
 
@@ -59,10 +52,18 @@ class Dataset:
         x: (n_cells, n_genes) float32 values; sparse unless they were scaled.
         labels: (n_cells,) index of each cell's type in `cell_types`; -1 of cells without one,
             where others have one.
-        cell_types: names of the types; `UNLABELLED` alone where they are not known.
+        cell_types: names of the types; only `UNLABELLED` where they are not known.
         cells: (n_cells,) names (barcodes), no two alike.
         genes: (n_genes,) names.
         recipe: what was done to get x.
+
+    Example:
+        >>> from scvae_cli.data.sources import load
+        >>> cells = load(name="pbmc68k", scale=None)
+        >>> cells.x.shape, cells.is_labelled
+        ((700, 765), True)
+        >>> cells.types[0]
+        np.str_('CD14+ Monocyte')
     """
 
     name: str
@@ -85,27 +86,27 @@ class Dataset:
 
     @property
     def n_cells(self) -> int:
-        """Number of cells."""
+        """Return the number of cells."""
         return int(self.x.shape[0])
 
     @property
     def n_genes(self) -> int:
-        """Number of genes."""
+        """Return the number of genes."""
         return int(self.x.shape[1])
 
     @property
     def is_labelled(self) -> bool:
-        """Whether there are types to compare clusters with."""
+        """Return whether there are types to compare clusters with."""
         return len(self.cell_types) > 1
 
     @property
     def n_unlabelled(self) -> int:
-        """How many cells have no type, where others have one."""
+        """Return the number of cells without a type, where others have one."""
         return int((self.labels < 0).sum())
 
     @property
     def groups(self) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Groups (n_cells,) to show and their names: the types, then cells without one."""
+        """Return groups (n_cells,) to show and their names: the types, then cells without one."""
         if not self.n_unlabelled:
             return self.labels, self.cell_types
         last = len(self.cell_types)
@@ -113,13 +114,25 @@ class Dataset:
 
     @property
     def types(self) -> np.ndarray:
-        """(n_cells,) name of each cell's type, or `UNLABELLED`."""
+        """Return the name (n_cells,) of each cell's type, or `UNLABELLED`."""
         groups, names = self.groups
         types: np.ndarray = np.array(names)[groups]
         return types
 
     def counts(self) -> csr_array | None:
-        """(n_cells, n_genes) float32 counts that x comes from; None if none, or not whole."""
+        """Return the counts (n_cells, n_genes), float32, that x comes from.
+
+        None where it comes from something else, or from counts that are not whole.
+
+        Example:
+            >>> import numpy as np
+            >>> x = csr_array(np.log1p(np.array([[5000, 5000, 0], [0, 2500, 7500]], np.float32)))
+            >>> recipe = Recipe("counts", target_sum=1e4, totals=np.array([4, 8]))
+            >>> names = np.array(["a", "b"]), np.array(["x", "y", "z"])
+            >>> cells = labelled("mine", x, np.array(["T", "B"]), *names, recipe)
+            >>> cells.counts().toarray().astype(int).tolist()
+            [[2, 2, 0], [0, 2, 6]]
+        """
         totals, target_sum = self.recipe.totals, self.recipe.target_sum
         if totals is None or target_sum is None or not isinstance(self.x, csr_array):
             return None
@@ -130,14 +143,21 @@ class Dataset:
         return csr_array((counts, self.x.indices, self.x.indptr), shape=self.x.shape)
 
     def fingerprint(self) -> str:
-        """Sha256 of all values, names and labels: equal for equal data, on any machine."""
+        """Return the sha256 of all values, names and labels, equal on all machines."""
         return self._sha
 
     def gene_table(self) -> pd.DataFrame:
-        """What other cells have to have, a row for each gene that counts in a cell's total.
+        """Return what other cells need: a row for each gene that counts in a cell's total.
 
         Columns: gene, id (where known), used (whether the model gets it), mean and sd (of scaled
         values, where it is used).
+
+        Example:
+            >>> from scvae_cli.data.sources import load
+            >>> load(name="pbmc68k", scale=None).gene_table().head(2)
+                  gene  used
+            0     HES4  True
+            1  TNFRSF4  True
         """
         recipe = self.recipe
         counted = self.genes if recipe.counted is None else recipe.counted
@@ -172,7 +192,15 @@ def labelled(
     genes: np.ndarray,
     recipe: Recipe,
 ) -> Dataset:
-    """A data set whose cells have the types `types` (n_cells,) by name; see `Dataset`.
+    """Make a data set of cells with types by name.
+
+    Args:
+        name: what to call it.
+        x: (n_cells, n_genes) float32 values.
+        types: (n_cells,) names of types, `UNLABELLED` where a cell has none.
+        cells: (n_cells,) names.
+        genes: (n_genes,) names.
+        recipe: what was done to get x.
 
     Raises:
         InputError: a name cannot be written.
@@ -190,7 +218,7 @@ def labelled(
 
 
 def _check_names(kind: str, names: np.ndarray) -> None:
-    """Refuses what neither csv nor h5ad can hold.
+    """Refuse names that neither csv nor h5ad can hold.
 
     Raises:
         InputError: a name has one.
@@ -198,85 +226,3 @@ def _check_names(kind: str, names: np.ndarray) -> None:
     for name in map(str, names):
         if UNWRITABLE.search(name):
             raise InputError(f"{kind} {name!r}: cannot be written to csv and h5ad; rename it")
-
-
-def annotated(
-    dataset: Dataset,
-    clusters: Mapping[str, Any],
-    spaces: Mapping[str, np.ndarray],
-    provenance: Mapping[str, Any],
-) -> anndata.AnnData:
-    """A data set and what was found in it, as scanpy works with it.
-
-    Args:
-        dataset: the cells.
-        clusters: clusters (n_cells,) by name, some of which may be missing.
-        spaces: coordinates (n_cells, any) by name, for `obsm`.
-        provenance: for `uns["scvae"]`; what is not text becomes JSON.
-    """
-    obs = pd.DataFrame({"cell_type": dataset.types})
-    obs.loc[dataset.labels < 0, "cell_type"] = None  # as scanpy has it
-    for name, numbers in clusters.items():  # scanpy plots categories of text
-        obs[name] = pd.Series(numbers).astype("Int64").astype("string")
-    obs = obs.astype("category").set_axis(dataset.cells)
-    genes = dataset.gene_table().set_index("gene").rename_axis(None)
-    return anndata.AnnData(
-        csr_matrix(dataset.x) if isinstance(dataset.x, csr_array) else dataset.x,
-        obs=obs,
-        var=genes.loc[dataset.genes].drop(columns="used"),
-        obsm=dict(spaces),
-        uns={
-            "scvae": {
-                key: value if isinstance(value, str) else json.dumps(value)
-                for key, value in provenance.items()
-            }
-        },
-    )
-
-
-def write_h5ad(cells: anndata.AnnData, path: Path) -> None:
-    """Writes a file, whole or not at all."""
-    with replacing(path) as temporary:
-        cells.write_h5ad(temporary)
-
-
-def save(dataset: Dataset, path: Path) -> None:
-    """Writes a data set from counts as h5ad, whole or not at all, with its fingerprint."""
-    names = np.array(dataset.cell_types)[dataset.labels]
-    cells = anndata.AnnData(
-        csr_matrix(dataset.x),
-        obs=pd.DataFrame(
-            {"cell_type": pd.Categorical(names), "total": dataset.recipe.totals},
-            index=dataset.cells,
-        ),
-        var=pd.DataFrame({"id": dataset.recipe.ids}, index=dataset.genes),
-        uns={
-            "fingerprint": dataset.fingerprint(),
-            "name": dataset.name,
-            "target_sum": dataset.recipe.target_sum,
-        },
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_h5ad(cells, path)
-
-
-def restore(path: Path) -> Dataset | None:
-    """Reads what `save` wrote; None where there is none, or not what was saved."""
-    with suppress(Exception):  # a damaged h5ad raises all kinds; it is built anew
-        cells = anndata.read_h5ad(path)
-        dataset = labelled(
-            str(cells.uns["name"]),
-            csr_array(cells.X),
-            cells.obs["cell_type"].to_numpy(dtype=str),
-            cells.obs_names.to_numpy(),
-            cells.var_names.to_numpy(),
-            Recipe(
-                "counts",
-                float(cells.uns["target_sum"]),
-                cells.obs["total"].to_numpy(),
-                ids=cells.var["id"].to_numpy(dtype=str),
-            ),
-        )
-        if dataset.fingerprint() == cells.uns["fingerprint"]:
-            return dataset
-    return None

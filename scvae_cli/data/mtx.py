@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.io import mmread
 from scipy.sparse import csr_matrix
 
+from scvae_cli.data.cellranger import GENES
 from scvae_cli.data.tables import text
 from scvae_cli.errors import InputError
 from scvae_cli.untrusted import check_matrix, check_memory, unpack
@@ -23,20 +24,19 @@ PARTS = {
 }
 PER_CHARACTER = 32  # bytes that a character of a list of names takes while it is split
 MATRIX = re.compile(r"(.*)matrix\.mtx(\.gz)?", re.IGNORECASE)
-GENES = "Gene Expression"  # the one kind of 10x's features that are genes
-OTHERS = {  # kinds of features that a folder may also have, or have alone
+OTHERS = {  # kinds of features that a folder may have beside genes, or without them
     "Antibody Capture", "Antigen Capture", "CRISPR Guide Capture", "Custom",
     "Multiplexing Capture", "Peaks", "VDJ", "VDJ-B", "VDJ-T",
 }  # fmt: skip
 
 
 def read_10x_folder(path: Path, say: Callable[[str], None]) -> anndata.AnnData:
-    """Reads matrix.mtx, features.tsv or genes.tsv, and barcodes.tsv, each plain or .gz.
+    """Read matrix.mtx, features.tsv or genes.tsv, and barcodes.tsv, each plain or .gz.
 
     Args:
         path: the folder; or the file of the matrix, whose name may have a prefix, as in GEO, which
             the other two then have as well.
-        say: told which features are left out.
+        say: called with a line about features that are left out.
 
     Returns:
         AnnData (n_cells, n_genes), float32. Genes go by their symbol, by their id where they have
@@ -48,10 +48,10 @@ def read_10x_folder(path: Path, say: Callable[[str], None]) -> anndata.AnnData:
     folder, prefix = path, ""
     if (match := MATRIX.fullmatch(path.name)) and not path.is_dir():
         folder, prefix = path.parent, match[1]
-    found = {part: _find(folder, prefix, names) for part, names in PARTS.items()}
-    features = _features(found["genes"])
-    barcodes = [line[0] for line in _split(found["cells"])]
-    x = _matrix(found["matrix"], len(features), len(barcodes))
+    paths = {part: _find(folder, prefix, names) for part, names in PARTS.items()}
+    features = _features(paths["genes"])
+    barcodes = [line[0] for line in _split(paths["cells"])]
+    x = _matrix(paths["matrix"], len(features), len(barcodes))
     kept = _genes(features, folder, path.name, say)
     genes = [features[i] for i in kept]
     ids, symbols = [row[0] for row in genes], [row[1] if row[1:] else row[0] for row in genes]
@@ -67,7 +67,7 @@ def read_10x_folder(path: Path, say: Callable[[str], None]) -> anndata.AnnData:
 
 
 def _find(folder: Path, prefix: str, names: Sequence[str]) -> Path:
-    """The file of one of these names, which is a file of this folder.
+    """Return the file of one of these names, which is a file of this folder.
 
     Raises:
         InputError: there is none, or it is a link that leads out of the folder.
@@ -95,7 +95,7 @@ def _find(folder: Path, prefix: str, names: Sequence[str]) -> Path:
 
 
 def _split(path: Path) -> list[list[str]]:
-    """Texts (n_lines, any) between the tabs of a file without a header.
+    """Read the texts (n_lines, any) between the tabs of a file without a header.
 
     Quotes are part of a name, unless all texts are in quotes, as R writes them.
     """
@@ -118,7 +118,7 @@ def _split(path: Path) -> list[list[str]]:
 
 
 def _features(path: Path) -> list[list[str]]:
-    """Id, symbol and kind of each feature, as far as the file has them."""
+    """Read id, symbol and kind of each feature, as far as the file has them."""
     rows = _split(path)
     widths = {len(row) for row in rows}
     if len(widths) > 1:
@@ -133,7 +133,7 @@ def _features(path: Path) -> list[list[str]]:
 def _genes(
     features: Sequence[Sequence[str]], folder: Path, name: str, say: Callable[[str], None]
 ) -> np.ndarray:
-    """Indices of the features that are genes; says how many others are left out."""
+    """Return the indices of the features that are genes; say how many others are left out."""
     kinds = [row[2] if len(row) > 2 else "" for row in features]
     others = Counter(kind for kind in kinds if kind != GENES)
     if GENES in kinds:
@@ -149,7 +149,7 @@ def _genes(
 
 
 def _matrix(path: Path, n_genes: int, n_cells: int) -> csr_matrix:
-    """Values (n_cells, n_genes), float32."""
+    """Read the values (n_cells, n_genes), float32."""
     with TemporaryDirectory() as clean:
         if path.suffix.lower() == ".gz":
             unpack(path, Path(clean) / "matrix.mtx")

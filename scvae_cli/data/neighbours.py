@@ -1,4 +1,7 @@
-"""Clusters of a graph of neighbours. Not in `cluster`, as igraph takes half a second to import."""
+"""Joins cells to a graph of neighbours and finds clusters in it.
+
+It is apart from the other clusterings as igraph takes half a second to import.
+"""
 
 import random
 
@@ -9,10 +12,10 @@ from sklearn.neighbors import NearestNeighbors
 
 
 def leiden(graph: igraph.Graph, *, n_clusters: int, seed: int) -> np.ndarray:
-    """Leiden clusters of a graph of cells, as many as asked for if that can be had.
+    """Find Leiden clusters of a graph of cells, as many as asked for where that is possible.
 
-    The resolution is searched for, by halving, that gives `n_clusters`; where none does, the
-    clusters are those that came nearest in number. Traag, Waltman & van Eck (2019).
+    Halves an interval of resolutions until one gives `n_clusters`; where none does, returns the
+    clusters that came nearest in number. Traag, Waltman & van Eck (2019).
 
     Args:
         graph: from `shared_neighbours`.
@@ -23,22 +26,30 @@ def leiden(graph: igraph.Graph, *, n_clusters: int, seed: int) -> np.ndarray:
         clusters (n_cells,), numbered from 0.
     """
     low, high = 0.0, 4.0
-    found: list[np.ndarray] = []
+    tries: list[np.ndarray] = []
     for _ in range(12):
         resolution = (low + high) / 2
         igraph.set_random_number_generator(random.Random(seed))
-        climbed = graph.community_leiden("modularity", weights="weight", resolution=resolution)
-        found.append(np.array(climbed.membership))
-        n_found = len(climbed)
-        if n_found == n_clusters:
+        clusters = graph.community_leiden("modularity", weights="weight", resolution=resolution)
+        tries.append(np.array(clusters.membership))
+        if len(clusters) == n_clusters:
             break
-        low, high = (resolution, high) if n_found < n_clusters else (low, resolution)
+        low, high = (resolution, high) if len(clusters) < n_clusters else (low, resolution)
     igraph.set_random_number_generator(random)
-    return min(found, key=lambda clusters: abs(int(clusters.max()) + 1 - n_clusters))
+    return min(tries, key=lambda numbers: abs(int(numbers.max()) + 1 - n_clusters))
 
 
 def shared_neighbours(places: np.ndarray, n_neighbors: int, prune: float) -> igraph.Graph:
-    """Cells joined by the Jaccard index of their neighbourhoods, where it is at least `prune`."""
+    """Join cells by the Jaccard index of their neighbourhoods, where it is at least `prune`.
+
+    Args:
+        places: (n_cells, n_components) places of the cells.
+        n_neighbors: nearest neighbours of a cell, itself among them.
+        prune: smallest Jaccard index of two cells that are joined.
+
+    Returns:
+        A graph of the cells, whose edges have a `weight`.
+    """
     n_cells = len(places)
     near = NearestNeighbors(n_neighbors=n_neighbors).fit(places)
     index = near.kneighbors(places, return_distance=False)

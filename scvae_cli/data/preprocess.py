@@ -1,4 +1,4 @@
-"""From counts to what a model sees, with scanpy's own functions."""
+"""Turns counts into what a model sees, with scanpy's own functions."""
 
 import numpy as np
 import scanpy as sc
@@ -10,7 +10,7 @@ SPANS = (0.3, 0.5, 0.75, 1.0)  # of loess: Seurat's, and wider ones
 
 
 def log_normalize(counts: csr_array, *, target_sum: float) -> csr_array:
-    """Divides each cell by its total, times `target_sum`, and takes log(1 + x).
+    """Divide each cell by its total, times `target_sum`, and take log(1 + x).
 
     Args:
         counts: (n_cells, n_genes) counts.
@@ -26,7 +26,7 @@ def log_normalize(counts: csr_array, *, target_sum: float) -> csr_array:
 
 
 def logarithm(values: csr_array, *, factor: float = 1.0) -> csr_array:
-    """log(1 + factor * x) of normalised values (n_cells, n_genes)."""
+    """Return log(1 + factor * x) of normalised values (n_cells, n_genes)."""
     logged = values.copy()
     if factor != 1:
         logged.data *= np.float32(factor)
@@ -35,13 +35,13 @@ def logarithm(values: csr_array, *, factor: float = 1.0) -> csr_array:
 
 
 def filter_counts(cells: sc.AnnData, *, min_genes: int, min_cells: int) -> sc.AnnData:
-    """Cells with `min_genes` genes or more, then genes in `min_cells` of them or more; a copy."""
+    """Copy cells with `min_genes` genes or more, then genes in `min_cells` of them or more."""
     kept = cells[cells.X.getnnz(axis=1) >= min_genes].copy()
     return kept[:, kept.X.getnnz(axis=0) >= min_cells].copy()
 
 
 def variable_genes(counts: sc.AnnData, n_genes: int) -> np.ndarray:
-    """Indices (n_genes,), rising, of the genes that vary most: Seurat v3's, by scanpy.
+    """Return the indices (n_genes,), rising, of the genes that vary most (Seurat v3, by scanpy).
 
     Stuart et al., Cell 177, 1888 (2019). Its loess of the variance on the mean takes a share of
     the genes for each place; where these do not differ enough, it takes more of them.
@@ -51,13 +51,13 @@ def variable_genes(counts: sc.AnnData, n_genes: int) -> np.ndarray:
     """
     for span in SPANS:
         try:
-            found = sc.pp.highly_variable_genes(
+            table = sc.pp.highly_variable_genes(
                 counts, flavor="seurat_v3", n_top_genes=n_genes, span=span, inplace=False,
                 check_values=False,
             )  # fmt: skip
         except ValueError:  # of the loess, in its own words
             continue
-        return np.flatnonzero(found["highly_variable"].to_numpy())
+        return np.flatnonzero(table["highly_variable"].to_numpy())
     raise InputError(
         f"data.genes={n_genes}: the genes' means differ too little to say which vary most; leave "
         "rare genes out (data.min_cells=3), or take all (data.genes=null)"
@@ -65,11 +65,11 @@ def variable_genes(counts: sc.AnnData, n_genes: int) -> np.ndarray:
 
 
 def scale(x: csr_array, *, clip: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Z-scores each gene and cuts off what is above `clip`, as Seurat's ScaleData (10) does.
+    """Z-score each gene and cut off what is above `clip`, as Seurat's ScaleData (10) does.
 
     Args:
         x: (n_cells, n_genes) log-normalised values.
-        clip: largest z-score; small ones are left alone.
+        clip: largest z-score; small ones are not cut.
 
     Returns:
         (n_cells, n_genes) float32 z-scores, dense; genes that never vary are 0. What was
@@ -81,7 +81,7 @@ def scale(x: csr_array, *, clip: float) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def scale_alike(x: csr_array, *, mean: np.ndarray, sd: np.ndarray, clip: float) -> np.ndarray:
-    """Z-scores x (n_cells, n_genes) by the mean and sd (n_genes,) of other cells, as `scale`."""
+    """Z-score x (n_cells, n_genes) by the mean and sd (n_genes,) of other cells, as `scale`."""
     z: np.ndarray = x.toarray()
     z -= mean
     z /= sd
@@ -97,11 +97,11 @@ def quality_control(
     max_genes: int,
     max_mito: float,
 ) -> sc.AnnData:
-    """Drops rare genes and unlikely cells, as Seurat's PBMC3k tutorial does, in its order.
+    """Drop rare genes and unlikely cells, as Seurat's PBMC3k tutorial does, in its order.
 
     Args:
         counts: (n_cells, n_genes) counts.
-        min_cells: a gene is kept that is seen in so many cells or more.
+        min_cells: a gene is kept that is seen in this number of cells or more.
         min_genes: a cell is kept that has more genes than this,
         max_genes: and fewer than this,
         max_mito: and a smaller share of its molecules from mitochondrial (MT-) genes.

@@ -32,7 +32,7 @@ PER_CHARACTER = 8  # bytes that a character of a table takes while its line is s
 
 
 def read_table(path: Path, transpose: bool | None, say: Callable[[str], None]) -> anndata.AnnData:
-    """Reads a table with names of rows and columns, line by line, into a sparse matrix.
+    """Read a table with names of rows and columns, line by line, into a sparse matrix.
 
     Lines above the header that begin with # are left out where they are too short for a header.
     The header may lack the name of the names' column, as R writes it.
@@ -40,7 +40,7 @@ def read_table(path: Path, transpose: bool | None, say: Callable[[str], None]) -
     Args:
         path: .csv (commas), .tsv or .txt (tabs), plain or .gz; text in UTF-8.
         transpose: whether rows are genes; None to look at the names.
-        say: told which axis the cells are found on.
+        say: called with a line about which axis the cells are on.
 
     Returns:
         AnnData (n_cells, n_genes), float32, with names as they are written, even if twice.
@@ -70,7 +70,7 @@ def read_table(path: Path, transpose: bool | None, say: Callable[[str], None]) -
 
 
 def read_texts(path: Path, what: str) -> list[list[str]]:
-    """Reads a table of texts, the header first.
+    """Read a table of texts, the header first.
 
     Args:
         path: as for `read_table`.
@@ -96,24 +96,24 @@ def read_texts(path: Path, what: str) -> list[list[str]]:
 
 
 def separator_of(path: Path) -> str:
-    """What stands between the columns of a table, by its name's ending."""
-    found = SUFFIX.search(path.name)
-    return "\t" if found and found[1].lower() in ("tsv", "txt") else ","
+    """Return what stands between the columns of a table, by its name's ending."""
+    suffix = SUFFIX.search(path.name)
+    return "\t" if suffix and suffix[1].lower() in ("tsv", "txt") else ","
 
 
 def other_separator(header: list[str], path: Path) -> str:
-    """What seems to separate the columns of a table that has one column, and what to do then."""
+    """Return what seems to separate the columns of a table read as one column, and the cure."""
     ours, line = SEPARATORS[separator_of(path)], ",".join(header)
-    found = max(SEPARATORS, key=line.count)
-    if not line.count(found) or SEPARATORS[found] == ours:
+    likely = max(SEPARATORS, key=line.count)
+    if not line.count(likely) or SEPARATORS[likely] == ours:
         return f"{ours} are expected between columns"
-    cure = {",": "call it .csv", "\t": "call it .tsv"}.get(found, f"save it with {ours}")
-    return f"{SEPARATORS[found]} seem to separate it, and not {ours}; {cure}"
+    cure = {",": "call it .csv", "\t": "call it .tsv"}.get(likely, f"save it with {ours}")
+    return f"{SEPARATORS[likely]} seem to separate it, and not {ours}; {cure}"
 
 
 @contextmanager
 def text(path: Path, what: str) -> Iterator[Iterator[str]]:
-    """Opens a text file, plain or .gz, as lines with their ends; a mark of UTF-8 is left out.
+    """Open a text file, plain or .gz, as lines with their ends; a mark of UTF-8 is left out.
 
     Raises:
         InputError: it is not text in UTF-8, not gzip, or has a line that does not fit into memory.
@@ -143,7 +143,7 @@ def text(path: Path, what: str) -> Iterator[Iterator[str]]:
 
 
 def _lines(file: IO[str], path: Path) -> Iterator[str]:
-    """Lines of a file, none of which takes the memory; a few bytes of .gz can make gigabytes."""
+    """Read lines, none of which takes all memory; a few bytes of .gz can make gigabytes."""
     step = 2**24
     while line := file.readline(step):
         pieces = [line]
@@ -154,7 +154,7 @@ def _lines(file: IO[str], path: Path) -> Iterator[str]:
 
 
 def _below_comments(rows: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Rows that are not empty, from the header on."""
+    """Skip empty rows, and comments above the header."""
     filled = filter(None, rows)
     try:
         above = next(filled)
@@ -172,7 +172,7 @@ def _below_comments(rows: Iterator[list[str]]) -> Iterator[list[str]]:
 def _header(
     rows: Iterator[list[str]], path: Path, what: str
 ) -> tuple[list[str], Iterator[list[str]]]:
-    """Names of the columns, and the rows below, each with the row's name before its values."""
+    """Return the names of the columns, and the rows below: a row's name, then its values."""
     header, first = next(rows, []), next(rows, [])
     if not header:
         raise InputError(f"{what}: cannot be read: it is empty")
@@ -212,7 +212,7 @@ def _header(
 def _values(
     body: Iterator[list[str]], columns: list[str], path: Path
 ) -> tuple[list[str], csr_matrix]:
-    """Names (n_rows,) and values (n_rows, n_columns) of the rows; zeros are not kept."""
+    """Read names (n_rows,) and values (n_rows, n_columns) of the rows; zeros are not kept."""
     names: list[str] = []
     size = 0  # of the names
     data, places, ends = array("f"), array("i"), array("q", [0])
@@ -245,19 +245,19 @@ def _values(
 def _rows_are_genes(
     rows: pd.Index, columns: pd.Index, path: Path, say: Callable[[str], None]
 ) -> bool:
-    """Whether rows are genes, by the names of both axes; says so."""
+    """Return whether rows are genes, by the names of both axes, and say so."""
     cells = _share(rows, BARCODE) + _share(columns, GENE)
     genes = _share(rows, GENE) + _share(columns, BARCODE)
-    found = genes > cells
+    rows_are_genes = genes > cells
     sure = abs(genes - cells) > 0.005
     say(
-        f"{path.name}: rows are {'genes' if found else 'cells'}"
+        f"{path.name}: rows are {'genes' if rows_are_genes else 'cells'}"
         + (", as their names tell" if sure else ", as is usual")
-        + f" (else data.transpose={str(not found).lower()})"
+        + f" (else data.transpose={str(not rows_are_genes).lower()})"
     )
-    return found
+    return rows_are_genes
 
 
 def _share(names: pd.Index, pattern: re.Pattern[str]) -> float:
-    """The share of names that look like that."""
+    """Return the share of names that match the pattern."""
     return sum(bool(pattern.fullmatch(name)) for name in names) / len(names)

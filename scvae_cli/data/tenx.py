@@ -1,4 +1,4 @@
-"""The raw counts of 10x Genomics' PBMC3k: found on disk or downloaded, verified, read."""
+"""Finds the raw counts of 10x Genomics' PBMC3k or downloads them, verifies and reads them."""
 
 import hashlib
 import os
@@ -29,12 +29,12 @@ INSIDE = Path("filtered_gene_bc_matrices") / "hg19"
 
 
 def cache_dir() -> Path:
-    """Where downloads and prepared cells are kept: $SCVAE_CACHE_DIR, else the user's cache."""
+    """Return where downloads and prepared cells are kept: $SCVAE_CACHE_DIR or the user's cache."""
     return Path(os.environ.get("SCVAE_CACHE_DIR") or str(pooch.os_cache("scvae")))
 
 
 def find(folder: str | None, *, on_download: Callable[[int, int], None]) -> Path:
-    """The archive, or the folder that it unpacks to; downloaded where it is nowhere.
+    """Find the archive, or the folder that it unpacks to; download it where it is nowhere.
 
     Args:
         folder: where it must be; None to look in $SCVAE_DATA_DIR and the user's cache.
@@ -65,7 +65,7 @@ def find(folder: str | None, *, on_download: Callable[[int, int], None]) -> Path
 
 
 def read(path: Path) -> anndata.AnnData:
-    """The counts (2,700 cells x 32,738 genes), once every byte is known to be 10x's.
+    """Read the counts (2,700 cells x 32,738 genes), once every byte is known to be 10x's.
 
     Args:
         path: the archive, or the folder that holds the three files.
@@ -77,8 +77,8 @@ def read(path: Path) -> anndata.AnnData:
 
     contents = _from_archive(path) if path.is_file() else _from_folder(path)
     for name, wanted in SHA256.items():
-        found = hashlib.sha256(contents.get(name, b"")).hexdigest()
-        if found != wanted:
+        sha = hashlib.sha256(contents.get(name, b"")).hexdigest()
+        if sha != wanted:
             state = "is not the file that 10x published" if name in contents else "is missing"
             raise InputError(f"{path}: {name} {state}; replace it by that of {URL}")
     with TemporaryDirectory() as clean:
@@ -107,7 +107,7 @@ class _Progress:
 
 
 def _places(root: Path) -> Iterator[Path]:
-    """Where the data may be below a folder, or that path itself."""
+    """List where the data may be below a folder, or that path itself."""
     if root.is_file():
         yield root
     for folder in (root, root / "pbmc3k"):
@@ -121,7 +121,7 @@ def _from_folder(path: Path) -> dict[str, bytes]:
 
 
 def _from_archive(path: Path) -> dict[str, bytes]:
-    """Plain files by their base names; nothing is unpacked to a path that the archive chooses."""
+    """Read plain files by their base names; none is unpacked to a path of the archive."""
     contents: dict[str, bytes] = {}
     try:
         with tarfile.open(path) as archive:

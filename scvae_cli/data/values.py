@@ -1,4 +1,4 @@
-"""Recognises what values are: counts, normalized values, or logarithms of those.
+"""Tells what values are: counts, normalized values, or logarithms of those.
 
 Two properties tell, and each is looked for in x itself and in what x would be a logarithm of
 (expm1(x), 2^x - 1, 10^x - 1):
@@ -10,7 +10,7 @@ Two properties tell, and each is looked for in x itself and in what x would be a
   however many genes were left out since. That is so for 99 % and more of them under the right view
   and for 67 % at most under a wrong one, fractions apart, whose logarithm is nearly themselves.
 
-What has neither (corrected counts; TPM without its other genes) has two readings, and it is said.
+What has neither (corrected counts; TPM without its other genes) has two readings; `doubt` says so.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from scvae_cli.data.wording import Wording
+
 CONSTANT = 0.01  # totals that differ by less (sd / mean) are one total
 ROUNDED = 0.005  # ... of whole numbers, of which Poisson totals of 40,000 have as much
 ENOUGH = 5  # cells from which on a constant total tells something
@@ -26,7 +28,7 @@ STEPS = 0.9  # share of whole ratios from which on values are steps
 RATIOS = 30  # ratios that there must be to say so
 SMALLEST_LOG = 0.5  # where all are smaller, logarithms and what they are of are nearly the same
 LARGEST_LOG = 25.0  # log1p of seven times 10^10: larger values are no logarithms
-NOISE = 1e-4  # whole numbers that were computed are off by so much
+NOISE = 1e-4  # most that a computed whole number is off
 ROUND = (1.0, 100.0, *(10.0**k for k in range(3, 8)))  # totals that cells are normalised to
 SAMPLE = 200  # cells of which ratios are looked at
 
@@ -56,7 +58,7 @@ class Values(NamedTuple):
 
 
 def recognise(x: csr_matrix, usual: str | None = None) -> Values:
-    """Tells what the values of cells are.
+    """Tell what the values of cells are.
 
     Args:
         x: (n_cells, n_genes), not negative; all genes that there are.
@@ -99,7 +101,7 @@ def recognise(x: csr_matrix, usual: str | None = None) -> Values:
 
 
 def _unsure(data: np.ndarray, span: str, usual: str | None) -> Values:
-    """The likeliest of several readings of values that are not whole.
+    """Return the likeliest of several readings of values that are not whole.
 
     To divide by the total what was so divided does little; not to divide counts leaves the depth
     of sequencing in every component. So values too large for logarithms are counts.
@@ -115,8 +117,14 @@ def _unsure(data: np.ndarray, span: str, usual: str | None) -> Values:
     return Values(kind, why, whole=False, sure=False)
 
 
-def doubt(values: Values, taken: str) -> str | None:
-    """What to know of values that have two readings and are taken as `taken`; None if one."""
+def doubt(values: Values, taken: str, wording: Wording) -> str | None:
+    """Return what to know of values that have two readings; None if they have one.
+
+    Args:
+        values: what was recognised.
+        taken: the reading that was chosen.
+        wording: what the person who gave the values calls the setting of the other one.
+    """
     if values.sure:
         return None
     if values.whole:
@@ -127,11 +135,12 @@ def doubt(values: Values, taken: str) -> str | None:
     else:
         other = "normalized" if taken == "counts" else "counts"
         reading = "counts that were corrected, or normalized"
-    return f"values may be {reading} ({values.why}); taken as {taken} (else data.values={other})"
+    setting = wording.setting("values", other)
+    return f"values may be {reading} ({values.why}); taken as {taken} (else {setting})"
 
 
 def _totals(x: csr_matrix, data: np.ndarray) -> np.ndarray:
-    """Totals of the cells that have any, with `data` in place of x's."""
+    """Return the totals of the cells that have any, with `data` in place of x's."""
     rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
     totals = np.bincount(rows, weights=data, minlength=x.shape[0])
     return totals[totals > 0]
@@ -146,7 +155,7 @@ def _spread(values: np.ndarray) -> float:
 
 
 def _one(totals: np.ndarray) -> float | None:
-    """The total of all cells, a round number where it is near one; None if they differ."""
+    """Return the total of all cells, a round number where it is near one; None if they differ."""
     if _spread(totals) > CONSTANT:
         return None
     middle = float(np.median(totals))
@@ -157,7 +166,7 @@ def _one(totals: np.ndarray) -> float | None:
 
 
 def _steps(x: csr_matrix, view: np.ndarray) -> np.ndarray | None:
-    """The least value of each cell, if the others are multiples of it; None if not."""
+    """Return the least value of each cell, if the others are multiples of it; None if not."""
     whole, least, n = 0, [], 0
     for row in np.unique(np.linspace(0, x.shape[0] - 1, SAMPLE).astype(int)):
         values = view[x.indptr[row] : x.indptr[row + 1]]

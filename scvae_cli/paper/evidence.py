@@ -20,7 +20,7 @@ import pandas as pd
 from scvae_cli.analysis.cluster import kmeans
 from scvae_cli.analysis.score import score, silhouette, types_found
 from scvae_cli.atomic import write_file
-from scvae_cli.data.sources import read_labels
+from scvae_cli.data.labels import read_labels
 from scvae_cli.runs.folder import read_json, read_settings, read_table
 
 NAMES = {"ae": "AE", "vae": "VAE", "vsc": "VSC", "pca": "PCA"}

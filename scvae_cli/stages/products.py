@@ -13,7 +13,8 @@ from scvae_cli.analysis.sparsity import (
     top_genes,
     traverse,
 )
-from scvae_cli.data.dataset import Dataset, annotated, write_h5ad
+from scvae_cli.data.dataset import Dataset
+from scvae_cli.data.dataset_h5ad import annotated, write_h5ad
 from scvae_cli.models.model import Model
 from scvae_cli.stages.context import Context
 from scvae_cli.stages.space import Clusters, Maps

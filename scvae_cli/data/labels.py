@@ -1,0 +1,117 @@
+"""Reads the cell types that people give: from a table of their own, or from a column of obs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from scvae_cli.data.tables import other_separator, read_texts
+from scvae_cli.errors import InputError
+from scvae_cli.visible import UNLABELLED
+
+
+def read_labels(path: str, cells: np.ndarray, *, partly: bool = False) -> np.ndarray:
+    """Read the type of each cell from a table whose first two columns are barcode and type.
+
+    Args:
+        path: a csv file; its first line is a header unless it begins with one of the cells.
+        cells: (n_cells,) barcodes.
+        partly: whether cells may be missing.
+
+    Returns:
+        (n_cells,) types as they are written, empty for cells that are not in the table.
+
+    Raises:
+        InputError: it is no such table, has a barcode twice, or none of the cells, or not all.
+    """
+    what = f"data.labels={path}"
+    rows = read_texts(Path(path), what)
+    if not rows:
+        raise InputError(f"{what}: needs two columns, barcode and label; it is empty")
+    if short := next((row for row in rows if len(row) < 2), None):
+        hint = f" ({other_separator(short, Path(path))})" if short is rows[0] else ""
+        raise InputError(f"{what}: needs two columns, barcode and label; has {short[0]!r}{hint}")
+    known = set(cells)
+    labels: dict[str, str] = {}
+    for barcode, label, *_ in rows if rows[0][0] in known else rows[1:]:
+        if barcode in labels:
+            raise InputError(f"{what}: barcode {barcode} stands there twice")
+        labels[barcode] = label
+    missing = [cell for cell in cells if not labels.get(cell)]
+    if len(missing) == len(cells) or (missing and not partly):
+        theirs = f"; its barcodes are such as {next(iter(labels))}" if labels else ""
+        raise InputError(
+            f"{what}: no label for {len(missing)} of {len(cells)} cells, such as {missing[0]}"
+            + (theirs if len(missing) == len(cells) else "")
+        )
+    return np.array([labels.get(cell, "") for cell in cells], dtype=object)
+
+
+def labels_of(cells: anndata.AnnData, key: str, path: Path) -> np.ndarray:
+    """Return the type (n_cells,) of each cell, from a column of obs; empty where it has none.
+
+    Whole numbers are names of types, as of clusters, also where missing ones made them 1.0, 2.0.
+
+    Args:
+        cells: the cells.
+        key: the column.
+        path: where the cells come from.
+
+    Raises:
+        InputError: there is no such column, or it holds other numbers.
+    """
+    if key not in cells.obs:
+        there = ", ".join(map(str, cells.obs)) or "none"
+        raise InputError(f"data.label_key={key}: no such column of obs in {path} ({there})")
+    column = cells.obs[key]
+    if pd.api.types.is_float_dtype(column):
+        numbers = column.dropna()
+        if (broken := numbers[numbers % 1 != 0]).size:
+            raise InputError(
+                f"data.label_key={key}: holds numbers such as {broken.iloc[0]}, no types"
+            )
+        column = column.astype("Int64")
+    known = column.notna().to_numpy()
+    types = np.full(len(column), "", dtype=object)
+    types[known] = column[known].astype(str)
+    return types
+
+
+def mark_unlabelled(
+    types: np.ndarray,
+    cells: np.ndarray,
+    given: str,
+    *,
+    unlabelled: Sequence[str] = (),
+    say: Callable[[str], None],
+) -> np.ndarray:
+    """Put `UNLABELLED` in place of what stands for no type.
+
+    Args:
+        types: (n_cells,) texts.
+        cells: (n_cells,) names.
+        given: the setting that gave the types.
+        unlabelled: what stands for no type, beside no text and `UNLABELLED` itself, which is what
+            runs write.
+        say: called with the number of cells that have no type.
+
+    Returns:
+        (n_cells,) types.
+
+    Raises:
+        InputError: none has a type.
+    """
+    none = np.isin(types.astype(object), ["", UNLABELLED, *unlabelled])
+    if none.all():
+        raise InputError(f"{given}: {len(cells)} of {len(cells)} cells have no label")
+    for text in unlabelled:
+        if text not in types:
+            say(f"data.unlabelled={text}: no cell is called so")
+    if none.any():
+        say(
+            f"{none.sum():,} of {len(cells):,} cells have no label, such as {cells[none][0]}; "
+            "they are trained on, and left out of the scores"
+        )
+    return np.where(none, UNLABELLED, types)

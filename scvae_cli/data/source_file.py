@@ -1,0 +1,229 @@
+"""The source `file`: cells of one's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+from scipy.sparse import csr_array
+
+from scvae_cli.data.announcer import Announcer
+from scvae_cli.data.dataset import Dataset, Recipe, labelled
+from scvae_cli.data.labels import labels_of, mark_unlabelled, read_labels
+from scvae_cli.data.values import Values, doubt, recognise
+from scvae_cli.data.wording import command_line
+from scvae_cli.errors import InputError
+from scvae_cli.visible import UNLABELLED
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to read a file and prepare its cells; conf/data/file.yaml has the defaults.
+
+    Attributes:
+        path: a file or folder; see `files.read`.
+        label_key: the column of obs with the types, if any.
+        labels: a csv file with a type for each cell, if any.
+        unlabelled: what stands for no type, beside nothing at all.
+        layer: see `selection.select`.
+        raw: see `selection.select`.
+        gene_names: see `selection.select`.
+        transpose: see `files.read`.
+        genome: see `files.read`.
+        values: what values are: `counts`, `normalized`, `logged`, or `auto` to look.
+        min_genes: least number of genes of a cell that is kept.
+        min_cells: then, least number of cells of a gene that is kept.
+        genes: how many genes to keep, the most variable ones (Seurat v3), or None for all.
+        target_sum: see `preprocess.log_normalize`.
+    """
+
+    path: str
+    label_key: str | None
+    labels: str | None
+    unlabelled: Sequence[str]
+    layer: str | None
+    raw: bool
+    gene_names: str | None
+    transpose: bool | None
+    genome: str | None
+    values: str
+    min_genes: int
+    min_cells: int
+    genes: int | None
+    target_sum: float
+
+
+def file(*, announcer: Announcer, **options: Any) -> Dataset:
+    """Read cells of one's own, and log-normalise them if they are not yet.
+
+    Args:
+        announcer: called with what values were taken to be, and what may be wrong about that.
+        options: the attributes of `Options`.
+
+    Raises:
+        InputError: the file cannot be read, or is not what it should be.
+    """
+    asked = Options(**options)
+    cells = _read(asked, announcer)
+    seen = recognise(cells.X)  # of all genes: totals tell, and genes may be left out below
+    cells = _filtered(cells, asked)
+    kind = _kind(seen, asked, announcer) if asked.values == "auto" else asked.values
+    _check_n_genes(cells, kind, asked)
+    x = _logged(cells, kind, seen, asked.target_sum)
+    recipe = _recipe(cells, kind, seen, asked.target_sum)
+    x, genes = _most_variable(cells, x, asked.genes)
+    types = _types(cells, asked, announcer)
+    name, names = Path(asked.path).name, cells.obs_names.to_numpy()
+    dataset = labelled(name, x, types, names, genes, recipe)
+    if (given := _given(asked)) and not dataset.is_labelled:
+        raise InputError(f"{given}: all cells have one label, {dataset.cell_types[0]}")
+    return dataset
+
+
+def _read(asked: Options, announcer: Announcer) -> anndata.AnnData:
+    """Read the values asked for (n_cells, n_genes); the rest of the file is freed on return."""
+    from scvae_cli.data.files import read  # and with it h5py, zarr and the readers
+    from scvae_cli.data.selection import elements, select
+
+    path = Path(asked.path)
+    which: dict[str, Any] = {
+        "layer": asked.layer, "raw": asked.raw, "gene_names": asked.gene_names,
+    }  # fmt: skip
+    cells = read(
+        path,
+        transpose=asked.transpose,
+        genome=asked.genome,
+        needed=elements(**which, label_key=asked.label_key),
+        say=announcer.say,
+    )
+    return select(cells, command_line(path), **which)
+
+
+def _filtered(cells: anndata.AnnData, asked: Options) -> anndata.AnnData:
+    """Return the cells and genes that are kept.
+
+    Raises:
+        InputError: none is kept, or a cell without counts.
+    """
+    from scvae_cli.data.preprocess import filter_counts
+
+    kept = filter_counts(cells, min_genes=asked.min_genes, min_cells=asked.min_cells)
+    if 0 in kept.shape:
+        raise InputError(
+            f"data.min_genes={asked.min_genes}, data.min_cells={asked.min_cells}: leave "
+            f"{kept.n_obs} cells x {kept.n_vars} genes of {asked.path}"
+        )
+    if empty := int((kept.X.getnnz(axis=1) == 0).sum()):
+        raise InputError(
+            f"data.path={asked.path}: {empty} cells have no counts; leave them out with "
+            "data.min_genes=1"
+        )
+    return kept
+
+
+def _kind(seen: Values, asked: Options, announcer: Announcer) -> str:
+    """Return what values are taken to be, and announce it."""
+    name = Path(asked.path).name
+    scaled = f"brought to {asked.target_sum:,g} and " if seen.total else ""
+    done = {
+        "counts": "normalized and logged here",
+        "normalized": f"{scaled}logged here",
+        "logged": "left as they are",
+    }[seen.kind]
+    announcer.say(f"{name}: values are {seen.kind}: {seen.why}; {done}")
+    if text := doubt(seen, seen.kind, command_line(asked.path)):
+        announcer.warn(f"{name}: {text}")
+    return seen.kind
+
+
+def _check_n_genes(cells: anndata.AnnData, kind: str, asked: Options) -> None:
+    """Refuse to choose genes where there are no counts to choose by, or not more genes.
+
+    Raises:
+        InputError: it is so.
+    """
+    if asked.genes is None:
+        return
+    if kind != "counts":
+        raise InputError(
+            f"data.genes={asked.genes}: variable genes are found in counts; {asked.path} has "
+            f"{kind} values"
+        )
+    if asked.genes >= cells.n_vars:
+        raise InputError(
+            f"data.genes={asked.genes}: there are {cells.n_vars} genes in {asked.path}"
+        )
+
+
+def _logged(cells: anndata.AnnData, kind: str, seen: Values, target_sum: float) -> csr_array:
+    """Return the logarithms (n_cells, n_genes) of values of this kind, normalised."""
+    from scvae_cli.data.preprocess import log_normalize, logarithm
+
+    x = csr_array(cells.X)
+    if kind == "counts":
+        return log_normalize(x, target_sum=target_sum)
+    if kind == "normalized":
+        return logarithm(x, factor=target_sum / seen.total if seen.total else 1.0)
+    return x
+
+
+def _recipe(cells: anndata.AnnData, kind: str, seen: Values, target_sum: float) -> Recipe:
+    """Return how values were treated, for other cells."""
+    from scvae_cli.data.selection import other_names
+
+    names = cells.var_names.to_numpy(dtype=str)
+    recipe = Recipe(kind, counted=names, ids=other_names(cells), whole=seen.whole)
+    if kind == "counts":
+        return replace(recipe, target_sum=target_sum, totals=np.ravel(cells.X.sum(axis=1)))
+    if kind == "normalized" and seen.total:
+        return replace(recipe, target_sum=target_sum)
+    return recipe
+
+
+def _most_variable(
+    cells: anndata.AnnData, x: csr_array, n_genes: int | None
+) -> tuple[csr_array, np.ndarray]:
+    """Return the logarithms (n_cells, n_kept) and names (n_kept,) of the genes that are kept."""
+    from scvae_cli.data.preprocess import variable_genes
+
+    names = cells.var_names.to_numpy(dtype=str)
+    if n_genes is None:
+        return x, names
+    kept = variable_genes(cells, n_genes)
+    return csr_array(x[:, kept]), names[kept]
+
+
+def _types(cells: anndata.AnnData, asked: Options, announcer: Announcer) -> np.ndarray:
+    """Return the type (n_cells,) of each cell, `UNLABELLED` where it has none.
+
+    Raises:
+        InputError: the settings contradict each other, or the types cannot be read.
+    """
+    names = cells.obs_names.to_numpy(dtype=str)
+    if asked.label_key is not None and asked.labels is not None:
+        raise InputError(
+            f"data.labels={asked.labels}: give it or data.label_key={asked.label_key}, not both"
+        )
+    if asked.label_key is not None:
+        types = labels_of(cells, asked.label_key, Path(asked.path))
+    elif asked.labels is not None:
+        types = read_labels(asked.labels, names, partly=True)
+    elif asked.unlabelled:
+        raise InputError(
+            f"data.unlabelled={','.join(asked.unlabelled)}: of what? give data.label_key or "
+            "data.labels"
+        )
+    else:
+        return np.full(cells.n_obs, UNLABELLED)
+    return mark_unlabelled(
+        types, names, _given(asked), unlabelled=asked.unlabelled, say=announcer.say
+    )
+
+
+def _given(asked: Options) -> str:
+    """Return the setting that gives the types; empty where none does."""
+    if asked.label_key is not None:
+        return f"data.label_key={asked.label_key}"
+    return "" if asked.labels is None else f"data.labels={asked.labels}"
