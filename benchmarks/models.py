@@ -35,7 +35,7 @@ from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.data.sources import load
 from scvae_cli.launch.runs import compose
-from scvae_cli.results.summary import Run, find_runs
+from scvae_cli.results.runs import Run, find_runs
 from scvae_cli.runs.folder import read_json, read_table
 
 CONTROLS = ["pca-6", "pca-10", "pca-20", "pca-50", "projection", "untrained"]

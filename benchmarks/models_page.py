@@ -25,7 +25,7 @@ from benchmarks.training import ROOT
 from benchmarks.training import table as markdown
 from scvae_cli.analysis.stats import LEVEL, Estimate, difference, estimate
 from scvae_cli.launch.runs import compose
-from scvae_cli.results.summary import Run
+from scvae_cli.results.runs import Run
 
 CHOSEN_ON = ["PBMC3k, types found here", "synthetic"]  # `best` is chosen on these, and
 JUDGED_ON = ["FACS, 10 populations", "FACS, 5 populations"]  # judged on these

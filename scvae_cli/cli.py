@@ -107,10 +107,14 @@ def _dispatch(arguments: list[str]) -> None:
         from scvae_cli.commands.compare import compare
 
         compare(arguments[1:])
-    elif command in ("show", "data"):
-        from scvae_cli.commands import show
+    elif command == "show":
+        from scvae_cli.commands.show import show
 
-        (show.show if command == "show" else show.data)(arguments[1:])
+        show(arguments[1:])
+    elif command == "data":
+        from scvae_cli.commands.data import data
+
+        data(arguments[1:])
     elif command == "verify":
         from scvae_cli.commands.verify import verify
 

@@ -408,7 +408,7 @@ def test_whatever_is_asked_is_a_configuration_or_refused(words):
 ))  # fmt: skip
 def test_whatever_a_record_holds_is_read_or_refused(tmp_path, value):
     from scvae_cli import trained
-    from scvae_cli.results.summary import read_run
+    from scvae_cli.results.runs import read_run
 
     for name in ("run.json", "scores.json"):
         (tmp_path / name).write_text(json.dumps(value))

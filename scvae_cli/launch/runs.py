@@ -271,7 +271,8 @@ def _a_failed_one(folder: Path) -> bool:
 
 def _report(path: Path, console: "Console") -> int:
     """The page of a run that is done. Returns an exit code."""
-    from scvae_cli.results.summary import open_run, run_page
+    from scvae_cli.results.pages import run_page
+    from scvae_cli.results.runs import open_run
 
     try:
         if not path.is_dir():

@@ -39,7 +39,9 @@ from scvae_cli.interrupts import INTERRUPTED, WORDS, exit_code
 from scvae_cli.launch import runs as launch
 from scvae_cli.launch.presets import check_job, recorded_words
 from scvae_cli.launch.worker import Worker, WorkerDiedError
-from scvae_cli.results import summary
+from scvae_cli.results.pages import write_summary
+from scvae_cli.results.runs import Run, read_run
+from scvae_cli.results.table import results, write_csv
 from scvae_cli.results.terminal import show
 from scvae_cli.runs import provenance
 from scvae_cli.runs.folder import (
@@ -290,7 +292,7 @@ def _compare(
     if differs := provenance.difference(before, record):
         refuse(differs)
     for job in plan:
-        run = summary.read_run(folder / job.name)
+        run = read_run(folder / job.name)
         if run is not None and run.settings:
             settings = read_settings(folder / job.name)
             for key, value in job.settings.items():
@@ -402,7 +404,7 @@ def _place(
 
 def _can_go_on(path: Path) -> bool:
     """Whether a run was killed or interrupted, and not failed of itself."""
-    run = summary.read_run(path)
+    run = read_run(path)
     return (
         run is not None
         and bool(run.settings)
@@ -439,9 +441,9 @@ class _Watch:
 
     def __init__(self, folder: Path, plan: list[Job], done: list[Job], view: Jobs) -> None:
         self._folder, self._plan, self._view = folder, plan, view
-        self._runs: dict[str, summary.Run] = {}
+        self._runs: dict[str, Run] = {}
         for job in done:
-            run = summary.read_run(folder / job.name)
+            run = read_run(folder / job.name)
             assert run is not None
             self._runs[job.name] = run
         self._before = len(done)
@@ -467,7 +469,7 @@ class _Watch:
         for job in self._plan:
             if job.name in self._runs:
                 continue
-            run = summary.read_run(self._folder / job.name)
+            run = read_run(self._folder / job.name)
             if run is None:
                 continue
             if run.status == "unfinished":
@@ -483,9 +485,9 @@ class _Watch:
         self._view.update(len(self._runs) - failed, running, failed, left - len(running), seconds)
         if new:
             runs = [self._runs[job.name] for job in self._plan if job.name in self._runs]
-            summary.write_csv(self._folder / "results.csv", summary.results(runs))
+            write_csv(self._folder / "results.csv", results(runs))
 
-    def _told(self, job: Job, run: summary.Run) -> str:
+    def _told(self, job: Job, run: Run) -> str:
         number = f"[{len(self._runs):>{len(str(len(self._plan)))}}/{len(self._plan)}]"
         if run.status == "failed":
             return f"{number} {job.name}  failed: {run.record.get('reason')}"
@@ -499,7 +501,7 @@ def _finish(
     folder: Path, plan: list[Job], record: dict[str, Any], console: Console, repeated: int
 ) -> list[str]:
     """Sums up what there is; the status of each job."""
-    runs = [run for job in plan if (run := summary.read_run(folder / job.name)) is not None]
+    runs = [run for job in plan if (run := read_run(folder / job.name)) is not None]
     states = [run.status for run in runs]
     if not any(run.settings for run in runs):
         return states
@@ -509,7 +511,7 @@ def _finish(
     if repeated:
         notes.append(f"{repeated} further jobs would have repeated these and were not run.")
     title = f"Sweep {folder.name}"
-    summary.write(folder, runs, title=title, notes=notes, by=None, score=None)
+    write_summary(folder, runs, title=title, notes=notes, by=None, score=None)
     show(runs, console, by=None, score=None, sort=None)
     console.folder(Path(launch.shown(folder)))
     return states
