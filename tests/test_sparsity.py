@@ -25,6 +25,7 @@ from scvae_cli.data.sources import load
 from scvae_cli.models.build import PCA, build
 from scvae_cli.models.train import train
 from scvae_cli.results import figures
+from scvae_cli.results.figures.sparsity import programmes
 
 CPU = torch.device("cpu")
 GENES = np.array([f"g{i}" for i in range(6)])
@@ -194,7 +195,7 @@ def test_nothing_in_the_figure_is_cut(n_latent, n_types, word, on):
     picture = imread(BytesIO(figures.sparsity(*tables, "title")))[:, :, :3]
     edges = picture[0], picture[-1], picture[:, 0], picture[:, -1]
     assert all((edge == 1).all() for edge in edges)
-    assert len(figures._programmes(*tables)[0]) == n_latent * (2 if on else 1)
+    assert len(programmes(*tables)[0]) == n_latent * (2 if on else 1)
     assert 20 < len(picture) / 160 / 0.27 < 90 if n_latent == 30 else True
 
 
