@@ -100,9 +100,9 @@ def _dispatch(arguments: list[str]) -> None:
     elif command == "train":
         _train(arguments[1:])
     elif command == "embed":
-        from scvae_cli.commands.embed import apply
+        from scvae_cli.commands.embed import embed
 
-        apply(arguments[1:])
+        embed(arguments[1:])
     elif command == "compare":
         from scvae_cli.commands.compare import compare
 

@@ -149,9 +149,9 @@ class Ranking:
 
     Attributes:
         top: the setting with the highest mean of those with enough values; None if none has.
-        lower: told from it, and lower.
+        lower: differ from it by more than chance, and are lower.
         level: cannot be told from it.
-        higher: told from it, and higher on the seeds that both have.
+        higher: differ from it, and are higher on the seeds that both have.
         few: have too few seeds in common with it (or too few values) to be compared.
         n_pairs: of all settings, how many pairs Holm's correction is for.
     """

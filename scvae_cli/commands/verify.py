@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.commands.arguments import Parser
-from scvae_cli.config import restored
+from scvae_cli.config import Config, restored
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError
 from scvae_cli.launch.runs import DONE, logged, shown, start
+from scvae_cli.measures import SPACES
 from scvae_cli.runs.folder import (
     MissingError,
     intact,
@@ -31,7 +32,7 @@ UNEQUAL = {"seconds"}  # columns that differ from run to run
 
 
 def verify(arguments: list[str]) -> None:
-    """`scvae verify` with these arguments.
+    """Run `scvae verify` with these arguments.
 
     Raises:
         InputError: they are not allowed, or there is no run to repeat.
@@ -44,6 +45,31 @@ def verify(arguments: list[str]) -> None:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     path = parser.parse_args(arguments).run.absolute()
+    record, config = _read(path)
+    console = Console()
+    today = {"versions": versions(), "git": git_state()}
+    for changed in filter(None, (difference(code, today) for code in codes(record))):
+        console.line(f"{shown(path)} {changed}: rounding may differ")
+    with suppress(OSError, KeyError, ValueError):
+        os.chdir(record["cwd"])  # which the paths in its settings start from
+    with TemporaryDirectory(prefix="scvae-verify-") as folder:
+        changes: dict[str, Any] = {"output_dir": folder, "h5ad": False}
+        changes |= {key: record[key] for key in ("threads", "device") if key in record}
+        repeat = _repeat(config.model_copy(update=changes), Path(folder) / "run")
+        outcomes = _outcomes(path, repeat)
+    console.table(
+        [{"file": name, "came out": text or "identical"} for name, text in outcomes.items()]
+    )
+    if any(text.startswith("different") for text in outcomes.values()):
+        raise SystemExit(1)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Config]:
+    """Read run.json and config.yaml of a run that can be repeated.
+
+    Raises:
+        InputError: there is no run, it is not done, or its files are not what it wrote.
+    """
     try:
         record = read_json(path, "run")
         config = restored(read_settings(path), path / "config.yaml")
@@ -52,39 +78,40 @@ def verify(arguments: list[str]) -> None:
     except MissingError as error:
         hint = "; it is a sweep: name one of its runs" if (path / "sweep.json").exists() else ""
         raise InputError(f"{shown(path)}: no run there ({error.name} is missing){hint}") from error
-    console = Console(quiet=True)
-    out = Console()
     if not intact(path):
         raise InputError(
             f"{shown(path)}: did not end well, or a file is not what it wrote; "
             f"`scvae train resume={shown(path)}` mends it"
         )
-    today = {"versions": versions(), "git": git_state()}
-    for changed in filter(None, (difference(code, today) for code in codes(record))):
-        out.line(f"{shown(path)} {changed}: rounding may differ")
-    again: dict[str, Any] = {k: record[k] for k in ("threads", "device") if k in record}
-    with suppress(OSError, KeyError, ValueError):
-        os.chdir(record["cwd"])  # which the paths in its settings start from
-    with TemporaryDirectory(prefix="scvae-verify-") as folder:
-        same = Path(folder) / "run"
-        same.mkdir()
-        config = config.model_copy(update={**again, "output_dir": folder, "h5ad": False})
-        with logged(same):
-            code, _ = start(config, same, ["verify"], [], console)
-        if code != DONE:
-            raise SystemExit(code)
-        there = [name for name in OF_VSC if (path / f"{name}.csv").exists()]
-        found = {f"{name}.csv": _table(path, same, name) for name in [*TABLES, *there]}
-        found["model.safetensors"] = _weights(path, same)
-        found["scores.json"] = _scores(path, same)
-    out.table([{"file": name, "came out": text or "identical"} for name, text in found.items()])
-    texts = [text for text in found.values() if text]
-    if any(text.startswith("different") for text in texts):
-        raise SystemExit(1)
+    return record, config
+
+
+def _repeat(config: Config, folder: Path) -> Path:
+    """Do a run with these settings in a new folder, and return that.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    folder.mkdir()
+    with logged(folder):
+        code, _ = start(config, folder, ["verify"], [], Console(quiet=True))
+    if code != DONE:
+        raise SystemExit(code)
+    return folder
+
+
+def _outcomes(theirs: Path, ours: Path) -> dict[str, str]:
+    """Return how each file of two runs differs, by its name; empty where it does not."""
+    tables = [*TABLES, *(name for name in OF_VSC if (theirs / f"{name}.csv").exists())]
+    return {
+        **{f"{name}.csv": _table(theirs, ours, name) for name in tables},
+        "model.safetensors": _weights(theirs, ours),
+        "scores.json": _scores(theirs, ours),
+    }
 
 
 def _table(theirs: Path, ours: Path, name: str) -> str:
-    """How a table differs; empty where it does not."""
+    """Return how a table differs; empty where it does not."""
     first, second = read_table(theirs, name), read_table(ours, name)
     if list(first) != list(second) or len(first) != len(second):
         return f"different: {len(first)} x {len(first.columns)}, and not {len(second)} x ..."
@@ -105,7 +132,7 @@ def _table(theirs: Path, ours: Path, name: str) -> str:
 
 
 def _weights(theirs: Path, ours: Path) -> str:
-    """How weights differ; empty where they do not."""
+    """Return how weights differ; empty where they do not."""
     first, second = (
         {name: tensor.numpy() for name, tensor in read_weights(path)[0].items()}
         for path in (theirs, ours)
@@ -120,9 +147,9 @@ def _weights(theirs: Path, ours: Path) -> str:
 
 
 def _scores(theirs: Path, ours: Path) -> str:
-    """How scores differ; empty where they do not."""
+    """Return how scores differ; empty where they do not."""
     first, second = read_json(theirs, "scores"), read_json(ours, "scores")
-    for space in ("tsne", "latent"):
+    for space in SPACES:
         for name, value in first[space].items():
             other = second[space][name]
             if abs(value - other) > WITHIN:
@@ -131,7 +158,7 @@ def _scores(theirs: Path, ours: Path) -> str:
 
 
 def _off(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference, as a share of the largest value."""
+    """Return the largest difference, as a share of the largest value."""
     if a.shape != b.shape:
         return np.inf
     return float(np.nanmax(np.abs(a - b)) / max(np.nanmax(np.abs(a)), 1e-30)) if a.size else 0.0
