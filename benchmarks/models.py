@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from scvae_cli.runs.folder import read_json, read_table
 
 from benchmarks.training import ROOT, answer
 from scvae_cli.analysis.cluster import kmeans
@@ -35,8 +34,10 @@ from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.data.sources import load
-from scvae_cli.launch.runs import compose
-from scvae_cli.results.summary import Run, find_runs
+from scvae_cli.launch.compose import compose
+from scvae_cli.results.runs import find_runs
+from scvae_cli.runs.files import read_json, read_table
+from scvae_cli.runs.run import Run
 
 CONTROLS = ["pca-6", "pca-10", "pca-20", "pca-50", "projection", "untrained"]
 LOGS = ["ae", "vae", "vsc", "vae-gaussian"]  # squared error of log values
@@ -174,9 +175,9 @@ def train_peers(python: str, sets: dict[str, Data], seeds: int, runs: Path) -> N
 def latents(name: str, runs: Path) -> Iterator[tuple[str, int, Path]]:
     """Method, seed and folder of all that was trained on a data set."""
     for run in find_runs([runs / name]) if (runs / name).exists() else []:
-        preset = run.settings.get("experiment")
+        preset = run.flat_settings.get("experiment")
         if run.status == "done" and preset:
-            yield str(preset).removeprefix("benchmark/"), run.settings["seed"], run.path
+            yield str(preset).removeprefix("benchmark/"), run.flat_settings["seed"], run.path
     for peer in PEERS:
         for told in sorted((runs / "peer").glob(f"{name}-{peer}-[0-9]*/peer.json")):
             yield peer, int(told.parent.name.rpartition("-")[2]), told.parent

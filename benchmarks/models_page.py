@@ -24,8 +24,8 @@ from benchmarks.models import CONTROLS, COUNTS, LOGS, PEER, PEERS, SHORT_PEER, D
 from benchmarks.training import ROOT
 from benchmarks.training import table as markdown
 from scvae_cli.analysis.stats import LEVEL, Estimate, difference, estimate
-from scvae_cli.launch.runs import compose
-from scvae_cli.results.summary import Run
+from scvae_cli.launch.compose import compose
+from scvae_cli.runs.run import Run
 
 CHOSEN_ON = ["PBMC3k, types found here", "synthetic"]  # `best` is chosen on these, and
 JUDGED_ON = ["FACS, 10 populations", "FACS, 5 populations"]  # judged on these
@@ -178,9 +178,10 @@ def race(epochs: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Any]:
 def lost(failed: Sequence[Run]) -> list[str]:
     """A line for each run without a result."""
     lines = [
-        f"{str(run.settings.get('experiment')).removeprefix('benchmark/')}, seed "
-        f"{run.settings.get('seed')}, {run.settings.get('data')}: {run.record.get('reason')}"
+        f"{str(config.get('experiment')).removeprefix('benchmark/')}, seed "
+        f"{config.get('seed')}, {config.get('data')}: {run.record.get('reason')}"
         for run in failed
+        for config in [run.flat_settings]
     ]
     return list(dict.fromkeys(lines))
 

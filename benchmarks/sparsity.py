@@ -21,7 +21,6 @@ import scanpy as sc
 import torch
 from scipy.sparse import csr_matrix
 from scipy.stats import rankdata, ttest_ind, ttest_rel
-from scvae_cli.runs.folder import claim, intact, read_json
 
 from benchmarks.training import ROOT, answer, table
 from scvae_cli.analysis.sparsity import (
@@ -48,8 +47,11 @@ from scvae_cli.data.celltypes import MARKERS
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError
-from scvae_cli.launch.runs import DONE, compose, logged, start
+from scvae_cli.launch.compose import compose
+from scvae_cli.launch.execute import DONE, logged, start
 from scvae_cli.results import figures
+from scvae_cli.runs.claim import claim
+from scvae_cli.runs.run import find
 from scvae_cli.trained import TrainedRun
 from scvae_cli.trained import load as load_run
 
@@ -126,7 +128,8 @@ def perform(name: str, overrides: list[str], seed: int, data: Path, root: Path) 
     arguments = ["data=file", f"data.path='{data}'", *SETTINGS, *overrides, f"seed={seed}"]
     folder = name.lower().replace(", alpha", "").replace(", ", "-").replace(" ", "-")
     path = root / f"{folder}-{seed}"
-    if not (intact(path) and read_json(path, "run")["overrides"] == arguments):
+    run = find(path)
+    if run is None or not run.is_intact or run.record["overrides"] != arguments:
         print(f"{name}, seed {seed}", flush=True)
         path, _ = claim(path, exact=True)
         with logged(path):

@@ -29,7 +29,7 @@ from scipy.sparse import csr_array
 from torch import nn
 
 from scvae_cli.errors import InputError
-from scvae_cli.launch.runs import compose
+from scvae_cli.launch.compose import compose
 from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
 

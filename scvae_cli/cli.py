@@ -103,17 +103,21 @@ def _dispatch(arguments: list[str]) -> None:
     elif command == "train":
         _train(arguments[1:])
     elif command == "embed":
-        from scvae_cli.commands.embed import apply
+        from scvae_cli.commands.embed import embed
 
-        apply(arguments[1:])
+        embed(arguments[1:])
     elif command == "compare":
         from scvae_cli.commands.compare import compare
 
         compare(arguments[1:])
-    elif command in ("show", "data"):
-        from scvae_cli.commands import show
+    elif command == "show":
+        from scvae_cli.commands.show import show
 
-        (show.show if command == "show" else show.data)(arguments[1:])
+        show(arguments[1:])
+    elif command == "data":
+        from scvae_cli.commands.data import data
+
+        data(arguments[1:])
     elif command == "verify":
         from scvae_cli.commands.verify import verify
 
@@ -131,7 +135,8 @@ def _dispatch(arguments: list[str]) -> None:
 
 
 def _train(arguments: list[str]) -> None:
-    from scvae_cli.launch.runs import launch, resume
+    from scvae_cli.launch.resume import resume
+    from scvae_cli.launch.train import launch
 
     given = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
     others = [a for a in arguments if not a.startswith("resume=")]
@@ -140,9 +145,9 @@ def _train(arguments: list[str]) -> None:
     elif ((folder := _folder(given[-1])) / "run.json").exists():
         resume(folder, others)
     else:
-        from scvae_cli.launch.sweep import resumed
+        from scvae_cli.launch.sweep import resume_sweep
 
-        resumed(folder, others)
+        resume_sweep(folder, others)
 
 
 def _folder(text: str) -> Path:
@@ -176,7 +181,7 @@ def _complete(arguments: list[str]) -> None:
         if command != "train":
             return
         os.environ["COMP_LINE"] = f"{program} {rest}"
-    from scvae_cli.launch.runs import launch
+    from scvae_cli.launch.train import launch
 
     launch(arguments)
 

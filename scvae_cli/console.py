@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on; the only module that uses rich.
+"""What a person sees while a run works; the only module that uses rich.
 
 Progress goes to standard error, results to standard output. Every line also goes to the log.
 Texts are taken as they are, but for what a terminal would obey: see `visible`.
@@ -25,7 +25,7 @@ LABELS = {"tsne_2d": "t-SNE 2-D", "tsne_3d": "t-SNE 3-D", "cluster": "k-means"}
 
 
 class Stage:
-    """A stage while it runs: what it has to say, and how long it took."""
+    """A stage while it runs: what it did, and how long it took."""
 
     def __init__(self, bar: "_Bar") -> None:
         self.text = ""
@@ -33,15 +33,15 @@ class Stage:
         self._bar = bar
 
     def say(self, text: str) -> None:
-        """What was done, in a few words; shown when the stage is over."""
+        """Take what was done, in a few words, to show when the stage is over."""
         self.text = text
 
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
-        """One more epoch of `epochs` is done, with these loss terms."""
+        """Show one more epoch of `epochs`, with its loss terms."""
         self._bar.show(row, epochs)
 
     def download(self, done: int, total: int) -> None:
-        """So many bytes of `total` have come."""
+        """Show how many bytes of `total` are here."""
         text = f"downloading {done / 1e6:.1f} of {total / 1e6:.1f} MB"
         self._bar.move(text, done, total)
 
@@ -62,11 +62,11 @@ class _Bar:
         self._task = self.progress.add_task(f"  {label:<9}", total=None, text="")
 
     def move(self, text: str, done: int, total: int) -> None:
-        """How far it is, and in what."""
+        """Show how much is done, and of what kind of work."""
         self.progress.update(self._task, total=total, completed=done, text=visible(text))
 
     def show(self, row: Mapping[str, float], epochs: int) -> None:
-        """Epoch, loss terms and, on a terminal, the time left."""
+        """Show epoch, loss terms and, on a terminal, the time left."""
         epoch = int(row["epoch"])
         text = (
             f"epoch {epoch}/{epochs}  loss {row['total']:.6g} "
@@ -92,7 +92,7 @@ class Jobs:
         self._task = self.progress.add_task("", total=total, completed=done)
 
     def ended(self, text: str, warnings: Sequence[str] = ()) -> None:
-        """A job ended, well or not, and what is to know of its result."""
+        """Write a line for a job that ended, well or not, and for each warning of its run."""
         _print(self._rich, text)
         for warning in warnings:
             _print(self._rich, ("    warning: ", "yellow"), warning)
@@ -100,7 +100,7 @@ class Jobs:
     def update(
         self, done: int, running: Sequence[str], failed: int, left: int, seconds: float | None
     ) -> None:
-        """How many there are of each kind, what runs, and how long the rest will take."""
+        """Show how many jobs are done, run, failed and are left, and how long they will take."""
         text = f"{done} done, {len(running)} running, {failed} failed, {left} left"
         if seconds is not None and left + len(running):
             text += f", {minutes(seconds)} to go"
@@ -112,7 +112,7 @@ class Console:
     """The terminal, or whatever stands in its place.
 
     Args:
-        quiet: whether what a run does and gets is only logged, and shown while it goes on.
+        quiet: whether what a run did and got is only logged; its progress is shown.
         silent: whether all is only logged.
     """
 
@@ -123,39 +123,39 @@ class Console:
         self._out = Rich(quiet=silent, **plain)
 
     def line(self, text: str) -> None:
-        """A line about the run as a whole."""
+        """Write a line about the run as a whole."""
         log.info(visible(text))
         if not self._quiet:
             _print(self._err, text)
 
     def warn(self, text: str) -> None:
-        """Something to know, which does not stop the run."""
+        """Write a warning, which does not stop the run."""
         log.warning(visible(text))
         _print(self._err, ("warning: ", "yellow"), text)
 
     def error(self, text: str) -> None:
-        """Why there is no result, in a line or several."""
+        """Write why there is no result, in a line or several."""
         for line in text.split("\n"):
             log.error(visible(line))
             _print(self._err, ("scvae: ", "red"), line)
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
-        """Shows, on a terminal, that something goes on."""
+        """Show, on a terminal, that something is being done."""
         shown = self._err.is_terminal and not self._err.quiet
         with self._err.status(Text(visible(text))) if shown else nullcontext():
             yield
 
     @contextmanager
     def jobs(self, total: int, done: int) -> Iterator["Jobs"]:
-        """Shows how many jobs of a sweep are done, which run, and when all will be."""
+        """Show how many jobs of a sweep are done, which run, and when all will be done."""
         jobs = Jobs(self._err, total, done)
         with jobs.progress:
             yield jobs
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        """Shows that a stage runs, then what it did and how long it took."""
+        """Show that a stage runs, then what it did and how long it took."""
         label = LABELS.get(name, name)
         bar = _Bar(self._err, label, quiet=self._quiet)
         stage = Stage(bar)
@@ -169,7 +169,7 @@ class Console:
             _print(self._err, text)
 
     def scores(self, rows: Mapping[str, Mapping[str, float]]) -> None:
-        """The table of scores: a row for each space that was clustered."""
+        """Write the table of scores: a row for each space that was clustered."""
         table = Table("k-means on", box=None, padding=(0, 2), header_style="bold")
         for name in next(iter(rows.values())):
             table.add_column(name.upper(), justify="right")
@@ -182,7 +182,7 @@ class Console:
         self._out.print(table)
 
     def table(self, rows: Sequence[Mapping[str, str]]) -> None:
-        """A table of text, its columns named by the keys."""
+        """Write a table of texts, its columns named by the keys."""
         apart = 2 if len(rows[0]) < 6 else 1
         table = Table(box=None, padding=(0, apart), header_style="bold")
         for i, name in enumerate(rows[0]):
@@ -193,20 +193,20 @@ class Console:
         self._out.print(table)
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
-        """Names and what they are, a line each."""
+        """Write names and what they are, a line each."""
         facts = list(facts)
         width = max(len(name) for name, _ in facts)
         for name, text in facts:
             _print(self._out, (f"{name:<{width}}  ", "bold"), text)
 
     def folder(self, path: Path) -> None:
-        """Where everything is."""
+        """Write where everything is."""
         self._err.print()
         _print(self._out, str(path))
 
 
 def minutes(seconds: float) -> str:
-    """A time as a person says it."""
+    """Return a time as a person says it: `40 s`, `12 min`, `1.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -215,7 +215,7 @@ def minutes(seconds: float) -> str:
 
 
 def _print(rich: Rich, *parts: str | tuple[str, str]) -> None:
-    """A line of texts, some of them with a style."""
+    """Write a line of texts, some of them with a style."""
     styled = [(part, "") if isinstance(part, str) else part for part in parts]
     line = Text.assemble(*((visible(text), style) for text, style in styled))
     rich.print(line, soft_wrap=True)

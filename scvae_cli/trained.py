@@ -1,8 +1,7 @@
 """Loads a finished run: its model, its scores, and other cells in its latent space."""
 
-import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,8 @@ from scvae_cli.data.wording import PYTHON, Wording
 from scvae_cli.errors import InputError
 from scvae_cli.models.model import Model
 from scvae_cli.models.registry import build
-from scvae_cli.runs.folder import (
-    MissingError,
-    contents_of,
-    read_csv,
-    read_json,
-    read_settings,
-    read_table,
-)
+from scvae_cli.runs.files import MissingError, read_csv
+from scvae_cli.runs.run import Run
 
 KINDS = ("counts", "normalized", "logged")
 
@@ -43,9 +36,8 @@ class TrainedRun:
     """A run whose model is trained.
 
     Attributes:
-        path: its folder.
+        run: its folder, opened.
         config: what it was asked to do.
-        record: run.json.
         scores: of k-means on the map (`tsne`) and on the latent space (`latent`), by measure;
             empty where the run did not get so far.
         model: a `torch.nn.Module`, on the CPU; `model.posterior(x)` and `model.decoder(z)` where
@@ -54,17 +46,27 @@ class TrainedRun:
             (where values were scaled); a row for each gene that counts in a cell's total.
     """
 
-    path: Path
+    run: Run
     config: Config
-    record: dict[str, Any]
     scores: dict[str, dict[str, float]]
     model: Model
     genes: pd.DataFrame
 
     @property
+    def path(self) -> Path:
+        """Return the run's folder."""
+        return self.run.path
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """Return run.json."""
+        return self.run.record
+
+    @property
     def latent(self) -> pd.DataFrame:
         """Return the run's own cells (n_cells, n_latent), by name."""
-        return read_table(self.path, "latent", ["cell"]).set_index("cell")
+        latent: pd.DataFrame = self.run.table("latent", ["cell"]).set_index("cell")
+        return latent
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -72,7 +74,8 @@ class TrainedRun:
 
         Names of cells and types are text; the type of a cell that has none is None.
         """
-        return read_table(self.path, "cells", ["cell", "cell_type"]).set_index("cell")
+        cells: pd.DataFrame = self.run.table("cells", ["cell", "cell_type"]).set_index("cell")
+        return cells
 
     def embed(
         self,
@@ -231,27 +234,20 @@ def load(path: Path | str) -> TrainedRun:
         >>> list(run.latent.columns)
         ['z1', 'z2', 'z3']
     """
-    path = Path(path)
     try:
-        record = read_json(path, "run")
-        contents = {name: contents_of(path / name) for name in ("model.safetensors", "genes.csv")}
-        config = restored(read_settings(path), path / "config.yaml")
-        scores = read_json(path, "scores") if (path / "scores.json").exists() else {}
+        run = Run(Path(path))
+        weights, genes_csv = run.written("model.safetensors"), run.written("genes.csv")
+        config = restored(run.settings, run.path / "config.yaml")
     except MissingError as error:
         raise InputError(
             f"{path}: no trained model there ({error.name} is missing); give the folder of a run"
         ) from error
-    if not record.get("data"):
-        raise InputError(f"{path / 'run.json'}: damaged (it does not say what the cells were)")
-    for name, content in contents.items():
-        written = record.get("files", {}).get(name)
-        if written not in (None, hashlib.sha256(content).hexdigest()):
-            raise InputError(f"{path / name}: damaged: it is not what the run wrote")
-    genes = _genes(contents["genes.csv"], path / "genes.csv", config.data.scale is not None)
-    weights = contents["model.safetensors"]
-    model = _model(weights, path / "model.safetensors", config, int(genes["used"].sum()))
-    scores = {space: scores[space] for space in ("tsne", "latent") if space in scores}
-    return TrainedRun(path, config, record, scores, model, genes)
+    if not run.data:
+        raise InputError(f"{run.path / 'run.json'}: damaged (it does not say what the cells were)")
+    genes = _genes(genes_csv, run.path / "genes.csv", config.data.scale is not None)
+    n_genes = int(genes["used"].sum())
+    model = _model(weights, run.path / "model.safetensors", config, n_genes)
+    return TrainedRun(run, config, run.scores, model, genes)
 
 
 def _genes(contents: bytes, path: Path, scaled: bool) -> pd.DataFrame:

@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import ttest_rel
 
 from benchmarks import models, models_page, sparsity
+from scvae_cli import CONF
 from scvae_cli.analysis.stats import difference
-from scvae_cli.launch.runs import CONF, compose
+from scvae_cli.launch.compose import compose
 
 PRESETS = [*models.CONTROLS, *models.LOGS, *models.COUNTS]
 DOCS = Path(__file__).parents[1] / "docs"

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from benchmarks import models_page
+from scvae_cli import CONF
 from scvae_cli.analysis.stats import estimate
-from scvae_cli.launch.runs import CONF
 
 ROOT = Path(__file__).parents[1]
 README = " ".join((ROOT / "README.md").read_text().split())

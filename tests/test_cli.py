@@ -212,7 +212,8 @@ def test_the_wheel_brings_its_configurations(tmp_path):
     work = tmp_path / "work"
     work.mkdir()
     code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); import scvae_cli.launch.runs as launch\n"
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "import scvae_cli.launch.train as launch\n"
         "assert launch.CONF.parent.name == 'scvae_cli', launch.CONF\n"
         "assert 'site' in str(launch.CONF), launch.CONF\n"
         "from scvae_cli.cli import main; main(sys.argv[1:])"

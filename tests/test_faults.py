@@ -12,7 +12,6 @@ import pytest
 import torch
 from conftest import FAST
 from scipy.sparse import csr_array
-from scvae_cli.runs.folder import RunDir
 
 from benchmarks import faults
 from scvae_cli.analysis.diagnose import diagnose
@@ -21,6 +20,7 @@ from scvae_cli.models.checkpoint import Checkpoint, unpack
 from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
 from scvae_cli.runs.provenance import versions
+from scvae_cli.runs.writer import RunWriter
 
 CPU = torch.device("cpu")
 
@@ -278,9 +278,9 @@ def test_fewer_clusters_than_asked_for_is_said(scvae, tmp_path):
 
 def test_only_one_process_writes_to_a_folder(tmp_path):
     record = {"status": "running", "command": "scvae train", "versions": versions(), "git": None}
-    first = RunDir(tmp_path, record)
+    first = RunWriter(tmp_path, record)
     with pytest.raises(Exception, match="another process is at it"):
-        RunDir(tmp_path, record, go_on=True)
+        RunWriter(tmp_path, record, go_on=True)
     first.end(status="failed")
-    RunDir(tmp_path, record, go_on=True).end(status="done")
+    RunWriter(tmp_path, record, go_on=True).end(status="done")
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import silhouette_score
 
 from scvae_cli.data.sources import load
-from scvae_cli.launch.runs import compose
+from scvae_cli.launch.compose import compose
 
 TINY = [
     "model=pca", "latent_dim=3", "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2",

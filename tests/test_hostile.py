@@ -26,8 +26,9 @@ from scvae_cli.data import files, selection
 from scvae_cli.data.wording import command_line
 from scvae_cli.errors import InputError
 from scvae_cli.launch import runs as launch
+from scvae_cli.launch.compose import compose
+from scvae_cli.launch.places import quoted
 from scvae_cli.launch.presets import recorded_words
-from scvae_cli.launch.runs import compose, quoted
 
 FUZZ = settings(
     max_examples=150, deadline=None, derandomize=True,
@@ -409,11 +410,11 @@ def test_whatever_is_asked_is_a_configuration_or_refused(words):
 ))  # fmt: skip
 def test_whatever_a_record_holds_is_read_or_refused(tmp_path, value):
     from scvae_cli import trained
-    from scvae_cli.results.summary import read_run
+    from scvae_cli.runs.run import find
 
     for name in ("run.json", "scores.json"):
         (tmp_path / name).write_text(json.dumps(value))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(value, allow_unicode=True))
-    read_run(tmp_path)
+    find(tmp_path)
     with pytest.raises(InputError):
         trained.load(tmp_path)

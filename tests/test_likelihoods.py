@@ -15,7 +15,7 @@ from torch.distributions import NegativeBinomial, Poisson
 
 from scvae_cli.data import tenx
 from scvae_cli.data.sources import load
-from scvae_cli.launch.runs import compose
+from scvae_cli.launch.compose import compose
 from scvae_cli.models import likelihoods
 from scvae_cli.models.likelihoods import Likelihood
 from scvae_cli.models.registry import build

@@ -11,7 +11,7 @@ from scipy.sparse import random_array
 from sklearn.decomposition import PCA as SklearnPCA
 from torch import nn
 
-from scvae_cli.launch.runs import CONF
+from scvae_cli import CONF
 from scvae_cli.models.adam import Adam
 from scvae_cli.models.losses import kl_bernoulli
 from scvae_cli.models.registry import MODELS, build

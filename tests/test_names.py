@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, example, given, settings
 from matplotlib.image import imread
 from matplotlib.textpath import TextPath
 from scipy.sparse import csr_matrix
-from scvae_cli.runs.folder import csv_of, read_csv
 from test_report import Reader
 
 import scvae_cli
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError
 from scvae_cli.results import figures, report
+from scvae_cli.results.figures.style import LONGEST, legend_shape, type_styles
+from scvae_cli.runs.files import csv_of, read_csv
 from scvae_cli.visible import visible
 
 LONG = "CD4-positive, CD25-positive, alpha-beta regulatory T cell of peripheral blood, activated"
@@ -148,7 +149,7 @@ def test_figures_draw_them(monkeypatch):
     centroids = np.stack([places[clusters == i].mean(0) for i in range(4)])
     png = figures.map_2d(places, labels, AWKWARD, clusters, centroids, "$\\frac$", "NMI 0.5")
     for name in AWKWARD:
-        if len(visible(name)) <= figures.LONGEST:
+        if len(visible(name)) <= LONGEST:
             assert f"{visible(name)} (3)" in texts
     assert "$\\frac$" in texts
     endings = {
@@ -164,8 +165,8 @@ def test_figures_draw_them(monkeypatch):
 def test_legends_fit_whatever_types_are_called(inches):
     """As wide as matplotlib draws them, with markers."""
     names = [*AWKWARD[:7], LONG + " 1", *AWKWARD[-9:], LONG + " 2"]
-    styles = figures._types(np.arange(len(names)), names)
-    n_columns, n_rows = figures._fitting(styles, 5, inches)
+    styles = type_styles(np.arange(len(names)), names)
+    n_columns, n_rows = legend_shape(styles, 5, inches)
     assert n_columns == {5.5: 1, 11: 4, 18: 5}[inches]
     widths = [TextPath((0, 0), style.name, 8.5).get_extents().width / 72 for style in styles]
     columns = [max(widths[i : i + n_rows]) for i in range(0, len(widths), n_rows)]

@@ -17,7 +17,7 @@ from scipy import stats as scipy_stats
 
 from scvae_cli.analysis.score import types_found
 from scvae_cli.analysis.stats import difference, estimate, paired
-from scvae_cli.launch.runs import compose
+from scvae_cli.launch.compose import compose
 from scvae_cli.paper.audit import AUDIT
 from scvae_cli.paper.evidence import COLUMNS, Evidence, Page, read
 from scvae_cli.paper.page import text

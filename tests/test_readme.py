@@ -14,7 +14,8 @@ from scipy import stats
 
 from benchmarks import models_page
 from scvae_cli.analysis.stats import difference, estimate, holm
-from scvae_cli.results import summary
+from scvae_cli.results.means import brief, differences, summarise
+from scvae_cli.results.verdict import verdict
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -120,13 +121,13 @@ def test_the_sweep_of_models_is_that_of_its_csv():
     table = pd.read_csv(ROOT / "docs" / "sweeps" / "models.csv")
     shown = ["tsne_nmi", "tsne_ari", "latent_nmi", "latent_ari"]
     lines = README.splitlines()
-    for row in summary.brief(summary.summarise(table, ["model"]), ["model"], shown):
+    for row in brief(summarise(table, ["model"]), ["model"], shown):
         assert " ".join(row.values()) in [" ".join(line.split()) for line in lines], row
     words = " ".join(README.split())
-    (line,) = summary.verdict(table, ["model"], "tsne_nmi")
+    (line,) = verdict(table, ["model"], "tsne_nmi")
     assert line in words
     assert f"Its runs took {table['seconds'].sum():.0f} s in all" in words
-    (line,) = summary.verdict(table, ["model"], "latent_nmi")
+    (line,) = verdict(table, ["model"], "latent_nmi")
     assert "Cannot be told from it: vae; vsc (" in line
 
 
@@ -135,7 +136,7 @@ BETA = ROOT / "docs" / "sweeps" / "beta.csv"
 
 @pytest.mark.skipif(not BETA.exists(), reason="docs/sweeps/beta.csv comes with `make sweep-beta`")
 def test_the_sweep_of_beta_is_that_of_its_csv():
-    gaps = summary.differences(pd.read_csv(BETA), ["model", "beta"])
+    gaps = differences(pd.read_csv(BETA), ["model", "beta"])
     same = gaps["a"].str.split(",").str[0] == gaps["b"].str.split(",").str[0]
     gaps = gaps[same & (gaps["score"] == "tsne_nmi")]
     assert len(gaps) == 12

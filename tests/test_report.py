@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvae_cli.results import figures, report
+from scvae_cli.results import map_data, report
+from scvae_cli.results.figures.style import cluster_styles, type_styles
 
 NONE = "\N{EN DASH}"
 VOID = {"meta", "img", "input"}
@@ -150,7 +151,7 @@ def test_only_its_own_scripts_may_run():
     assert allowed["script-src"].split() == hashes
     assert allowed["default-src"] == "'none'"
     assert allowed["img-src"] == "data: blob:"
-    large = page(maps={"run": cells(["A"], n=report.MANY + 1)})
+    large = page(maps={"run": cells(["A"], n=map_data.MANY + 1)})
     assert "'unsafe-eval'" in policy(large)["script-src"]
 
 
@@ -189,10 +190,20 @@ def test_a_type_has_the_colour_it_has_in_the_figures():
     table = cells(["A"], n=sum(sizes)).assign(cell_type=np.repeat(names, sizes))
     look = Reader(page(maps={"run": table, "again": table})).data["look"]
     codes, types = pd.factorize(table["cell_type"], sort=True)
-    styles = figures._types(codes, list(types))
+    styles = type_styles(codes, list(types))
     assert look["types"] == list(types)
-    ours = [look["colours"][rank % len(look["colours"])] for rank in look["ranks"]]
-    assert ours == [style.colour for style in styles]
+    assert [own["colour"] for own in look["looks"]] == [style.colour for style in styles]
+
+
+def test_a_cluster_has_the_colour_it_has_in_the_figures():
+    table = cells(["A", "B", "unlabelled"], n=80).dropna()
+    run = Reader(page(maps={"run": table})).data["run-0"]
+    codes, types = pd.factorize(table["cell_type"], sort=True)
+    clusters = table["cluster"].to_numpy(int)
+    styles = cluster_styles(codes, list(types), clusters)
+    assert [own["colour"] for own in run["looks"]] == [style.colour for style in styles]
+    assert len({(own["dark"], own["marker"]) for own in run["looks"]}) == len(styles) == 3
+    assert [style.name.split()[1] for style in styles] == [types[i] for i in run["mains"]]
 
 
 def test_maps_are_small_and_as_precise_as_a_screen():

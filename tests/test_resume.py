@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from conftest import FAST
-from scvae_cli.runs.folder import point_latest
+
+from scvae_cli.runs.claim import point_latest
 
 QUICK = [*FAST, "model=pca", "map_3d=false", "tsne.max_iter=250", "cluster.n_init=2"]
 

@@ -14,14 +14,13 @@ import yaml
 from conftest import FAST, SMALL
 from safetensors.torch import load_file
 from scipy.optimize import linear_sum_assignment
-from scvae_cli.runs.folder import discard
 from sklearn.metrics import adjusted_rand_score
 
 from scvae_cli import load as load_run
 from scvae_cli.data import sources as data
 from scvae_cli.errors import RunError
 from scvae_cli.models.registry import build
-from scvae_cli.runs.folder import discard
+from scvae_cli.runs.claim import discard
 
 FILES = {
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "cells.csv", "config.yaml",
@@ -256,7 +255,7 @@ def test_an_interrupted_run_says_so(tmp_path):
 def test_runs_of_one_second_do_not_share_a_folder(tmp_path):
     """Eight processes claim the same name at once."""
     code = (
-        "import sys; from pathlib import Path; from scvae_cli.runs.folder import claim\n"
+        "import sys; from pathlib import Path; from scvae_cli.runs.claim import claim\n"
         "sys.stdin.read(1)\n"
         "for _ in range(5): print(claim(Path('outputs/d/t-run'), exact=False)[0])"
     )

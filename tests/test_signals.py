@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 from conftest import FAST
-from scvae_cli.runs.folder import MOVED, RunDir, discard
 
 from benchmarks import faults
 from scvae_cli import atomic, streams
 from scvae_cli.atomic import clear, replacing, write_file
 from scvae_cli.interrupts import HungUp, Terminated, exit_code, held, listening, undisturbed
-from scvae_cli.launch.runs import _fault
+from scvae_cli.launch.execute import fault
+from scvae_cli.runs.claim import discard
 from scvae_cli.runs.provenance import versions
+from scvae_cli.runs.writer import MOVED, RunWriter
 
 HERE = os.getpid()
 
@@ -209,11 +210,11 @@ def test_a_folder_that_was_moved_is_not_written_to(tmp_path, instead):
     """Also where another run has its place by now."""
     (tmp_path / "r").mkdir()
     record = {"status": "running", "command": "scvae train", "versions": versions(), "git": None}
-    run_dir = RunDir(tmp_path / "r", record)
+    run_dir = RunWriter(tmp_path / "r", record)
     (tmp_path / "r").rename(tmp_path / "moved")
     if instead:
         (tmp_path / "r").mkdir()
-        other = RunDir(tmp_path / "r", record)
+        other = RunWriter(tmp_path / "r", record)
         before = {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir()}
     writers = [
         lambda: run_dir.write_scores({}),
@@ -225,21 +226,21 @@ def test_a_folder_that_was_moved_is_not_written_to(tmp_path, instead):
     for write in writers:
         with pytest.raises(OSError, match=MOVED) as caught:
             write()
-    assert "goes on with it" in _fault(caught.value, tmp_path / "r")
+    assert "goes on with it" in fault(caught.value, tmp_path / "r")
     assert (tmp_path / "r").exists() == instead
     if instead:
         assert {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir()} == before
         other.end(status="done")
-    RunDir(tmp_path / "moved", {"status": "running"}, go_on=True).end()
+    RunWriter(tmp_path / "moved", {"status": "running"}, go_on=True).end()
     assert [p.name for p in (tmp_path / "moved").iterdir()] == ["run.json"]
 
 
 def test_no_promise_to_go_on_with_what_is_not_there(tmp_path):
     error = OSError(errno.EFBIG, "File too large", str(tmp_path / ".reserve"))
-    assert "nothing was kept" in _fault(error, tmp_path)
-    assert "resume" not in _fault(error, tmp_path)
+    assert "nothing was kept" in fault(error, tmp_path)
+    assert "resume" not in fault(error, tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    assert "resume" in _fault(error, tmp_path)
+    assert "resume" in fault(error, tmp_path)
 
 
 def test_only_beginnings_of_runs_are_discarded(tmp_path):
@@ -259,7 +260,7 @@ def test_interrupted_before_it_began(scvae, monkeypatch, tmp_path):
     def hang_up(*_: object) -> None:
         raise HungUp
 
-    monkeypatch.setattr("scvae_cli.launch.runs.versions", hang_up)
+    monkeypatch.setattr("scvae_cli.launch.execute.versions", hang_up)
     result = scvae("train", *FAST, "hydra.run.dir=a/r")
     assert result.code == 129
     assert result.err == "scvae: the terminal was closed before the run began; nothing was kept\n"

@@ -26,6 +26,7 @@ from scvae_cli.models.linear import PCA
 from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
 from scvae_cli.results import figures
+from scvae_cli.results.figures.sparsity import programmes
 
 CPU = torch.device("cpu")
 GENES = np.array([f"g{i}" for i in range(6)])
@@ -198,6 +199,8 @@ def test_nothing_in_the_figure_is_cut(n_latent, n_types, word, on):
     assert len(figures._programmes(*tables)[0]) == n_latent * (2 if on else 1)
     if n_latent == 30:
         assert 20 < len(picture) / 160 / 0.27 < 90
+    assert len(programmes(*tables)[0]) == n_latent * (2 if on else 1)
+    assert 20 < len(picture) / 160 / 0.27 < 90 if n_latent == 30 else True
 
 
 SIMULATED = {

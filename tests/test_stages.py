@@ -97,7 +97,7 @@ def test_synthetic_default_is_as_sparse_as_pbmc3k():
     """2,238,732 non-zeros in 2,638 x 13,714: 6.2 %."""
     from omegaconf import OmegaConf
 
-    from scvae_cli.launch.runs import CONF
+    from scvae_cli import CONF
 
     options = OmegaConf.to_container(OmegaConf.load(CONF / "data" / "synthetic.yaml"))
     data = load(**{**options, "n_cells": 1000, "n_genes": 13714})

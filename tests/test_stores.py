@@ -25,7 +25,7 @@ from scvae_cli.data import files, headers, selection
 from scvae_cli.data.sources import load
 from scvae_cli.data.wording import command_line
 from scvae_cli.errors import InputError
-from scvae_cli.launch.runs import compose
+from scvae_cli.launch.compose import compose
 
 N, G = 12, 9
 X = np.random.default_rng(0).poisson(1.0, (N, G)).astype(np.float32)

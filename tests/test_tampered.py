@@ -11,12 +11,16 @@ import pandas as pd
 import pytest
 from conftest import FAST
 from hypothesis import HealthCheck, given, settings
-from scvae_cli.runs.folder import read_json, read_training
 
 import scvae_cli
 from scvae_cli.cli import main
 from scvae_cli.errors import InputError
-from scvae_cli.results import summary
+from scvae_cli.results.means import summarise
+from scvae_cli.results.pages import run_page
+from scvae_cli.results.table import results, settings_of
+from scvae_cli.runs.files import read_json
+from scvae_cli.runs.run import Run
+from scvae_cli.runs.same import read_training
 
 QUICK = ["tsne.perplexity=5", "tsne.max_iter=250", "cluster.n_init=1", "map_3d=false"]
 FILES = ["run.json", "scores.json", "config.yaml", "genes.csv", "history.csv", "latent.csv",
@@ -162,10 +166,10 @@ def test_any_value_anywhere_is_read_or_refused(run, tmp_path, data):
         loaded = scvae_cli.load(folder)
         _ = loaded.cells, loaded.latent, loaded.provenance()
     with contextlib.suppress(InputError):
-        found = summary.open_run(folder)
-        table = summary.results([found])
-        summary.summarise(table, summary.settings_of(table))
-        summary.run_page(found)
+        changed = Run(folder).read_all()
+        table = results([changed])
+        summarise(table, settings_of(table))
+        run_page(changed)
 
 
 @pytest.mark.parametrize("name", FILES)

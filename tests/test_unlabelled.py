@@ -11,9 +11,10 @@ from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError
-from scvae_cli.launch.runs import compose
-from scvae_cli.results import figures
-from scvae_cli.results.report import _map_data
+from scvae_cli.launch.compose import compose
+from scvae_cli.results.colours import COLOURS, GREY, by_size
+from scvae_cli.results.figures.style import cluster_styles, type_styles
+from scvae_cli.results.map_data import map_data
 
 TINY = [
     "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2", "map_3d=false", "latent_dim=3",
@@ -176,20 +177,24 @@ def test_what_is_mapped_has_to_have_labels(file, cells, scvae, tmp_path):
 def test_cells_without_a_type_are_grey_and_last():
     names = ("a", "b", "unlabelled")
     groups = np.array([0, 1, 1, *[2] * 9])
-    styles = figures._types(groups, names)
-    assert [style.colour for style in styles] == [*figures.COLOURS[1::-1], figures.GREY]
-    assert list(figures._by_size(groups, names)) == [1, 0, 2]
-    (main,) = figures._clusters(groups, names, np.zeros(12, int))
+    styles = type_styles(groups, names)
+    assert [style.colour for style in styles] == [*COLOURS[1::-1], GREY]
+    assert list(by_size(np.bincount(groups), names)) == [1, 0, 2]
+    (main,) = cluster_styles(groups, names, np.zeros(12, int))
     assert main.name.startswith("0  b (17 % of 12)")
-    only = figures._types(np.zeros(4, int), ("unlabelled",))
-    assert only[0].colour == figures.COLOURS[0]
+    only = type_styles(np.zeros(4, int), ("unlabelled",))
+    assert only[0].colour == COLOURS[0]
 
 
 def test_cells_without_a_type_are_grey_and_last_on_the_page():
     table = pd.DataFrame({"cell": list("abcdef"), "cell_type": ["unlabelled"] * 4 + ["x", "z"]})
     table[["tsne_1", "tsne_2"]] = 0.0
     table["cluster"] = 0
-    look = json.loads(_map_data({"r": table})["look"])
-    assert (look["types"], look["ranks"], look["none"]) == (["x", "z", "unlabelled"], [0, 1, 2], 2)
+    data = {key: json.loads(block) for key, block in map_data({"r": table}).items()}
+    look = data["look"]
+    assert (look["types"], look["ranks"]) == (["x", "z", "unlabelled"], [0, 1, 2])
+    assert [own["colour"] for own in look["looks"]] == [*COLOURS[:2], GREY]
+    assert data["run-0"]["mains"] == [0]
     table["cell_type"] = "unlabelled"
-    assert json.loads(_map_data({"r": table})["look"])["none"] == -1
+    (only,) = json.loads(map_data({"r": table})["look"])["looks"]
+    assert only["colour"] == COLOURS[0]

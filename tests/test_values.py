@@ -11,7 +11,7 @@ import scvae_cli
 from scvae_cli.data.sources import load
 from scvae_cli.data.values import doubt, recognise
 from scvae_cli.data.wording import command_line
-from scvae_cli.launch.runs import compose
+from scvae_cli.launch.compose import compose
 
 TINY = [
     "model=pca", "latent_dim=3", "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2",

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
-from scvae_cli.analysis.stats import holm, rank
-from scvae_cli.results import summary
+from scvae_cli.analysis.stats import by_column, holm, rank
+from scvae_cli.results.verdict import verdict
 
 
 def runs(**settings):
@@ -25,7 +25,7 @@ def runs(**settings):
 
 
 def said(table) -> str:
-    (line,) = summary.verdict(table, ["model"], "tsne_nmi")
+    (line,) = verdict(table, ["model"], "tsne_nmi")
     return line
 
 
@@ -48,6 +48,26 @@ def test_two_settings_are_told_apart_by_the_paired_t_test():
         told = scipy_stats.ttest_rel(a, b).pvalue <= 0.05
         assert bool(ranking.lower) == told
         assert bool(ranking.level) != told
+
+
+def test_columns_with_gaps_are_those_of_scipy():
+    values = np.random.default_rng(2).normal(size=(6, 5))
+    values[[0, 3, 4], [1, 1, 2]] = np.nan
+    columns = by_column(values)
+    for i, column in enumerate(values.T):
+        test = scipy_stats.ttest_1samp(column[np.isfinite(column)], 0)
+        low, high = test.confidence_interval(0.95)
+        ours = [columns.low[i], columns.high[i], columns.p[i]]
+        assert ours == pytest.approx([low, high, test.pvalue], rel=1e-12)
+    assert list(columns.n) == [6, 4, 5, 6, 6]
+
+
+def test_columns_with_few_or_equal_values():
+    columns = by_column(np.array([[0.3, 0.0, 0.3, np.nan], [0.3, 0.0, np.nan, np.nan]]))
+    assert list(columns.mean[:3]) == [0.3, 0.0, 0.3]
+    assert list(columns.low[:2]) == list(columns.high[:2]) == [0.3, 0.0]
+    assert list(columns.p[:2]) == [0.0, 1.0]
+    assert np.isnan([columns.low[2], columns.sd[2], columns.mean[3]]).all()
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5, 10])
@@ -122,7 +142,7 @@ def test_failed_seeds_are_counted_and_named():
     assert "Highest NMI on the 2-D map: b (0.500, 3 seeds)." in line
     assert "Not compared, fewer than 3 seeds in common: a." in line
     assert "3 of 3 of a." in line
-    assert summary.verdict(runs(a=[None] * 3, b=[None] * 3), ["model"], "tsne_nmi") == []
+    assert verdict(runs(a=[None] * 3, b=[None] * 3), ["model"], "tsne_nmi") == []
 
 
 def test_rounding_is_no_difference():

@@ -1,6 +1,10 @@
-"""Means over seeds and how sure they are."""
+"""Means over seeds and how sure they are: intervals, t-tests, and rankings of many settings."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -16,7 +20,8 @@ class Estimate:
 
     Attributes:
         mean: of the values, or of their differences.
-        sd: standard deviation of one value; 0 where there is one alone.
+        sd: standard deviation of one value, or standard error of a difference of means; 0 where
+            there is one value.
         half: half the width of the 95 % confidence interval; infinite where there is one value.
         n: number of values.
     """
@@ -43,37 +48,89 @@ class Estimate:
 
 
 def estimate(values: np.ndarray) -> Estimate:
-    """Mean of values (n,), with Student's t interval."""
+    """Return the mean of values (n,), with Student's t interval."""
     values = np.asarray(values, dtype=float)
     n = len(values)
     mean = float(values.mean())
     if n < 2:
         return Estimate(mean, 0.0, np.inf, n)
-    sd = float(values.std(ddof=1))
-    return Estimate(mean, sd, float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * sd / np.sqrt(n)), n)
+    with _nearly_equal_values():
+        test = stats.ttest_1samp(values, 0)
+    return Estimate(mean, float(values.std(ddof=1)), _half(test, LEVEL), n)
 
 
 def difference(a: np.ndarray, b: np.ndarray, *, level: float = LEVEL) -> Estimate:
-    """Mean of a (n,) minus mean of b (m,), with Welch's interval, for independent values."""
+    """Return mean of a (n,) minus mean of b (m,), with Welch's interval: independent values."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     mean = float(a.mean() - b.mean())
-    if min(len(a), len(b)) < 2:
-        return Estimate(mean, 0.0, np.inf, min(len(a), len(b)))
-    parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
-    if not parts.any():
+    n = min(len(a), len(b))
+    if n < 2:
+        return Estimate(mean, 0.0, np.inf, n)
+    error = float(np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)))
+    if error == 0:
         return Estimate(mean, 0.0, 0.0, len(a))
-    freedom = parts.sum() ** 2 / (parts**2 / [len(a) - 1, len(b) - 1]).sum()
-    half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(parts.sum())
-    return Estimate(mean, float(np.sqrt(parts.sum())), float(half), min(len(a), len(b)))
+    with _nearly_equal_values():
+        test = stats.ttest_ind(a, b, equal_var=False)
+    return Estimate(mean, error, _half(test, level), n)
 
 
 def paired(a: np.ndarray, b: np.ndarray) -> Estimate:
-    """Mean of a - b, (n,) each, with the t interval of the differences."""
+    """Return the mean of a - b, (n,) each, with the t interval of the differences."""
     return estimate(np.asarray(a, dtype=float) - np.asarray(b, dtype=float))
 
 
+class Columns(NamedTuple):
+    """What `by_column` says of each column: arrays (m,), NaN where there are too few values.
+
+    Attributes:
+        n: number of values.
+        mean: of the values.
+        sd: standard deviation of one value.
+        low: lower end of Student's 95 % interval of the mean.
+        high: upper end.
+        p: of the two-sided t-test that the mean is 0; 1 where all values are 0.
+    """
+
+    n: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+
+
+def by_column(values: np.ndarray) -> Columns:
+    """Return mean, interval and t-test of each column of values (n, m); NaN are left out."""
+    n = np.isfinite(values).sum(0)
+    mean, sd, low, high, p = np.full((5, values.shape[1]), np.nan)
+    mean[n > 0] = np.nanmean(values[:, n > 0], axis=0)
+    sd[n > 1] = np.nanstd(values[:, n > 1], axis=0, ddof=1)
+    ordered = np.sort(values, axis=0)  # NaN come last
+    # Columns of as many values at once: SciPy's own `nan_policy` takes one column at a time.
+    for size in np.unique(n[n > 1]):
+        with _nearly_equal_values():
+            test = stats.ttest_1samp(ordered[:size, n == size], 0)
+        low[n == size], high[n == size] = test.confidence_interval(LEVEL)
+        p[n == size] = np.where(np.isnan(test.pvalue), 1.0, test.pvalue)
+    return Columns(n, mean, sd, low, high, p)
+
+
+@contextmanager
+def _nearly_equal_values() -> Iterator[None]:
+    """Silence SciPy on values that are all the same: their interval has no width."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        yield
+
+
+def _half(test: Any, level: float) -> float:
+    """Return half the width of the confidence interval of SciPy's t-test."""
+    low, high = test.confidence_interval(level)
+    return float(high - low) / 2
+
+
 def holm(p: np.ndarray) -> np.ndarray:
-    """P values (m,) adjusted so that at most one family of m tests in twenty has a false one.
+    """Return p values (m,) adjusted so that at most one family of m tests in 20 has a false one.
 
     Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
     Statistics 6, 65 (1979). It holds however the tests depend on each other.
@@ -92,9 +149,9 @@ class Ranking:
 
     Attributes:
         top: the setting with the highest mean of those with enough values; None if none has.
-        lower: told from it, and lower.
+        lower: differ from it by more than chance, and are lower.
         level: cannot be told from it.
-        higher: told from it, and higher on the seeds that both have.
+        higher: differ from it, and are higher on the seeds that both have.
         few: have too few seeds in common with it (or too few values) to be compared.
         n_pairs: of all settings, how many pairs Holm's correction is for.
     """
@@ -108,7 +165,7 @@ class Ranking:
 
 
 def rank(values: np.ndarray, *, least: int = LEAST) -> Ranking:
-    """Tells settings from the one of the highest mean, by t-tests paired by seed.
+    """Tell settings from the one of the highest mean, by t-tests paired by seed.
 
     The highest of many is the highest by luck too, so that testing it against each other setting
     at 5 % finds false differences more often than that. Any pair could have been the one that is
@@ -130,26 +187,14 @@ def rank(values: np.ndarray, *, least: int = LEAST) -> Ranking:
     gaps = (values[:, first] - values[:, second]).round(DIGITS)
     enough = np.isfinite(gaps).sum(0) >= least
     first, second, gaps = first[enough], second[enough], gaps[:, enough]
-    mean, p = _paired_tests(gaps)
-    told = holm(p) <= 1 - LEVEL
+    test = by_column(gaps)
+    differs = holm(test.p) <= 1 - LEVEL
     groups: dict[str, list[int]] = {"lower": [], "level": [], "higher": []}
     for i in np.flatnonzero((first == top) | (second == top)):
-        other, ahead = (second[i], mean[i]) if first[i] == top else (first[i], -mean[i])
-        group = "level" if not told[i] else "lower" if ahead > 0 else "higher"
+        other, ahead = (second[i], test.mean[i]) if first[i] == top else (first[i], -test.mean[i])
+        group = "level" if not differs[i] else "lower" if ahead > 0 else "higher"
         groups[group].append(int(other))
     compared = {top}.union(*groups.values())
     few = tuple(i for i in range(n_settings) if i not in compared)
-    found = {name: tuple(sorted(some)) for name, some in groups.items()}
-    return Ranking(top, **found, few=few, n_pairs=len(p))
-
-
-def _paired_tests(gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and two-sided p of each column of differences (n, m); NaN are left out."""
-    n = np.isfinite(gaps).sum(0)
-    there = np.where(np.isfinite(gaps), gaps, 0.0)
-    mean = there.sum(0) / n
-    variance = (np.where(np.isfinite(gaps), gaps - mean, 0.0) ** 2).sum(0) / (n - 1)
-    error = np.sqrt(variance / n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(mean == 0, 0.0, np.abs(mean) / error)
-    return mean, 2 * stats.t.sf(t, n - 1)
+    ordered = {name: tuple(sorted(some)) for name, some in groups.items()}
+    return Ranking(top, **ordered, few=few, n_pairs=len(test.p))

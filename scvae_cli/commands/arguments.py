@@ -10,5 +10,5 @@ class Parser(argparse.ArgumentParser):
     """argparse whose errors are ours: one line, and the way out."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises what it would have printed."""
+        """Raise what it would have printed."""
         raise InputError(f"{message}; `{self.prog} --help` says more")

@@ -1,8 +1,11 @@
 """`scvae embed RUN FILE`: the model of a run on other cells."""
 
+import argparse
 import json
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import anndata
 import pandas as pd
@@ -17,8 +20,9 @@ from scvae_cli.data.files import read
 from scvae_cli.data.selection import elements, select
 from scvae_cli.data.wording import command_line
 from scvae_cli.errors import InputError
-from scvae_cli.launch.runs import compose, quoted
-from scvae_cli.runs.folder import csv_of
+from scvae_cli.launch.compose import compose
+from scvae_cli.launch.places import quoted
+from scvae_cli.runs.files import csv_of
 from scvae_cli.threads import available
 from scvae_cli.trained import load
 
@@ -26,12 +30,43 @@ from scvae_cli.trained import load
 READING = ["layer", "raw", "gene_names", "transpose", "genome", "values", "min_genes"]
 
 
-def apply(arguments: list[str]) -> None:
-    """`scvae embed` with these arguments.
+def embed(arguments: list[str]) -> None:
+    """Run `scvae embed` with these arguments.
 
     Raises:
         InputError: they are not allowed, the run or the cells cannot be read, or do not fit.
     """
+    asked = _parse(arguments)
+    _check_new(asked)
+    console = Console()
+    with console.busy("loading the run"):
+        run = load(asked.run)
+    options = _reading(run.config.data, asked.file, asked.settings)
+    torch.set_num_threads(run.config.threads or available())
+    remarks: list[str] = []  # shown once it is known that the cells fit
+    with console.busy("loading cells"):
+        cells = _read_cells(asked.file, options, whole=asked.h5ad is not None, say=remarks.append)
+    with console.busy("embedding"):
+        latent = run.embed(
+            cells, **_parts(options), values=options.values, wording=command_line(asked.file),
+            say=lambda text: remarks.append(f"{asked.file.name}: {text}"),
+        )  # fmt: skip
+    for remark in remarks:
+        console.line(remark)
+    columns = {f"z{i}": column for i, column in enumerate(latent.T, start=1)}
+    table = pd.DataFrame({"cell": cells.obs_names, **columns})
+    _check_new(asked)
+    if asked.h5ad is not None:  # first: where it is killed, the same command may be given again
+        cells.obsm["X_scvae"] = latent
+        cells.uns["scvae"] = run.provenance()
+        _write_cells(cells, asked.h5ad)
+    write_file(asked.to, csv_of(table))
+    console.line(f"{len(latent):,} cells in {latent.shape[1]} latent features")
+    for path in filter(None, (asked.to, asked.h5ad)):
+        console.folder(path)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         "scvae embed",
         description="Puts other cells into a run's latent space, treated as its own cells were.",
@@ -46,86 +81,34 @@ def apply(arguments: list[str]) -> None:
     parser.add_argument(
         "--h5ad", metavar="OUT", type=Path, help="write the cells too, with obsm['X_scvae']"
     )
-    asked = parser.parse_intermixed_args(arguments)
-    for path in (asked.to, asked.h5ad):
-        _check_new(path)
-    console = Console()
-    with console.busy("loading the run"):
-        run = load(asked.run)
-    options = _reading(run.config.data, asked.file, asked.settings)
-    torch.set_num_threads(run.config.threads or available())
-
-    found: list[str] = []  # said once it is known that all will do
-
-    def say(text: str) -> None:
-        found.append(f"{asked.file.name}: {text}")
-
-    wording = command_line(asked.file)
-    with console.busy("loading cells"):
-        how = {key: getattr(options, key) for key in ("layer", "raw", "gene_names")}
-        cells = read(
-            asked.file,
-            transpose=options.transpose,
-            genome=options.genome,
-            needed=elements(**how),
-            whole=asked.h5ad is not None,
-            say=found.append,
-        )
-        few = select(cells, wording, **how).X.getnnz(axis=1) < options.min_genes
-        if few.any():
-            say(f"{few.sum():,} cells of fewer than {options.min_genes} genes are left out")
-            cells = cells[~few].copy()
-    with console.busy("embedding"):
-        latent = run.embed(cells, **how, values=options.values, say=say, wording=wording)
-    for line in found:
-        console.line(line)
-    columns = {f"z{i}": column for i, column in enumerate(latent.T, start=1)}
-    table = pd.DataFrame({"cell": cells.obs_names, **columns})
-    for path in (asked.to, asked.h5ad):
-        _check_new(path)
-    if asked.h5ad is not None:  # first: where it is killed, the same command may be given again
-        cells.obsm["X_scvae"] = latent
-        cells.uns["scvae"] = run.provenance()
-        _write_cells(cells, asked.h5ad)
-    write_file(asked.to, csv_of(table))
-    console.line(f"{len(latent):,} cells in {latent.shape[1]} latent features")
-    for path in (asked.to, asked.h5ad):
-        if path is not None:
-            console.folder(path)
+    return parser.parse_intermixed_args(arguments)
 
 
-def _write_cells(cells: anndata.AnnData, path: Path) -> None:
-    """Writes cells that came from a file; its tables may have names that anndata does not write.
+def _check_new(asked: argparse.Namespace) -> None:
+    """Refuse to write over what is there, or to where nothing can be.
 
     Raises:
-        InputError: they cannot be written.
+        InputError: a file exists already, or its folder does not.
     """
-    tables = [cells.obs, cells.var, *([] if cells.raw is None else [cells.raw.var])]
-    for table in tables:
-        if "_index" in table:  # as SeuratDisk calls the names of genes in raw
-            taken = {*table, table.index.name}
-            free = next(name for i in count() if (name := "index" + "_" * i) not in taken)
-            table.rename(columns={"_index": free}, inplace=True)
-    try:
-        write_h5ad(cells, path)
-    except Exception as error:  # anndata raises all kinds
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: the cells cannot be written: {reason}") from error
-
-
-def _check_new(path: Path | None) -> None:
-    """Refuses to write over what is there, or to where nothing can be."""
-    if path is None:
-        return
-    if path.exists():
-        flag = "--h5ad" if path.suffix == ".h5ad" else "--to"
-        raise InputError(f"{path}: exists already; give another file with {flag}")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.absolute().parent}; make it first")
+    for path in filter(None, (asked.to, asked.h5ad)):
+        if path.exists():
+            flag = "--h5ad" if path.suffix == ".h5ad" else "--to"
+            raise InputError(f"{path}: exists already; give another file with {flag}")
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"{path}: there is no folder {path.absolute().parent}; make it first")
 
 
 def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
-    """How to read the file: as asked, else as the run read its own, else as by default."""
+    """Return how to read the file: as asked, else as the run read its own, else as by default.
+
+    Args:
+        theirs: settings of the run's own cells.
+        file: with the other cells.
+        settings: what was asked for, as `data.KEY=VALUE`.
+
+    Raises:
+        InputError: a setting is not one of `READING`, or has a wrong value.
+    """
     for setting in settings:
         key = setting.partition("=")[0].lstrip("+")
         if key not in [f"data.{name}" for name in READING]:
@@ -142,3 +125,58 @@ def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
     config = compose(["data=file", f"data.path={quoted(file)}", *own, *settings]).data
     assert isinstance(config, FileConfig)
     return config
+
+
+def _parts(options: FileConfig) -> dict[str, Any]:
+    """Return which parts of the file have the values and the names of the genes."""
+    return {key: getattr(options, key) for key in ("layer", "raw", "gene_names")}
+
+
+def _read_cells(
+    file: Path, options: FileConfig, *, whole: bool, say: Callable[[str], None]
+) -> anndata.AnnData:
+    """Read the cells of a file that have genes enough.
+
+    Args:
+        file: a file or folder of cells.
+        options: how to read it.
+        whole: whether to read what no model looks at, too.
+        say: gets what was found out about the file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    parts = _parts(options)
+    cells = read(
+        file,
+        transpose=options.transpose,
+        genome=options.genome,
+        needed=elements(**parts),
+        whole=whole,
+        say=say,
+    )
+    few = select(cells, command_line(file), **parts).X.getnnz(axis=1) < options.min_genes
+    if few.any():
+        n_genes = options.min_genes
+        say(f"{file.name}: {few.sum():,} cells of fewer than {n_genes} genes are left out")
+        cells = cells[~few].copy()
+    return cells
+
+
+def _write_cells(cells: anndata.AnnData, path: Path) -> None:
+    """Write cells that came from a file, whose tables may have names that anndata does not write.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    tables = [cells.obs, cells.var, *([] if cells.raw is None else [cells.raw.var])]
+    for table in tables:
+        if "_index" in table:  # as SeuratDisk calls the names of genes in raw
+            taken = {*table, table.index.name}
+            free = next(name for i in count() if (name := "index" + "_" * i) not in taken)
+            table.rename(columns={"_index": free}, inplace=True)
+    try:
+        write_h5ad(cells, path)
+    except Exception as error:  # anndata raises all kinds
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: the cells cannot be written: {reason}") from error

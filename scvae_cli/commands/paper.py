@@ -12,9 +12,12 @@ from time import perf_counter
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.console import Console, minutes
 from scvae_cli.interrupts import WORDS, exit_code
-from scvae_cli.launch.runs import DONE, FAILED, REFUSED, compose, logged, start
+from scvae_cli.launch.compose import compose
+from scvae_cli.launch.execute import DONE, FAILED, REFUSED, logged, start
 from scvae_cli.paper.plan import Run, plan
-from scvae_cli.runs.folder import claim, discard, read_json, read_record
+from scvae_cli.runs.claim import claim, discard
+from scvae_cli.runs.files import read_json
+from scvae_cli.runs.same import find_same
 
 
 def paper(arguments: list[str]) -> None:
@@ -76,12 +79,12 @@ def _perform(
         if run.trained:
             arguments.append(f"trained='{done[run.trained]}'")
         config = compose(arguments)
-        found = read_record(root, run.name, config.model_dump(), failed_too=run.may_fail)
+        before_now = find_same(root, run.name, config.model_dump(), failed_too=run.may_fail)
         total -= run.cost
-        if found is not None:
-            path, record = found
-            state = "done before" if record["status"] == "done" else "failed before"
-            code = DONE if record["status"] == "done" else FAILED
+        if before_now is not None:
+            path = before_now.path
+            state = f"{before_now.status} before"
+            code = DONE if before_now.status == "done" else FAILED
         else:
             path, created = claim(root / run.name, exact=False)
             before = perf_counter()

@@ -10,28 +10,22 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.commands.arguments import Parser
-from scvae_cli.config import restored
+from scvae_cli.config import Config, restored
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError
-from scvae_cli.launch.runs import DONE, logged, shown, start
-from scvae_cli.runs.folder import (
-    MissingError,
-    intact,
-    read_json,
-    read_settings,
-    read_table,
-    read_weights,
-)
+from scvae_cli.launch.execute import DONE, logged, start
+from scvae_cli.launch.places import shown
+from scvae_cli.measures import SPACES
+from scvae_cli.runs.files import MissingError, files_of
 from scvae_cli.runs.provenance import codes, difference, git_state, versions
+from scvae_cli.runs.run import Run
 
 WITHIN = 1e-3  # of the largest value of a column: what rounding may come to
-TABLES = ["genes", "history", "latent", "cells"]
-OF_VSC = ["latents", "drivers"]
 UNEQUAL = {"seconds"}  # columns that differ from run to run
 
 
 def verify(arguments: list[str]) -> None:
-    """`scvae verify` with these arguments.
+    """Run `scvae verify` with these arguments.
 
     Raises:
         InputError: they are not allowed, or there is no run to repeat.
@@ -44,48 +38,74 @@ def verify(arguments: list[str]) -> None:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     path = parser.parse_args(arguments).run.absolute()
+    run, config = _open(path)
+    console = Console()
+    today = {"versions": versions(), "git": git_state()}
+    for changed in filter(None, (difference(code, today) for code in codes(run.record))):
+        console.line(f"{shown(path)} {changed}: rounding may differ")
+    with suppress(OSError, KeyError, ValueError):
+        os.chdir(run.record["cwd"])  # which the paths in its settings start from
+    with TemporaryDirectory(prefix="scvae-verify-") as folder:
+        changes: dict[str, Any] = {"output_dir": folder, "h5ad": False}
+        changes |= {key: run.record[key] for key in ("threads", "device") if key in run.record}
+        repeat = _repeat(config.model_copy(update=changes), Path(folder) / "run")
+        outcomes = _outcomes(run, repeat)
+    console.table(
+        [{"file": name, "came out": text or "identical"} for name, text in outcomes.items()]
+    )
+    if any(text.startswith("different") for text in outcomes.values()):
+        raise SystemExit(1)
+
+
+def _open(path: Path) -> tuple[Run, Config]:
+    """Open a run that can be repeated, and read its settings.
+
+    Raises:
+        InputError: there is no run, it is not done, or its files are not what it wrote.
+    """
     try:
-        record = read_json(path, "run")
-        config = restored(read_settings(path), path / "config.yaml")
-        if record["status"] == "done":
-            read_json(path, "scores")  # before all is done again
+        run = Run(path)
+        config = restored(run.settings, path / "config.yaml")
     except MissingError as error:
         hint = "; it is a sweep: name one of its runs" if (path / "sweep.json").exists() else ""
         raise InputError(f"{shown(path)}: no run there ({error.name} is missing){hint}") from error
-    console = Console(quiet=True)
-    out = Console()
-    if not intact(path):
+    if run.status == "done" and not run.scores:
+        raise InputError(f"{shown(path)}: no run there (scores.json is missing)")
+    if not run.is_intact:
         raise InputError(
             f"{shown(path)}: did not end well, or a file is not what it wrote; "
             f"`scvae train resume={shown(path)}` mends it"
         )
-    today = {"versions": versions(), "git": git_state()}
-    for changed in filter(None, (difference(code, today) for code in codes(record))):
-        out.line(f"{shown(path)} {changed}: rounding may differ")
-    again: dict[str, Any] = {k: record[k] for k in ("threads", "device") if k in record}
-    with suppress(OSError, KeyError, ValueError):
-        os.chdir(record["cwd"])  # which the paths in its settings start from
-    with TemporaryDirectory(prefix="scvae-verify-") as folder:
-        same = Path(folder) / "run"
-        same.mkdir()
-        config = config.model_copy(update={**again, "output_dir": folder, "h5ad": False})
-        with logged(same):
-            code, _ = start(config, same, ["verify"], [], console)
-        if code != DONE:
-            raise SystemExit(code)
-        there = [name for name in OF_VSC if (path / f"{name}.csv").exists()]
-        found = {f"{name}.csv": _table(path, same, name) for name in [*TABLES, *there]}
-        found["model.safetensors"] = _weights(path, same)
-        found["scores.json"] = _scores(path, same)
-    out.table([{"file": name, "came out": text or "identical"} for name, text in found.items()])
-    texts = [text for text in found.values() if text]
-    if any(text.startswith("different") for text in texts):
-        raise SystemExit(1)
+    return run, config
 
 
-def _table(theirs: Path, ours: Path, name: str) -> str:
-    """How a table differs; empty where it does not."""
-    first, second = read_table(theirs, name), read_table(ours, name)
+def _repeat(config: Config, folder: Path) -> Run:
+    """Do a run with these settings in a new folder, and open it.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    folder.mkdir()
+    with logged(folder):
+        code, _ = start(config, folder, ["verify"], [], Console(quiet=True))
+    if code != DONE:
+        raise SystemExit(code)
+    return Run(folder)
+
+
+def _outcomes(theirs: Run, ours: Run) -> dict[str, str]:
+    """Return how each file of two runs differs, by its name; empty where it does not."""
+    tables = [n for n in files_of("vsc", suffix=".csv") if (theirs.path / n).exists()]
+    return {
+        **{name: _table(theirs, ours, name.removesuffix(".csv")) for name in tables},
+        "model.safetensors": _weights(theirs, ours),
+        "scores.json": _scores(theirs, ours),
+    }
+
+
+def _table(theirs: Run, ours: Run, name: str) -> str:
+    """Return how a table differs; empty where it does not."""
+    first, second = theirs.table(name), ours.table(name)
     if list(first) != list(second) or len(first) != len(second):
         return f"different: {len(first)} x {len(first.columns)}, and not {len(second)} x ..."
     worst = 0.0
@@ -104,11 +124,10 @@ def _table(theirs: Path, ours: Path, name: str) -> str:
     return f"within {worst:.1g} of the largest value" if worst else ""
 
 
-def _weights(theirs: Path, ours: Path) -> str:
-    """How weights differ; empty where they do not."""
+def _weights(theirs: Run, ours: Run) -> str:
+    """Return how weights differ; empty where they do not."""
     first, second = (
-        {name: tensor.numpy() for name, tensor in read_weights(path)[0].items()}
-        for path in (theirs, ours)
+        {name: tensor.numpy() for name, tensor in run.weights[0].items()} for run in (theirs, ours)
     )
     if first.keys() != second.keys():
         return "different: other weights"
@@ -119,10 +138,10 @@ def _weights(theirs: Path, ours: Path) -> str:
     return f"within {off[worst]:.1g} of the largest value" if off[worst] else ""
 
 
-def _scores(theirs: Path, ours: Path) -> str:
-    """How scores differ; empty where they do not."""
-    first, second = read_json(theirs, "scores"), read_json(ours, "scores")
-    for space in ("tsne", "latent"):
+def _scores(theirs: Run, ours: Run) -> str:
+    """Return how scores differ; empty where they do not."""
+    first, second = theirs.scores, ours.scores
+    for space in SPACES:
         for name, value in first[space].items():
             other = second[space][name]
             if abs(value - other) > WITHIN:
@@ -131,7 +150,7 @@ def _scores(theirs: Path, ours: Path) -> str:
 
 
 def _off(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference, as a share of the largest value."""
+    """Return the largest difference, as a share of the largest value."""
     if a.shape != b.shape:
         return np.inf
     return float(np.nanmax(np.abs(a - b)) / max(np.nanmax(np.abs(a)), 1e-30)) if a.size else 0.0

@@ -1,4 +1,4 @@
-"""Run the jobs of a sweep: one after the other in a worker process, or by a launcher of Hydra's."""
+"""Run the jobs of a sweep: in a worker process one by one, or by a launcher of Hydra's."""
 
 import json
 from pathlib import Path

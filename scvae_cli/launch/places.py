@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATHS = ["data.path", "data.labels", "data.dir", "trained", "output_dir"]  # settings that are paths
+PATHS = [
+    "data.path",
+    "data.labels",
+    "data.dir",
+    "trained",
+    "output_dir",
+]  # settings that are paths
 
 _home: list[str] = []  # the user's folder, while this process is in another
 

@@ -200,7 +200,7 @@ def _settings(run: Run) -> dict[str, Any] | None:
 
 
 def threads_of_each(config: DictConfig, n_jobs: int) -> list[str]:
-    """Return `threads=` for each of several jobs at once, so that together they use all there are."""
+    """Return `threads=` for each of several jobs at once, which share all threads."""
     launcher = config.hydra.launcher
     if config.threads is not None:
         return []

@@ -124,7 +124,9 @@ def _settings(run: Run) -> "Config":
 
     if "config.yaml" not in run.damaged:
         return restored(run.settings, run.path / "config.yaml")
-    with suppress(OSError, ValueError, RecursionError, InputError, OmegaConfBaseException, YAMLError):
+    with suppress(
+        OSError, ValueError, RecursionError, InputError, OmegaConfBaseException, YAMLError
+    ):
         with without_reading():
             config = parse(OmegaConf.create(read_yaml(run.path / ".hydra" / "config.yaml")))
         written = settings_text(config.model_dump())

@@ -43,7 +43,7 @@ from scvae_cli.launch.presets import recorded_words
 from scvae_cli.launch.train import launch
 from scvae_cli.launch.watch import Watch
 from scvae_cli.launch.worker import Worker
-from scvae_cli.results import summary
+from scvae_cli.results.pages import write_summary
 from scvae_cli.results.terminal import show
 from scvae_cli.runs.claim import discard, lock, point_latest, unlock
 from scvae_cli.runs.files import json_text
@@ -204,7 +204,7 @@ def _sum_up(begun: Sweep, console: Console, n_repeated: int) -> list[str]:
     if n_repeated:
         notes.append(f"{n_repeated} further jobs would have repeated these and were not run.")
     title = f"Sweep {begun.folder.name}"
-    summary.write(begun.folder, runs, title=title, notes=notes, by=None, score=None)
+    write_summary(begun.folder, runs, title=title, notes=notes, by=None, score=None)
     show(runs, console, by=None, score=None, sort=None)
     console.folder(Path(shown(begun.folder)))
     return states

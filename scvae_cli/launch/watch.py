@@ -6,7 +6,7 @@ from time import perf_counter
 
 from scvae_cli.console import Jobs, minutes
 from scvae_cli.launch.plan import Job
-from scvae_cli.results import summary
+from scvae_cli.results.table import results, write_csv
 from scvae_cli.runs.run import Run, find
 
 INTERVAL = 0.5  # seconds between looks at how jobs are
@@ -71,7 +71,7 @@ class Watch:
         self._view.update(len(self._runs) - failed, running, failed, left - len(running), seconds)
         if new:
             runs = [self._runs[job.name] for job in self._plan if job.name in self._runs]
-            summary.write_csv(self._folder / "results.csv", summary.results(runs))
+            write_csv(self._folder / "results.csv", results(runs))
 
     def _line(self, job: Job, run: Run) -> str:
         """Say in a line how a job ended."""

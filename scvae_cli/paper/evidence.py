@@ -21,7 +21,7 @@ from scvae_cli.analysis.cluster import kmeans
 from scvae_cli.analysis.score import score, silhouette, types_found
 from scvae_cli.atomic import write_file
 from scvae_cli.data.labels import read_labels
-from scvae_cli.runs.folder import read_json, read_settings, read_table
+from scvae_cli.runs.files import read_json, read_settings, read_table
 
 NAMES = {"ae": "AE", "vae": "VAE", "vsc": "VSC", "pca": "PCA"}
 MEASURES = {

@@ -9,7 +9,7 @@ import pandas as pd
 from scvae_cli.analysis.stats import estimate
 from scvae_cli.paper.evidence import MEASURES, NAMES, PUBLISHED, SPACES, Page, named, places
 from scvae_cli.results import figures
-from scvae_cli.runs.folder import read_table
+from scvae_cli.runs.files import read_table
 
 
 def draw(done: Mapping[str, Path], page: Page) -> dict[str, bytes]:

@@ -52,44 +52,31 @@ function maps(section) {
   const fast = ["ANGLE_instanced_arrays", "OES_element_index_uint"] // what scattergl needs
     .every((name) => webgl?.getExtension(name));
 
-  // A paler shade on dark paper, a darker one on light paper.
-  function shade(colour, share) {
-    const towards = dark.matches ? 255 : 0;
-    const part = (at) => parseInt(colour.slice(at, at + 2), 16);
-    return `rgb(${[1, 3, 5].map((at) => Math.round(towards + share * (part(at) - towards)))})`;
-  }
-
-  const untyped = (type) => Number(type) === look.none;
-  const colour = (type) =>
-    untyped(type) ? "#bbbbbb" : look.colours[look.ranks[type] % look.colours.length];
-  const symbol = (nth) => Object.keys(SYMBOLS)[nth % Object.keys(SYMBOLS).length];
+  // Python decides the colours: see colours.py.
+  const drawnAs = (own) => ({
+    colour: dark.matches ? own.dark : own.colour,
+    symbol: Object.keys(SYMBOLS)[own.marker],
+  });
 
   // The mapped cells in groups: what to call each, how it looks, and its cells by number.
   function byType(run, { types }) {
     const groups = gather(run, types, (a, b) => look.ranks[a] - look.ranks[b]);
     return groups.map(([type, cells]) => ({
       name: `${look.types[type]} (${cells.length})`,
-      colour: colour(type),
-      symbol: symbol(Math.floor(look.ranks[type] / look.colours.length)),
+      ...drawnAs(look.looks[type]),
       cells,
     }));
   }
 
   function byCluster(run, { types }) {
-    const taken = {};
     return gather(run, run.clusters, (a, b) => a - b).map(([cluster, cells]) => {
       if (cluster < 0) return { name: "no cluster", colour: css("--muted"), symbol: "x", cells };
-      const sizes = {};
-      for (const cell of cells) sizes[types[cell]] = (sizes[types[cell]] ?? 0) + 1;
-      const more = (a, b) => (untyped(a[0]) - untyped(b[0]) || b[1] - a[1]) > 0;
-      const [main, size] = Object.entries(sizes).reduce((a, b) => (more(a, b) ? b : a));
-      const own = colour(main);
-      const nth = (taken[own] = (taken[own] ?? -1) + 1);
+      const main = run.mains[cluster];
+      const size = cells.filter((cell) => types[cell] === main).length;
       const share = `${Math.round((100 * size) / cells.length)} % of ${cells.length}`;
       return {
         name: `${run.names[cluster]}: ${look.types[main]} (${share})`,
-        colour: shade(own, look.shades[nth % look.shades.length]),
-        symbol: symbol(nth),
+        ...drawnAs(run.looks[cluster]),
         cells,
       };
     });

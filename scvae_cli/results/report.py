@@ -1,26 +1,26 @@
 """A report on runs as one page of HTML that opens from disk and loads nothing.
 
 Whatever comes from data is escaped, and the page runs no scripts but those whose hashes its
-Content-Security-Policy names. What the scripts and the style do is in report.js and report.css.
+Content-Security-Policy names. Its template is report.html.jinja; report.js draws the maps and
+sorts the tables, report.css is the style.
 """
 
 import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from functools import cache
 from importlib.resources import files
-from math import floor, isnan, log10
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from scvae_cli.visible import UNLABELLED, visible
+from scvae_cli.results.map_data import MANY, map_data
+from scvae_cli.visible import visible
 
 MISSING = "\N{EN DASH}"
 LONG = 40  # characters beyond which a cell of a table may take several lines
-MANY = 5000  # cells beyond which SVG is slow
 
 
 def html(
@@ -32,7 +32,7 @@ def html(
     maps: Mapping[str, pd.DataFrame],
     provenance: Mapping[str, str],
 ) -> str:
-    """The page: title, lead, first table, figures, maps, other tables, provenance.
+    """Return the page: title, lead, first table, figures, maps, other tables, provenance.
 
     Args:
         title: of the page.
@@ -45,44 +45,40 @@ def html(
     Returns:
         HTML, to be written as UTF-8.
     """
-    first, *others = [_table(caption, table) for caption, table in tables.items()] or [""]
     scripts = [_asset("scvae_cli.results", "report.js")]
     large = any(len(cells) > MANY for cells in maps.values())
     if maps:
         scripts.insert(0, _asset("plotly", "package_data/plotly.min.js"))
-    body = [
-        f"<h1>{_text(title)}</h1>",
-        *(f'<p class="lead">{_text(paragraph)}</p>' for paragraph in lead),
-        first,
-        _figures(figures),
-        _maps(maps),
-        *others,
-        _provenance(provenance),
-    ]
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_policy(scripts, large)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{_text(title)}</title>
-<style>
-{_asset("scvae_cli.results", "report.css")}</style>
-</head>
-<body>
-<main>
-{_lines(*body)}
-</main>
-{_lines(*(f"<script>{script}</script>" for script in scripts))}
-</body>
-</html>
-"""
+    return _template().render(
+        policy=_policy(scripts, large),
+        title=title,
+        style=_asset("scvae_cli.results", "report.css"),
+        lead=lead,
+        tables=[_table(caption, table) for caption, table in tables.items()],
+        figures={text: base64.b64encode(png).decode() for text, png in figures.items()},
+        maps=list(maps),
+        map_data=map_data(maps) if maps else {},
+        provenance=provenance,
+        scripts=scripts,
+    )
 
 
-def _text(text: object) -> str:
-    """A text as HTML shows it, and as a person can see it."""
-    return escape(visible(text))
+@cache
+def _template() -> Template:
+    """Return the template, which escapes every text, and makes it visible to a person.
+
+    What is marked as `safe` in the template stands as it is.
+    """
+    environment = Environment(
+        loader=PackageLoader("scvae_cli", "results"),
+        autoescape=True,
+        finalize=lambda value: value if hasattr(value, "__html__") else visible(value),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html.jinja")
 
 
 def _asset(package: str, path: str) -> str:
@@ -90,7 +86,7 @@ def _asset(package: str, path: str) -> str:
 
 
 def _policy(scripts: Iterable[str], large: bool) -> str:
-    """Only these scripts run; blob: is for saving a map as PNG.
+    """Return the policy by which only these scripts run; blob: is for saving a map as PNG.
 
     Args:
         scripts: as they stand in the page.
@@ -106,25 +102,37 @@ def _policy(scripts: Iterable[str], large: bool) -> str:
     )
 
 
-def _table(caption: str, table: pd.DataFrame) -> str:
-    heads, columns = [], []
-    for name, column in table.items():
-        align = ' class="n"' if _is_numeric(column.infer_objects()) else ""
-        heads.append(f'<th scope="col"{align}><button>{_text(name)}</button></th>')
-        columns.append(_cells(column, align))
-    rows = "\n".join(f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
-    name = _text(caption)
-    return f"""<section>
-<h2>{name}</h2>
-<div class="scroll" role="region" aria-label="{name}" tabindex="0">
-<table>
-<thead><tr>{"".join(heads)}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-</div>
-</section>"""
+class Cell(NamedTuple):
+    """A cell of a table, or the head of a column.
+
+    Attributes:
+        text: what it shows.
+        style: its class in report.css, `n` for numbers; empty for none.
+        value: the number that report.js sorts by, where it is not the text.
+        missing: whether there is no value.
+    """
+
+    text: str
+    style: str = ""
+    value: str = ""
+    missing: bool = False
+
+
+class Table(NamedTuple):
+    """A table as the template takes it."""
+
+    caption: str
+    heads: list[Cell]
+    rows: list[tuple[Cell, ...]]
+
+
+def _table(caption: str, table: pd.DataFrame) -> Table:
+    columns = [column.infer_objects() for _, column in table.items()]
+    heads = [
+        Cell(str(name), "n" if _is_numeric(column) else "")
+        for name, column in zip(table, columns, strict=True)
+    ]
+    return Table(caption, heads, list(zip(*map(_cells, columns), strict=True)))
 
 
 def _is_numeric(column: pd.Series) -> bool:
@@ -132,141 +140,23 @@ def _is_numeric(column: pd.Series) -> bool:
     return bool(types.is_numeric_dtype(column) and not types.is_bool_dtype(column))
 
 
-def _cells(column: pd.Series, align: str) -> list[str]:
-    column = column.infer_objects()
+def _cells(column: pd.Series) -> list[Cell]:
+    style = "n" if _is_numeric(column) else ""
     # pandas turns integers into floats where some are missing.
-    whole = _is_numeric(column) and column.hasnans and (column.dropna() % 1 == 0).all()
+    whole = style and column.hasnans and (column.dropna() % 1 == 0).all()
     cells = []
     for value in column:
         if pd.isna(value):
-            cells.append(f"<td{align} data-none>{MISSING}</td>")
+            cells.append(Cell(MISSING, style, missing=True))
         elif isinstance(value, float):
             text = str(int(value)) if whole else _decimal(value)
-            cells.append(f'<td{align} data-value="{json.dumps(value)}">{text}</td>')
+            cells.append(Cell(text, style, json.dumps(value)))
         else:
             text = str(value)
-            wrap = ' class="long"' if len(text) > LONG else ""
-            cells.append(f"<td{align or wrap}>{_text(text)}</td>")
+            cells.append(Cell(text, style or ("long" if len(text) > LONG else "")))
     return cells
 
 
 def _decimal(value: float) -> str:
-    """Three decimals, or three digits where that leaves too little, as of a learning rate."""
+    """Return three decimals, or three digits where that leaves too little: a learning rate."""
     return f"{value:.3g}" if 0 < abs(value) < 0.01 else f"{value:.3f}"
-
-
-def _figures(figures: Mapping[str, bytes]) -> str:
-    shown = []
-    for caption, png in figures.items():
-        text, data = _text(caption), base64.b64encode(png).decode()
-        image = f'<img src="data:image/png;base64,{data}" alt="{text}">'
-        shown.append(
-            f'<figure><div class="scroll">{image}</div><figcaption>{text}</figcaption></figure>'
-        )
-    return _lines("<section>", "<h2>Figures</h2>", *shown, "</section>") if shown else ""
-
-
-def _maps(maps: Mapping[str, pd.DataFrame]) -> str:
-    """Controls and data of the maps, which report.js draws."""
-    if not maps:
-        return ""
-    options = "".join(f'<option value="{i}">{_text(t)}</option>' for i, t in enumerate(maps))
-    single = "" if len(maps) > 1 else " hidden"
-    data = (
-        f'<script type="application/json" id="{key}">{block}</script>'
-        for key, block in _map_data(maps).items()
-    )
-    return f"""<section id="maps">
-<h2>Maps</h2>
-<form autocomplete="off">
-<label{single}>Run <select name="run">{options}</select></label>
-{f"<span>{_text(next(iter(maps)))}</span>" if single else ""}
-<fieldset><legend>Colour</legend>
-<label><input type="radio" name="by" value="type" checked> cell type</label>
-<label><input type="radio" name="by" value="cluster"> cluster</label>
-</fieldset>
-</form>
-<noscript>The maps need JavaScript.</noscript>
-<div class="maps"><div id="flat" role="figure"></div><div id="deep" role="figure"></div></div>
-<p id="lost" hidden>This browser has no WebGL, which the 3-D map needs.</p>
-<ul id="legend"></ul>
-<p class="note">Drag to zoom in, double-click to see all of the map, hold Shift to move it; drag
-the 3-D map to turn it. By touch, choose what a drag does with the buttons above a map. Click on a
-group to hide it, double-click to see it alone.</p>
-{_lines(*data)}
-</section>"""
-
-
-def _map_data(maps: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    """JSON by id: `look` of the types, `cells-N` that runs on the same data share, `run-N`."""
-    from scvae_cli.results.figures import COLOURS, SHADES
-
-    labels = {title: _texts(cells["cell_type"]) for title, cells in maps.items()}
-    types = sorted(set().union(*labels.values()), key=lambda name: (name == UNLABELLED, name))
-    code = {name: i for i, name in enumerate(types)}
-    sizes = np.zeros(len(types), dtype=int)
-    cells_blocks: dict[str, int] = {}  # runs on the same data share their cells
-    run_blocks = []
-    for title, cells in maps.items():
-        codes = [code[name] for name in labels[title]]
-        block = _json({"names": _texts(cells["cell"]), "types": codes})
-        if block not in cells_blocks:
-            cells_blocks[block] = len(cells_blocks)
-            sizes += np.bincount(codes, minlength=len(types))
-        clusters, names = pd.factorize(cells["cluster"], sort=True)
-        run = {
-            "cells": cells_blocks[block],
-            "flat": _places(cells, "tsne_"),
-            "deep": _places(cells, "tsne3d_"),
-            "clusters": clusters.tolist(),
-            "names": [str(name).removesuffix(".0") for name in names],
-        }
-        run_blocks.append(_json(run))
-    none = types.index(UNLABELLED) if UNLABELLED in types and len(types) > 1 else -1
-    if none >= 0:  # cells without a type come last
-        sizes[none] = 0
-    rank = np.argsort(np.argsort(-sizes, kind="stable"))
-    look = {
-        "colours": COLOURS,
-        "shades": SHADES,
-        "types": types,
-        "ranks": rank.tolist(),  # the largest type is 0
-        "none": none,  # which of them is no type
-        "many": MANY,
-    }
-    return {
-        "look": _json(look),
-        **{f"cells-{i}": block for block, i in cells_blocks.items()},
-        **{f"run-{i}": block for i, block in enumerate(run_blocks)},
-    }
-
-
-def _texts(column: pd.Series) -> list[str]:
-    return [UNLABELLED if pd.isna(text) else visible(text) for text in column]
-
-
-def _places(cells: pd.DataFrame, prefix: str) -> list[list[float | None]]:
-    """Coordinates axis by axis, to a thousandth or better of the largest; none if no such map."""
-    places = cells.filter(regex=f"^{prefix}").to_numpy(dtype=float)
-    largest = np.abs(places[np.isfinite(places)]).max(initial=0) or 1
-    digits = 3 - floor(log10(largest))
-    return [[None if isnan(v) else round(v, digits) for v in axis] for axis in places.T.tolist()]
-
-
-def _json(value: Any) -> str:
-    """JSON that cannot end the script element it is in; ASCII, so no odd line ends either."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&"})
-
-
-def _provenance(provenance: Mapping[str, str]) -> str:
-    if not provenance:
-        return ""
-    items = (f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in provenance.items())
-    return _lines(
-        "<details>", "<summary>Provenance</summary>", "<dl>", *items, "</dl>", "</details>"
-    )
-
-
-def _lines(*parts: str) -> str:
-    return "\n".join(filter(None, parts))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-MEASURES = ("nmi", "ari", "hom", "com", "silhouette")
+from scvae_cli.measures import MEASURES
 
 
 def _inside(name: str) -> str:

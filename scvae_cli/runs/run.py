@@ -1,5 +1,6 @@
 """A run's folder, opened: each of its files is read and checked once."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -8,6 +9,7 @@ from typing import Any
 
 from scvae_cli.errors import InputError
 from scvae_cli.runs.files import (
+    FILES,
     LOSSES,
     contents_of,
     read_json,
@@ -63,7 +65,8 @@ class Run:
     @property
     def files(self) -> Mapping[str, str]:
         """The SHA-256 of each file that it wrote, by name."""
-        return self.record.get("files", {})
+        files: dict[str, str] = self.record.get("files", {})
+        return files
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -121,14 +124,16 @@ class Run:
         """Read NAME.csv as a DataFrame that has the needed columns; see `read_csv`."""
         return read_table(self.path, name, needed)
 
+    def cells(self) -> Any:
+        """Read cells.csv, which a run has that is done, as a DataFrame."""
+        return self.table("cells", FILES["cells.csv"].columns)
+
     def written(self, name: str) -> bytes:
         """Return the bytes of a file, which must be those that the run wrote.
 
         Raises:
             InputError: they are not; `MissingError` where there are none.
         """
-        import hashlib
-
         contents = contents_of(self.path / name)
         if self.files.get(name) not in (None, hashlib.sha256(contents).hexdigest()):
             raise InputError(f"{self.path / name}: damaged: it is not what the run wrote")

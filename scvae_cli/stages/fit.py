@@ -11,9 +11,9 @@ from scvae_cli.console import Stage
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.errors import InputError, RunError
 from scvae_cli.interrupts import held
+from scvae_cli.models.checkpoint import Checkpoint, Checkpointer, unpack
 from scvae_cli.models.model import Model
 from scvae_cli.models.registry import build
-from scvae_cli.models.checkpoint import Checkpoint, Checkpointer, unpack
 from scvae_cli.models.train import columns, solve, train
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context

@@ -37,7 +37,8 @@ class Maps:
 
     def of_mapped(self, n_dims: int) -> np.ndarray:
         """Return the places (n_mapped, n_dims) of the mapped cells."""
-        return self.places[n_dims][self.mapped]
+        places: np.ndarray = self.places[n_dims][self.mapped]
+        return places
 
 
 @dataclass(frozen=True)

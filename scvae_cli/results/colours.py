@@ -1,0 +1,106 @@
+"""The colour and marker of each cell type and cluster, in figures and in report.html alike.
+
+A type has one colour in every figure, a cluster that of its most frequent type. The colours are
+those of Petroff, Accessible Color Sequences for Data Visualization (2021), told apart with any
+colour vision; markers and shades change where types or clusters share a colour.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from scvae_cli.visible import UNLABELLED
+
+COLOURS = [
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
+    "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+]  # fmt: skip
+GREY = "#bbbbbb"  # of cells without a type, where others have one
+N_MARKERS = 8
+SHADES = [1.0, 0.65, 0.4, 0.85]
+BLACK, WHITE = 0, 255
+
+
+class Look(NamedTuple):
+    """How the cells of a type or cluster are drawn.
+
+    Attributes:
+        colour: as `#rrggbb`, on light paper.
+        dark: the colour on dark paper.
+        marker: number of the marker, below `N_MARKERS`.
+    """
+
+    colour: str
+    dark: str
+    marker: int
+
+
+def by_size(sizes: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return positions of types by number of cells, that of cells without a type last.
+
+    Args:
+        sizes: (n_types,) cells of each type.
+        names: of the types.
+    """
+    untyped = np.array([name == UNLABELLED for name in names])
+    return np.argsort(np.where(untyped, 1, -sizes), kind="stable")
+
+
+def type_looks(sizes: np.ndarray, names: Sequence[str]) -> list[Look]:
+    """Return a look for each type, the colours furthest apart for the largest.
+
+    Where there are more types than colours, the colours come again with the next marker.
+
+    Args:
+        sizes: (n_types,) cells of each type.
+        names: of the types.
+    """
+    looks = []
+    for name, rank in zip(names, np.argsort(by_size(sizes, names)), strict=True):
+        if name == UNLABELLED and len(names) > 1:
+            looks.append(Look(GREY, GREY, 0))
+            continue
+        again, nth = divmod(int(rank), len(COLOURS))
+        looks.append(Look(COLOURS[nth], COLOURS[nth], again % N_MARKERS))
+    return looks
+
+
+def main_types(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return the most frequent type of each cluster; `unlabelled` only where it has no other.
+
+    Args:
+        counts: (n_clusters, n_types) cells.
+        names: of the types.
+    """
+    untyped = np.array([name == UNLABELLED for name in names])
+    typed = np.where(untyped, 0, counts)
+    mains: np.ndarray = np.where(typed.any(1, keepdims=True), typed, counts).argmax(1)
+    return mains
+
+
+def cluster_looks(mains: np.ndarray, looks: Sequence[Look]) -> list[Look]:
+    """Return a look for each cluster: its main type's colour, in another shade where it is taken.
+
+    Args:
+        mains: (n_clusters,) main types.
+        looks: of the types.
+    """
+    taken: Counter[str] = Counter()
+    of_clusters = []
+    for main in mains:
+        colour = looks[main].colour
+        nth = taken[colour]
+        taken[colour] += 1
+        share = SHADES[nth % len(SHADES)]
+        shades = _shade(colour, share, BLACK), _shade(colour, share, WHITE)
+        of_clusters.append(Look(*shades, nth % N_MARKERS))
+    return of_clusters
+
+
+def _shade(colour: str, share: float, towards: int) -> str:
+    """Return a colour of which only this share is left, the rest being black or white."""
+    parts = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+    red, green, blue = (round(part) for part in towards + share * (parts - towards))
+    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -1,0 +1,98 @@
+"""The figure of a sparse model: the cell types in which each latent is on, and its genes."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scvae_cli.results.figures.style import png, short
+from scvae_cli.visible import visible
+
+MINUS = "\N{MINUS SIGN}"
+NOTABLE = 0.1  # log1p of counts: a tenth more, of a gene that is well expressed
+GENE_LINE = 70  # characters
+CELL = 0.27  # inches
+BESIDE: dict[str, Any] = {
+    "textcoords": "offset points", "xytext": (10, 0), "va": "center", "fontsize": 8,
+    "annotation_clip": False,
+}  # fmt: skip
+
+
+def sparsity(latents: pd.DataFrame, top_genes: pd.DataFrame, title: str) -> bytes:
+    """Draw in which cell types each latent is on, by sign, beside the genes that it raises there.
+
+    Args:
+        latents: latents.csv.
+        top_genes: drivers.csv; a latent that it does not have is hardly ever on.
+        title: what was run.
+    """
+    types = [short(name) for name in dict.fromkeys(latents["cell_type"])]
+    rows, genes = programmes(latents, top_genes)
+    shares = np.array(list(rows.values()))
+    n_rows, n_types = shares.shape
+    figure = Figure(figsize=(CELL * n_types, CELL * n_rows))
+    axes = figure.add_axes((0, 0, 1, 1))  # all else is around it, and `png` makes room
+    shades = _draw_shares(axes, shares)
+    axes.set_xticks(range(n_types), types, rotation=90, fontsize=8)
+    axes.set_yticks(range(n_rows), list(rows), fontsize=8)
+    axes.xaxis.tick_top()
+    for row, text in enumerate(genes):
+        axes.annotate(text, (n_types - 0.5, row), **BESIDE)
+    head = "genes raised most, the first by how much (log1p of normalised counts)"
+    axes.annotate(head, (n_types - 0.5, -1), style="italic", **BESIDE)
+    axes.set_title(visible(title), fontsize=11, loc="left", pad=12)
+    scale = figure.add_axes((0, -0.8 / n_rows, 1.2 / (CELL * n_types), 0.3 / n_rows))
+    figure.colorbar(shades, cax=scale, orientation="horizontal")
+    scale.set_xticks([0, 0.5, 1], ["0", "50", "100"], fontsize=7)
+    scale.annotate("% of the type's cells in which it is on (gamma > 1/2)", (1, 0.5), **BESIDE)
+    return png(figure)
+
+
+def programmes(
+    latents: pd.DataFrame, top_genes: pd.DataFrame
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return name of each programme to its share in each type (n_types,), and a line of genes."""
+    shares: dict[str, np.ndarray] = {}
+    genes = []
+    raised = top_genes[top_genes["change"] == "raised"]
+    for latent, by_type in latents.groupby("latent", sort=False):
+        of_latent = raised[raised["latent"] == latent]
+        for sign, top in of_latent.groupby("sign", sort=False):
+            shares[f"{latent} {'+' if sign == 'positive' else MINUS}"] = by_type[sign].to_numpy()
+            genes.append(_gene_line(top))
+        if of_latent.empty:
+            shares[str(latent)] = by_type["on"].to_numpy()
+            genes.append("(off)")
+    return shares, genes
+
+
+def _draw_shares(axes: Axes, shares: np.ndarray) -> Any:
+    """Draw shares (n_rows, n_types) as shades of blue, with numbers; return what has the scale."""
+    n_rows, n_types = shares.shape
+    shades = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.tick_params(which="both", length=0)
+    axes.set_xticks(np.arange(0.5, n_types - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, n_rows - 1), minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.spines[:].set_visible(False)
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.05:
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6.5,
+                      color="white" if share > 0.6 else "black")  # fmt: skip
+    return shades
+
+
+def _gene_line(top: pd.DataFrame) -> str:
+    """Return genes that change by `NOTABLE` or more, as many as a line has room for."""
+    notable = top[top["effect"] >= NOTABLE]
+    if not len(notable):
+        return f"(none by {NOTABLE:g})"
+    names = [short(gene) for gene in notable["gene"]]
+    text = f"{names[0]} (+{notable['effect'].iloc[0]:.1f})"
+    for name in names[1:]:
+        if len(text) + len(name) > GENE_LINE:
+            break
+        text += f"  {name}"
+    return text

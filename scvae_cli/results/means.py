@@ -1,0 +1,97 @@
+"""Means over seeds of each setting, and the differences between settings, paired by seed."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from scvae_cli.analysis.stats import by_column
+from scvae_cli.results.table import scores_of, setting_name, shown
+
+
+def summarise(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return a row a setting: n, failed, and mean, sd and 95 % interval of each score.
+
+    Args:
+        table: from `results`.
+        by: the columns that make a setting.
+
+    Returns:
+        Columns `by`, n, failed, SCORE_mean, SCORE_sd, SCORE_low, SCORE_high. With one run there
+        is no sd and no interval.
+    """
+    rows = []
+    for values, group in table.groupby(list(by), dropna=False, sort=False):
+        good = group[group["status"] == "done"]
+        row = dict(zip(by, values, strict=True))
+        row |= {"n": len(good), "failed": int((group["status"] != "done").sum())}
+        for score in scores_of(table):
+            columns = by_column(good[score].to_numpy()[:, None])
+            for name in ("mean", "sd", "low", "high"):
+                row[f"{score}_{name}"] = getattr(columns, name)[0]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def differences(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return every setting against every other, paired by seed.
+
+    Args:
+        table: from `results`.
+        by: the columns that make a setting.
+
+    Returns:
+        A row for two settings and a score: a, b, score, n (seeds in common, two at least), the
+        mean of a - b, and its 95 % interval. Settings on other data are not compared.
+    """
+    parts = []
+    good = table[table["status"] == "done"]
+    for _, same in within_data(good):
+        for score in scores_of(table):
+            names, values = by_seed(same, by, score)
+            first, second = np.triu_indices(len(names), 1)
+            gaps = by_column(values[:, first] - values[:, second])
+            part = pd.DataFrame(
+                {
+                    "a": np.array(names)[first], "b": np.array(names)[second], "score": score,
+                    "n": gaps.n, "mean": gaps.mean, "low": gaps.low, "high": gaps.high,
+                }
+            )  # fmt: skip
+            parts.append(part[gaps.n > 1])
+    columns = ["a", "b", "score", "n", "mean", "low", "high"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def within_data(table: pd.DataFrame) -> Iterable[tuple[tuple[object, ...], pd.DataFrame]]:
+    """Return the runs on each data set, after its name; all, after (), where there is but one."""
+    on = [c for c in ("data", "data_sha") if c in table]
+    return table.groupby(on, dropna=False, sort=False) if on else [((), table)]
+
+
+def by_seed(table: pd.DataFrame, by: Sequence[str], score: str) -> tuple[list[str], np.ndarray]:
+    """Return names of settings, and scores (n_seeds, n_settings): NaN where there is none."""
+    named = table.assign(setting=[setting_name(row, by) for _, row in table.iterrows()])
+    names = list(dict.fromkeys(named["setting"]))
+    good = named[named["status"] == "done"]
+    wide = good.pivot_table(score, "seed", "setting", sort=False, dropna=False)
+    return names, wide.reindex(columns=names).to_numpy(float)
+
+
+def brief(means: pd.DataFrame, by: Sequence[str], scores: Sequence[str]) -> list[dict[str, str]]:
+    """Return means as a person reads them: the setting, n, and mean ± half of the interval.
+
+    Args:
+        means: from `summarise`.
+        by: the columns that make a setting.
+        scores: which to show.
+    """
+    rows = []
+    for _, values in means.iterrows():
+        row = {key: shown(values[key]) for key in by}
+        row["n"] = str(values["n"]) + (f" (-{values['failed']})" if values["failed"] else "")
+        for score in scores:
+            mean, high = values[f"{score}_mean"], values[f"{score}_high"]
+            text = "-" if np.isnan(mean) else f"{mean:.3f}"
+            row[score] = text if np.isnan(high) else f"{text} ±{high - mean:.3f}"
+        rows.append(row)
+    return rows

@@ -1,0 +1,211 @@
+"""What a person reads of runs: a folder that sums up many, and report.html of one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+
+from scvae_cli.atomic import write_file
+from scvae_cli.errors import InputError
+from scvae_cli.measures import SPACES
+from scvae_cli.results import markdown
+from scvae_cli.results.means import brief, differences, summarise
+from scvae_cli.results.report import html
+from scvae_cli.results.runs import cells_in_words, provenance
+from scvae_cli.results.summary_figures import first_runs, summary_figures
+from scvae_cli.results.table import main_score, results, scores_of, settings_of, shown, write_csv
+from scvae_cli.results.verdict import verdict
+from scvae_cli.runs.files import FILES, files_of
+from scvae_cli.runs.run import Run
+
+MOST_PAIRS = 60  # rows of a table in summary.md
+KINDS = ("vsc", "map_3d", "trained")  # what a run may be, to have figures of its own
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Many runs summed up.
+
+    Attributes:
+        runs: the runs.
+        by: the settings that are told apart.
+        table: a row a run, from `results`.
+        means: a row a setting, from `summarise`.
+        pairs: settings against each other, from `differences`.
+        figures: name to caption and PNG.
+        title: what the runs are.
+        lead: paragraphs for the head of a page.
+    """
+
+    runs: Sequence[Run]
+    by: Sequence[str]
+    table: pd.DataFrame
+    means: pd.DataFrame
+    pairs: pd.DataFrame
+    figures: Mapping[str, tuple[str, bytes]]
+    title: str
+    lead: Sequence[str]
+
+    @property
+    def without_result(self) -> pd.DataFrame:
+        """Runs that are not done: run, status, reason."""
+        return self.table[self.table["status"] != "done"][["run", "status", "reason"]]
+
+    @property
+    def warned(self) -> pd.DataFrame:
+        """Runs with warnings: run, warnings."""
+        return self.table[self.table["warnings"].notna()][["run", "warnings"]]
+
+
+def write_summary(
+    folder: Path,
+    runs: Sequence[Run],
+    *,
+    title: str,
+    notes: Sequence[str],
+    by: Sequence[str] | None,
+    score: str | None,
+) -> None:
+    """Write results.csv, summary.csv, summary.md, differences.csv, figures/ and report.html.
+
+    Args:
+        folder: where.
+        runs: what to sum up.
+        title: what they are.
+        notes: what else to know.
+        by: the columns that make a setting; None for all that vary.
+        score: what settings are compared by; None for the NMI on the map, if there is one.
+    """
+    table = results(runs)
+    score = main_score(table, score)
+    by = list(by or settings_of(table))
+    means, pairs = summarise(table, by), differences(table, by)
+    write_csv(folder / "results.csv", table)
+    write_csv(folder / "summary.csv", means)
+    write_csv(folder / "differences.csv", pairs)
+    keys = [key for key in [*by, "seed"] if table[key].nunique(dropna=False) > 1]
+    varied = [f"Varied: {', '.join(keys)}."] if keys else []
+    lead = [*verdict(table, by, score), *varied, *notes]
+    drawn = summary_figures(runs, table, means, by)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, (_, png) in drawn.items():
+        write_file(folder / "figures" / f"{name}.png", png)
+    summary = Summary(runs, by, table, means, pairs, drawn, title, lead)
+    write_file(folder / "summary.md", summary_markdown(summary).encode())
+    write_file(folder / "report.html", summary_report(summary).encode())
+
+
+def summary_report(summary: Summary) -> str:
+    """Return report.html of many runs."""
+    table, means = summary.table, summary.means
+    tables = {
+        "Means over seeds, with 95 % intervals": pd.DataFrame(
+            brief(means, summary.by, scores_of(table))
+        )
+    }
+    if len(summary.without_result):
+        tables["Runs without a result"] = summary.without_result
+    if len(summary.warned):
+        tables["Warnings"] = summary.warned
+    tables["All runs"] = table.drop(columns=["reason", "warnings", "overrides"])
+    if len(summary.pairs):
+        tables["Differences between settings, paired by seed"] = summary.pairs
+    examples = first_runs(summary.runs, table, summary.by).values()
+    return html(
+        title=summary.title,
+        lead=summary.lead,
+        tables=tables,
+        figures=dict(summary.figures.values()),
+        maps={run.path.name: run.cells() for run in examples},
+        provenance=provenance(summary.runs),
+    )
+
+
+def summary_markdown(summary: Summary) -> str:
+    """Return summary.md of many runs."""
+    plain = markdown.escaped
+    parts = [f"# {plain(summary.title)}", *map(plain, summary.lead)]
+    scores = [column[:-5] for column in summary.means if column.endswith("_mean")]
+    parts.append(_table_of_texts(brief(summary.means, summary.by, scores)))
+    parts.append(
+        "Mean over n runs ± half of the 95 % confidence interval (Student's t); after n, those "
+        "without a result."
+    )
+    parts += [
+        f"![{plain(caption)}](figures/{quote(name)}.png)"
+        for name, (caption, _) in summary.figures.items()
+    ]
+    parts += _pairs_markdown(summary.pairs)
+    if len(lost := summary.without_result):
+        parts.append("## Without a result")
+        parts += [
+            f"- {plain(r['run'])}: {r['status']}, {plain(r['reason'] or 'killed')}"
+            for _, r in lost.iterrows()
+        ]
+    if len(warned := summary.warned):
+        parts.append("## Warnings")
+        parts += [f"- {plain(r['run'])}: {plain(r['warnings'])}" for _, r in warned.iterrows()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _pairs_markdown(pairs: pd.DataFrame) -> list[str]:
+    """Return paragraphs on differences between settings, those in NMI as a table."""
+    parts = []
+    main = pairs[pairs["score"].isin(["tsne_nmi", "latent_nmi"])]
+    if 0 < len(main) <= MOST_PAIRS:
+        parts.append("## Differences in NMI, paired by seed")
+        rows = [
+            {
+                "a": str(row["a"]), "b": str(row["b"]), "on the": SPACES[row["score"][:-4]],
+                "n": str(row["n"]), "a - b": f"{row['mean']:+.3f}",
+                "95 %": f"{row['low']:+.3f} to {row['high']:+.3f}",
+            }
+            for _, row in main.iterrows()
+        ]  # fmt: skip
+        parts.append(_table_of_texts(rows))
+    if len(pairs):
+        parts.append(
+            "All differences are in differences.csv. Their intervals are not corrected for their "
+            "number."
+        )
+    return parts
+
+
+def _table_of_texts(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return rows as a Markdown table that shows names and values as they are."""
+    header, *cells = (
+        [*map(markdown.escaped, row)] for row in [rows[0], *(r.values() for r in rows)]
+    )
+    return markdown.table(header, cells)
+
+
+def run_page(run: Run) -> str:
+    """Return report.html of one run that is done.
+
+    Raises:
+        InputError: a file that it is made from is missing or damaged.
+    """
+    config = run.flat_settings
+    if not config or not run.data:
+        raise InputError(f"{run.path}: its run.json and config.yaml do not say what was run")
+    rows = [{"k-means on": name, **run.scores[space]} for space, name in SPACES.items()]
+    seconds = run.record.get("seconds", {}).items()
+    settings = [{"key": key, "value": shown(value)} for key, value in config.items()]
+    paths = {FILES[name].holds: run.path / name for name in files_of(*KINDS, suffix=".png")}
+    return html(
+        title=f"{config['model']} on {config['data']}, seed {config['seed']}",
+        lead=[
+            f"{cells_in_words(run.data)}, {config.get('latent_dim')} latent features.",
+            *(f"Warning: {text}" for text in run.warnings),
+        ],
+        tables={
+            "Scores": pd.DataFrame(rows),
+            "Time": pd.DataFrame(seconds, columns=["stage", "seconds"]),
+            "Settings": pd.DataFrame(settings),
+        },
+        figures={caption: path.read_bytes() for caption, path in paths.items() if path.exists()},
+        maps={run.path.name: run.cells()},
+        provenance=provenance([run]),
+    )

@@ -1,0 +1,84 @@
+"""The verdict on many settings, in words: which has the highest mean, and by more than chance?"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from scvae_cli.analysis.stats import LEAST, Ranking, rank
+from scvae_cli.measures import score_name
+from scvae_cli.results.means import by_seed, summarise, within_data
+from scvae_cli.results.table import setting_name
+
+MOST_NAMED = 6  # settings that a sentence names
+
+
+def verdict(table: pd.DataFrame, by: Sequence[str], score: str) -> list[str]:
+    """Return which setting has the highest mean and which differ from it; a line a data set.
+
+    Settings are compared on the seeds that both have, three at least: `stats.rank`. Settings that
+    are not compared, and runs without a result, are named.
+
+    Args:
+        table: from `results`.
+        by: the columns that make a setting.
+        score: what settings are compared by.
+    """
+    lines = []
+    for values, same in within_data(table):
+        names, scores = by_seed(same, by, score)
+        n = np.isfinite(scores).sum(0)
+        if len(names) < 2 or not n.any():
+            continue
+        ranking = rank(scores)
+        means = np.where(n > 0, np.nansum(scores, 0) / np.maximum(n, 1), -np.inf)
+        top = int(np.argmax(means)) if ranking.top is None else ranking.top
+        where = f" on {', '.join(map(str, values))}" if values else ""
+        seeds = f"{n[top]} seed{'s' if n[top] > 1 else ''}"
+        line = f"Highest {score_name(score)}{where}: {names[top]} ({means[top]:.3f}, {seeds})"
+        lines.append(" ".join([line + _compared(ranking, names), *_without(same, by)]))
+    return lines
+
+
+def _compared(ranking: Ranking, names: Sequence[str]) -> str:
+    """Return what a ranking says of the other settings: the end of a sentence on the first."""
+    if ranking.top is None:
+        return (
+            f"; with fewer than {LEAST} seeds nobody can say by chance or not "
+            "(seed=range(0,5) gives five)."
+        )
+    how = "95 %, on common seeds"
+    if ranking.n_pairs > 1:
+        how += f", Holm's correction for {ranking.n_pairs} pairs"
+    if not (ranking.level or ranking.higher or ranking.few):
+        return f", above every other setting by more than chance ({how})."
+    groups = {
+        "Cannot be told from it": ranking.level,
+        "Lower than it": ranking.lower,
+        "Higher than it on the seeds in common": ranking.higher,
+    }
+    compared = ". ".join(f"{what}: {_some(some, names)}" for what, some in groups.items() if some)
+    parts = ["."]
+    if compared:
+        parts.append(f"{compared} ({how}).")
+    if ranking.few:
+        few = _some(ranking.few, names)
+        parts.append(f"Not compared, fewer than {LEAST} seeds in common: {few}.")
+    return " ".join(parts)
+
+
+def _without(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """Return a sentence on runs without a result, where there are any."""
+    lost = [
+        f"{row['failed']} of {row['n'] + row['failed']} of {setting_name(row, by)}"
+        for _, row in summarise(table, by).iterrows()
+        if row["failed"]
+    ]
+    return [f"Runs without a result, in no mean: {_some(range(len(lost)), lost)}."] if lost else []
+
+
+def _some(group: Iterable[int], names: Sequence[str]) -> str:
+    """Return names of settings, not more than a reader wants."""
+    listed = [names[i] for i in group]
+    more = len(listed) - MOST_NAMED
+    return "; ".join(listed[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
