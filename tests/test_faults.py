@@ -20,6 +20,7 @@ from scvae_cli.models.checkpoint import Checkpoint, unpack
 from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
 from scvae_cli.runs.provenance import versions
+from scvae_cli.runs.run import Run
 from scvae_cli.runs.writer import RunWriter
 
 CPU = torch.device("cpu")
@@ -53,7 +54,7 @@ def test_killed_and_gone_on_with(references, tmp_path, model, moment, number, co
     assert fault.lost == []
     assert fault.code == code
     if code > 0:
-        assert "`scvae train resume=run-0` goes on from here" in fault.said
+        assert "`scvae train resume=run-0` continues it" in fault.said
 
 
 def test_killed_while_it_writes_and_done_again(references, tmp_path):
@@ -280,7 +281,7 @@ def test_only_one_process_writes_to_a_folder(tmp_path):
     record = {"status": "running", "command": "scvae train", "versions": versions(), "git": None}
     first = RunWriter(tmp_path, record)
     with pytest.raises(Exception, match="another process is at it"):
-        RunWriter(tmp_path, record, go_on=True)
+        RunWriter(tmp_path, record, resumes=Run(tmp_path))
     first.end(status="failed")
-    RunWriter(tmp_path, record, go_on=True).end(status="done")
+    RunWriter(tmp_path, record, resumes=Run(tmp_path)).end(status="done")
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

@@ -21,6 +21,7 @@ from scvae_cli.interrupts import HungUp, Terminated, exit_code, held, listening,
 from scvae_cli.launch.execute import fault
 from scvae_cli.runs.claim import discard
 from scvae_cli.runs.provenance import versions
+from scvae_cli.runs.run import Run
 from scvae_cli.runs.writer import MOVED, RunWriter
 
 HERE = os.getpid()
@@ -160,7 +161,7 @@ def test_ctrl_c_twice_is_no_traceback(tmp_path):
         time.sleep(gap)
     code, said = faults.done(process)  # which looks for a traceback
     assert code == 130
-    assert "`scvae train resume=r` goes on from here" in said
+    assert "`scvae train resume=r` continues it" in said
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
@@ -210,32 +211,33 @@ def test_a_folder_that_was_moved_is_not_written_to(tmp_path, instead):
     """Also where another run has its place by now."""
     (tmp_path / "r").mkdir()
     record = {"status": "running", "command": "scvae train", "versions": versions(), "git": None}
-    run_dir = RunWriter(tmp_path / "r", record)
+    writer = RunWriter(tmp_path / "r", record)
     (tmp_path / "r").rename(tmp_path / "moved")
     if instead:
         (tmp_path / "r").mkdir()
         other = RunWriter(tmp_path / "r", record)
         before = {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir()}
     writers = [
-        lambda: run_dir.write_scores({}),
-        lambda: run_dir.write_checkpoint(b""),
-        lambda: run_dir.write_figure("loss", b""),
-        lambda: run_dir.write_with("cells.h5ad", Path.touch),
-        lambda: run_dir.end(status="failed"),
+        lambda: writer.write_scores({}),
+        lambda: writer.write_checkpoint(b""),
+        lambda: writer.write_figure("loss", b""),
+        lambda: writer.write_with("cells.h5ad", Path.touch),
+        lambda: writer.end(status="failed"),
     ]
     for write in writers:
         with pytest.raises(OSError, match=MOVED) as caught:
             write()
-    assert "goes on with it" in fault(caught.value, tmp_path / "r")
+    assert "continues it" in fault(caught.value, tmp_path / "r")
     assert (tmp_path / "r").exists() == instead
     if instead:
         assert {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir()} == before
         other.end(status="done")
-    RunWriter(tmp_path / "moved", {"status": "running"}, go_on=True).end()
+    moved = Run(tmp_path / "moved")
+    RunWriter(moved.path, {"status": "running"}, resumes=moved).end()
     assert [p.name for p in (tmp_path / "moved").iterdir()] == ["run.json"]
 
 
-def test_no_promise_to_go_on_with_what_is_not_there(tmp_path):
+def test_no_promise_to_resume_what_is_not_there(tmp_path):
     error = OSError(errno.EFBIG, "File too large", str(tmp_path / ".reserve"))
     assert "nothing was kept" in fault(error, tmp_path)
     assert "resume" not in fault(error, tmp_path)

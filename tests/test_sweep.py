@@ -223,7 +223,7 @@ def test_resume_redoes_what_is_damaged_and_keeps_the_rest(scvae, tmp_path, finis
         ("data", "data=synthetic are other cells, genes or labels than then"),
         ("config", "000-vae-synthetic-seed0 has lr=0.5, and not 0.002"),
         ("damaged", "sweep.json: damaged"),
-        ("run", "goes on with the settings of its config.yaml; leave out"),
+        ("run", "continues with the settings of its config.yaml; leave out"),
         ("nothing", "no sweep there"),
     ],
 )
@@ -278,7 +278,7 @@ def test_sweeps_of_one_second_do_not_share_a_folder(tmp_path):
     assert all(len(table(sweep)) == 2 for sweep in sweeps)
 
 
-def test_two_processes_do_not_go_on_with_one_sweep(scvae, tmp_path, finished):
+def test_two_processes_do_not_resume_one_sweep(scvae, tmp_path, finished):
     shutil.copytree(finished, tmp_path / "s")
     with FileLock(tmp_path / "s" / ".lock"):
         result = scvae("train", "resume=s")

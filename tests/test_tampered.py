@@ -77,7 +77,7 @@ def test_what_is_no_record_is_refused(scvae, run, tmp_path, name, how):
     forget(tmp_path / "t", name)
     for words in (["show", "t"], ["compare", "t"], ["embed", "t", "t"]):
         refused(scvae(*words), name)
-    if name != "scores.json" or "deep" in how:  # others are made anew, or are another's to say
+    if name != "scores.json" or "deep" in how:  # others are made again, or other commands say so
         refused(scvae("verify", "t"), name, "a file is not what it wrote")
     if name != "scores.json":
         refused(scvae("train", *FAST, *QUICK, "model=vae", "trained=t"), name)
