@@ -1,24 +1,16 @@
-"""What a run is asked to do: its keys, their types and bounds. Defaults live in conf/ alone."""
+"""What a run is asked to do: its keys, their types and bounds. Defaults are only in conf/."""
 
-import json
 import os.path
-from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
 )
-
-from scvae_cli.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -285,135 +277,3 @@ class Config(Block):
         beta = "" if self.beta is None else f", beta {self.beta:g}"
         data = Path(self.data.path).name if isinstance(self.data, FileConfig) else self.data.name
         return f"{self.model.name} on {data}{beta}, {self.latent_dim} latent features"
-
-
-def parse(cfg: DictConfig) -> Config:
-    """Checks a composed configuration.
-
-    Args:
-        cfg: what Hydra composed, without its own `hydra` node.
-
-    Returns:
-        The run's configuration, interpolations resolved; keys that the model ignores are None.
-
-    Raises:
-        InputError: a key is unknown or missing, or a value is outside what is allowed.
-    """
-    try:
-        values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise InputError(f"{error.full_key}: no value; give {error.full_key}=...") from error
-    except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    assert isinstance(values, dict)
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise InputError(*_complaints(error, cfg, values)) from error
-    for key in ("beta", "epochs", "kl_warmup", "likelihood", "lr"):
-        if getattr(config, key) is None and key not in config.model.ignores:
-            what = "one" if key == "likelihood" else "a number"
-            raise InputError(f"{key}=null: model={config.model.name} needs {what}")
-    return config.model_copy(update=dict.fromkeys(config.model.ignores))
-
-
-def restored(values: dict[str, Any], path: Path) -> Config:
-    """The configuration that a run has written.
-
-    Raises:
-        InputError: it is damaged, or of another version.
-    """
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        first = _complaints(error, OmegaConf.create(values), values)[0]
-        raise InputError(f"{path}: {first} (damaged, or of another version of scvae)") from error
-
-
-# pydantic's words, and those of a person.
-WORDS = {
-    "Input should be": "must be",
-    "List should have": "must have",
-    " after validation, not 0": "",
-    "a valid integer": "a whole number",
-    "a valid number": "a number",
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-}
-
-
-def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[str]:
-    """One line for each key that pydantic rejects, whichever members of a union said so.
-
-    A key that only refers to another (`tsne.seed` to `seed`) is not at fault.
-    """
-    lines: dict[str, str] = {}
-    for problem in error.errors():
-        key = _key(problem["loc"], values)
-        parent, _, name = key.rpartition(".")
-        node = OmegaConf.select(cfg, parent) if parent else cfg
-        if isinstance(node, DictConfig) and OmegaConf.is_interpolation(node, name):
-            continue
-        if problem["type"] == "extra_forbidden":
-            lines[key] = unknown_key(key, str(problem["input"]))
-        elif problem["type"] == "missing":
-            lines[key] = f"{key}: no value; it needs one"
-        else:
-            allowed = problem["msg"]
-            for theirs, ours in WORDS.items():
-                allowed = allowed.replace(theirs, ours)
-            if key in lines:
-                allowed = lines[key].split(": ", 1)[1] + ", or " + allowed.removeprefix("must be ")
-            lines[key] = f"{key}={_shown(problem['input'])}: {allowed}"
-    return list(lines.values())
-
-
-def _key(location: tuple[int | str, ...], values: Any) -> str:
-    """The configuration key of a pydantic location, which also names members of unions."""
-    parts: list[str] = []
-    for part in location:
-        in_list = isinstance(values, list) and isinstance(part, int)
-        if in_list or (isinstance(values, dict) and part in values):
-            values = values[part]
-        elif part != location[-1] or not isinstance(values, dict):
-            continue
-        parts.append(str(part))
-    return ".".join(parts)
-
-
-def _shown(value: Any) -> str:
-    """A value as one would type it."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
-
-
-def unknown_key(key: str, value: str) -> str:
-    """The line for a key that does not exist: the nearest that does, or where it belongs."""
-    owners = _owners()
-    if key in owners:
-        return f"{key}={value}: no such key here; it belongs to {' or '.join(owners[key])}"
-    last = {k.rsplit(".", 1)[-1]: k for k in owners}
-    near = get_close_matches(key, owners, n=1, cutoff=0.7)
-    near = near or get_close_matches(key.rsplit(".", 1)[-1], last, n=1, cutoff=0.7)
-    if near:
-        full = next(k for k in owners if k == near[0] or k.endswith("." + near[0]))
-        return f"{key}={value}: no such key; did you mean {full}?"
-    return f"{key}={value}: no such key; `scvae train --help` lists them"
-
-
-def _owners() -> dict[str, list[str]]:
-    """Every key there can be, with the choices (`data=synthetic`) it needs."""
-    owners: dict[str, list[str]] = {}
-    for key, choice in _keys(Config, ""):
-        owners.setdefault(key, []).extend([choice] if choice else [])
-    return owners
-
-
-def _keys(block: type[Block], prefix: str, choice: str = "") -> Iterator[tuple[str, str]]:
-    for name, field in block.model_fields.items():
-        yield prefix + name, choice
-        members = get_args(field.annotation) or (field.annotation,)
-        for member in members:
-            if isinstance(member, type) and issubclass(member, Block):
-                owner = member.model_fields.get("name")
-                of = f"{name}={get_args(owner.annotation)[0]}" if owner else ""
-                yield from _keys(member, f"{prefix}{name}.", of)

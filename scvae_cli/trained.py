@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from scvae_cli import __version__
 from scvae_cli.analysis.embed import embed
-from scvae_cli.config import Config, restored
+from scvae_cli.config import Config
 from scvae_cli.data.matching import arrange, match_genes
 from scvae_cli.data.preprocess import log_normalize, logarithm, scale_alike
 from scvae_cli.data.selection import select
@@ -27,6 +27,7 @@ from scvae_cli.models.model import Model
 from scvae_cli.models.registry import build
 from scvae_cli.runs.files import MissingError, read_csv
 from scvae_cli.runs.run import Run
+from scvae_cli.settings import restored
 
 KINDS = ("counts", "normalized", "logged")
 

@@ -23,20 +23,20 @@ GROUND = {
 RULES = {
     "commands": {
         "analysis", "config", "console", "data", "launch", "models", "paper", "results", "runs",
-        "trained",
-    },
-    "launch": {"config", "console", "data", "pipeline", "results", "runs"},
+        "trained", "settings"},
+    "launch": {"config", "console", "data", "pipeline", "results", "runs", "settings"},
     "paper": {"analysis", "data", "results", "runs"},
     "results": {"analysis.stats", "runs"},
     "pipeline": {"config", "console", "runs", "stages"},
-    "stages": {"analysis", "config", "console", "data", "models", "results", "runs"},
+    "stages": {"analysis", "config", "console", "data", "models", "results", "runs", "settings"},
     "runs": set(),
     "data": set(),
     "models": set(),
     "analysis": {"models"},
-    "trained": {"analysis", "config", "data", "models", "runs"},
+    "trained": {"analysis", "config", "data", "models", "runs", "settings"},
     "cli": {"commands", "launch"},
     "config": set(),
+    "settings": {"config"},
     "console": set(),
 }  # fmt: skip
 DOORS = {

@@ -17,12 +17,12 @@ from scipy.sparse import csr_array
 from sklearn.metrics import adjusted_rand_score
 
 from scvae_cli import CONF
-from scvae_cli.config import parse
 from scvae_cli.data import sources as data
 from scvae_cli.data import tenx
 from scvae_cli.data.celltypes import MARKERS, find_clusters, name_clusters
 from scvae_cli.data.preprocess import log_normalize
 from scvae_cli.errors import InputError
+from scvae_cli.settings import parse
 
 OPTIONS = OmegaConf.to_container(OmegaConf.load(CONF / "data" / "pbmc3k.yaml"))
 STABLE = ["B", "CD14+ Mono", "FCGR3A+ Mono", "DC", "Platelet"]

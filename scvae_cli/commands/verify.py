@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.commands.arguments import Parser
-from scvae_cli.config import Config, restored
+from scvae_cli.config import Config
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError
 from scvae_cli.launch.execute import DONE, logged, start
@@ -19,6 +19,7 @@ from scvae_cli.measures import SPACES
 from scvae_cli.runs.files import MissingError, files_of
 from scvae_cli.runs.provenance import codes, difference, git_state, versions
 from scvae_cli.runs.run import Run
+from scvae_cli.settings import restored
 
 WITHIN = 1e-3  # of the largest value of a column: what rounding may come to
 UNEQUAL = {"seconds"}  # columns that differ from run to run

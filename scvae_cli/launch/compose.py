@@ -33,7 +33,7 @@ def compose(overrides: list[str]) -> "Config":
     Raises:
         InputError: they cannot be composed, or are not allowed.
     """
-    from scvae_cli.config import parse
+    from scvae_cli.settings import parse
 
     register_resolvers()
     try:
@@ -50,7 +50,7 @@ def register_resolvers() -> None:
 
 def parse_job(config: DictConfig) -> "Config":
     """Check what Hydra composed for a run."""
-    from scvae_cli.config import parse
+    from scvae_cli.settings import parse
 
     return parse(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]))
 
@@ -94,7 +94,7 @@ def raise_as_input_error(error: Exception, arguments: list[str]) -> NoReturn:
 
 def explain(error: Exception, arguments: list[str]) -> str:
     """Say in one line what Hydra says in several."""
-    from scvae_cli.config import unknown_key
+    from scvae_cli.settings import unknown_key
 
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:

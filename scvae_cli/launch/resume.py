@@ -120,7 +120,7 @@ def _settings(run: Run) -> "Config":
     Raises:
         InputError: both are.
     """
-    from scvae_cli.config import parse, restored
+    from scvae_cli.settings import parse, restored
 
     if "config.yaml" not in run.damaged:
         return restored(run.settings, run.path / "config.yaml")

@@ -90,8 +90,8 @@ def launch(arguments: list[str]) -> None:
 
 def job(cfg: DictConfig) -> int:
     """Do one run, in the folder that Hydra made for it. Returns an exit code."""
-    from scvae_cli.config import parse
     from scvae_cli.console import Console
+    from scvae_cli.settings import parse
 
     settings = HydraConfig.get()
     os.chdir(settings.runtime.cwd)  # a launcher's process may be elsewhere
