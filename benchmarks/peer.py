@@ -1,9 +1,10 @@
-"""scVI through scvi-tools, on counts that `benchmarks.models` hands over: one training a process.
+"""Train scVI through scvi-tools, on counts that `benchmarks.models` writes: one in a process.
 
     python -m benchmarks.peer COUNTS.h5ad FOLDER --seed 0
 
 writes FOLDER/latent.csv and, last of all, FOLDER/peer.json. Needs `pip install '.[peer]'`.
 Lopez et al., Deep generative modeling for single-cell transcriptomics, Nature Methods 15 (2018).
+It runs as a file too, by a Python that has scvi-tools and not scvae.
 """
 
 import argparse
@@ -13,21 +14,36 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import anndata
 import pandas as pd
 import torch
 
 
-def peak() -> int:
-    """Bytes of memory that this process has had at most; 0 where the system does not tell."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
-
-
 def main() -> None:
-    """Trains, embeds, writes."""
+    """Train, embed and write."""
+    asked = _parse()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(asked.threads)
+    cells = anndata.read_h5ad(asked.counts)
+    model, seconds, each = train(cells, asked)
+    latent = model.get_latent_representation()
+    names = [f"z{i}" for i in range(1, latent.shape[1] + 1)]
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(latent, index=cells.obs_names.rename("cell"), columns=names)
+    table.to_csv(asked.folder / "latent.csv")
+    metadata = {
+        "seconds": seconds, "epochs": int(model.trainer.current_epoch), "peak": peak(),
+        "threads": asked.threads, "each": each,
+        "versions": {name: version(name) for name in ("scvi-tools", "torch")},
+    }  # fmt: skip
+    (asked.folder / "peer.json").write_text(json.dumps(metadata, indent=2) + "\n")
+
+
+def _parse() -> argparse.Namespace:
+    """Return the options that were given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("counts", type=Path)
     parser.add_argument("folder", type=Path)
@@ -37,27 +53,22 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="scvi-tools' own choice without")
     parser.add_argument("--batch-size", type=int, default=128, help="scvi-tools' default is 128")
     parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    warnings.simplefilter("ignore")
+    return parser.parse_args()
+
+
+def train(cells: Any, asked: argparse.Namespace) -> tuple[Any, float, list[float]]:
+    """Train scVI on the CPU.
+
+    Args:
+        cells: AnnData of counts.
+        asked: the options.
+
+    Returns:
+        The model, the seconds of the training, and the seconds of each epoch.
+    """
     import scvi
-    from lightning.pytorch.callbacks import Callback
 
-    class Clock(Callback):  # type: ignore[misc]
-        """When each epoch began and ended."""
-
-        def __init__(self) -> None:
-            self.times: list[float] = []
-
-        def on_train_epoch_start(self, *_: object) -> None:
-            self.times.append(-perf_counter())
-
-        def on_train_epoch_end(self, *_: object) -> None:
-            self.times[-1] += perf_counter()
-
-    clock = Clock()
-    logging.disable(logging.WARNING)
-    torch.set_num_threads(asked.threads)
-    cells = anndata.read_h5ad(asked.counts)
+    each: list[float] = []
     scvi.settings.seed = asked.seed
     scvi.model.SCVI.setup_anndata(cells)
     model = scvi.model.SCVI(cells, n_latent=asked.latent, gene_likelihood=asked.likelihood)
@@ -69,21 +80,30 @@ def main() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=False,
-        callbacks=[clock],
+        callbacks=[_clock(each)],
     )
-    seconds = perf_counter() - start
-    latent = model.get_latent_representation()
-    names = [f"z{i}" for i in range(1, latent.shape[1] + 1)]
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame(latent, index=cells.obs_names.rename("cell"), columns=names)
-    table.to_csv(asked.folder / "latent.csv")
-    epochs = int(model.trainer.current_epoch)
-    told = {
-        "seconds": seconds, "epochs": epochs, "peak": peak(), "threads": asked.threads,
-        "each": clock.times,
-        "versions": {name: version(name) for name in ("scvi-tools", "torch")},
-    }  # fmt: skip
-    (asked.folder / "peer.json").write_text(json.dumps(told, indent=2) + "\n")
+    return model, perf_counter() - start, each
+
+
+def _clock(seconds: list[float]) -> Any:
+    """Return a callback of lightning that appends the seconds of each epoch."""
+    from lightning.pytorch.callbacks import Callback
+
+    class Clock(Callback):  # type: ignore[misc]
+        def on_train_epoch_start(self, *_: object) -> None:
+            seconds.append(-perf_counter())
+
+        def on_train_epoch_end(self, *_: object) -> None:
+            seconds[-1] += perf_counter()
+
+    return Clock()
+
+
+def peak() -> int:
+    """Return the peak memory of this process in bytes; 0 where the system does not tell."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,22 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from benchmarks import models, models_page, sparsity
+from benchmarks.models import page
+from benchmarks.models.best import best
+from benchmarks.models.cells import CHOSEN_ON
+from benchmarks.models.presets import CONTROLS, COUNTS, LOGS
+from benchmarks.models.questions import questions
+from benchmarks.models.table import Table, level
+from benchmarks.sparsity import page as sparsity_page
+from benchmarks.sparsity.differences import gaps, pairs_of
+from benchmarks.sparsity.measures import MEASURES, measure
+from benchmarks.sparsity.programmes import TOP, Programmes, Truth
+from benchmarks.sparsity.runs import MODELS
 from scvae_cli import CONF
 from scvae_cli.analysis.stats import difference
 from scvae_cli.launch.compose import compose
 
-PRESETS = [*models.CONTROLS, *models.LOGS, *models.COUNTS]
+PRESETS = [*CONTROLS, *LOGS, *COUNTS]
 DOCS = Path(__file__).parents[1] / "docs"
 FACS = "FACS, 10 populations"
 
@@ -51,7 +61,7 @@ def made_up(ours, peer, pca):
                 **{m: mean + rng.normal(0, 0.01) for m in ("nmi", "ari", "hom", "com")},
             }
             for method, mean in means.items()
-            for labels in (FACS, *models_page.CHOSEN_ON)
+            for labels in (FACS, *CHOSEN_ON)
             for space in ("latent", "map")
             for by in ("k-means", "Leiden")
             for seed in range(5)
@@ -71,20 +81,21 @@ def test_the_page_says_whether_best_is_better(scores, verdict, tmp_path):
     columns = ["method", "seconds", "epochs", "peak"]
     cost = pd.DataFrame([("vae-nb", 2.0, 100, 2**29)], columns=columns)
     times = {"ours": [[0.5, 0.9, 0.5], [0.4, 0.2, 0.8]], "scvi": [[2.0], [2.0]]}
-    no_choice = models_page.Table(made_up(*scores).query("labels == @FACS"))
-    assert models_page.best(no_choice) == ""
-    page = models_page.write(made_up(*scores), cost, "FACS", times, {}, [], tmp_path).read_text()
-    assert verdict in page
-    assert "| pca-10 |" in page  # its best width, and not the worse one
-    assert "4.0 to 5.0 times, and 10.0 times by the fastest" in page
+    no_choice = Table(made_up(*scores).query("labels == @FACS"))
+    assert best(no_choice) == ""
+    path = page.write(made_up(*scores), cost, "FACS", times, {}, [], tmp_path)
+    text = path.read_text()
+    assert verdict in text
+    assert "| pca-10 |" in text  # its best width, and not the worse one
+    assert "4.0 to 5.0 times as long, and 10.0 times as long by the fastest" in text
     assert (tmp_path / "benchmark.png").read_bytes()[:4] == b"\x89PNG"
     assert len(pd.read_csv(tmp_path / "benchmark.csv")) == 5 * 5 * 3 * 4
 
 
 def test_the_committed_page_is_what_its_files_give():
-    table = models_page.Table(pd.read_csv(DOCS / "benchmark.csv"))
+    table = Table(pd.read_csv(DOCS / "benchmark.csv"))
     facts = json.loads((DOCS / "benchmark.json").read_text())
-    assert models_page.text(table, facts) == (DOCS / "benchmark.md").read_text()
+    assert page.text(table, facts) == (DOCS / "benchmark.md").read_text()
 
 
 def test_methods_as_good_as_the_best_are_rarely_left_out():
@@ -94,7 +105,7 @@ def test_methods_as_good_as_the_best_are_rarely_left_out():
     for draw in rng.normal(size=(150, 25, 5)):
         values = {str(i): row for i, row in enumerate(draw)}
         first = max(values, key=lambda m: values[m].mean())
-        left_out.append(1 - len(models_page.level(values, first)) / 24)
+        left_out.append(1 - len(level(values, first)) / 24)
         gaps = [difference(values[first], row) for m, row in values.items() if m != first]
         plain.append(np.mean([gap.low > 0 for gap in gaps]))
     assert np.mean(left_out) < 0.05
@@ -102,11 +113,11 @@ def test_methods_as_good_as_the_best_are_rarely_left_out():
 
 
 def test_the_first_and_those_level_with_it():
-    table = models_page.Table(made_up(0.8, 0.8, 0.6))
+    table = Table(made_up(0.8, 0.8, 0.6))
     methods = table.methods(FACS)
     assert methods[-1] == "ae"
-    first, level = table.top(FACS, "latent", "k-means", "nmi", methods)
-    assert {first, *level} == {"vae-nb", "scvi"}
+    first, others = table.top(FACS, "latent", "k-means", "nmi", methods)
+    assert {first, *others} == {"vae-nb", "scvi"}
 
 
 @pytest.mark.parametrize(("gain", "said"), [(0.1, "earns"), (0.0, "does not earn")])
@@ -115,23 +126,23 @@ def test_the_page_says_whether_pseudo_inputs_are_worth_it(gain, said):
     names = {"vae-nb": "vsc-uai-nb", "pca-10": "vsc-nb-sound"}
     scores["method"] = scores["method"].replace(names)
     scores.loc[scores["method"] == "vsc-nb-sound", ["nmi", "ari"]] += 0.2 - gain
-    text = models_page.questions(models_page.Table(scores))
+    text = questions(Table(scores))
     assert f"`model=vsc_uai`, the VSC as published, {said} its place" in text
 
 
 def noise(rng, n_seeds=5):
     """Measures of models that do not differ, turned or not, as docs/sparsity.csv has them."""
-    names = [f"{name}{turned}" for name in sparsity.MODELS for turned in ("", ", turned")]
+    names = [f"{name}{turned}" for name in MODELS for turned in ("", ", turned")]
     rows = [
         {"model": name, "seed": seed, "on": 5.0 if name in SPARSE else np.nan}
-        | dict(zip(sparsity.MEASURES, rng.normal(size=len(sparsity.MEASURES)), strict=True))
+        | dict(zip(MEASURES, rng.normal(size=len(MEASURES)), strict=True))
         for name in names
         for seed in range(n_seeds)
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
-SPARSE = [name for name in sparsity.MODELS if name.startswith("VSC")]
+SPARSE = [name for name in MODELS if name.startswith("VSC")]
 FACTS = {"n_cells": 3774, "n_genes": 2000, "n_textbook": 10}
 
 
@@ -140,13 +151,13 @@ def test_sparse_models_that_do_not_differ_are_rarely_above():
     corrected, plain = [], []
     for _ in range(120):
         found = dict(iter(noise(rng).groupby("model", sort=False)))
-        gaps = sparsity.gaps(found, sparsity.pairs_of(SPARSE)["VAE"])
+        some = gaps(found, pairs_of(SPARSE)["VAE"])
         corrected.append(any(gap.says == "higher" for gap in gaps))
         plain.append(
             any(
                 any(low > 0 for low, _ in ends) and not any(high < 0 for _, high in ends)
                 for name in SPARSE
-                if (ends := [(g.estimate.low, g.estimate.high) for g in gaps if g.a == name])
+                if (ends := [(g.estimate.low, g.estimate.high) for g in some if g.a == name])
             )
         )
     assert np.mean(corrected) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 120)
@@ -157,22 +168,22 @@ def test_a_sparse_model_that_differs_is_above():
     values = noise(np.random.default_rng(1))
     name = "VSC, alpha 0.1"
     values.loc[values["model"] == name, "gain"] += 20.0
-    page = sparsity.text(values, FACTS)
-    assert "VAE do not? Yes, for VSC, alpha 0.1: above the VAE" in page
-    assert f"*{name}* against *VAE*: higher in own minus other markers; not told apart in" in page
+    text = sparsity_page.text(values, FACTS)
+    assert "VAE do not? Yes, for VSC, alpha 0.1: above the VAE" in text
+    assert f"*{name}* against *VAE*: higher in own minus other markers; not told apart in" in text
     shared = values["model"] == f"{name}, turned"
     values.loc[shared, "gain"] = values.loc[values["model"] == name, "gain"].to_numpy() + 0.01
-    page = sparsity.text(values, FACTS)
-    assert "VAE do not? Not shown. Above the VAE in one measure" in page
-    assert f"*{name}* against *{name}, turned*: lower in own minus other markers" in page
+    text = sparsity_page.text(values, FACTS)
+    assert "VAE do not? Not shown. Above the VAE in one measure" in text
+    assert f"*{name}* against *{name}, turned*: lower in own minus other markers" in text
 
 
 def test_turned_models_are_paired_by_seed():
     found = dict(iter(noise(np.random.default_rng(2)).groupby("model", sort=False)))
     a, b = found["VAE"], found["VAE, turned"]
-    gaps = {g.measure: g for g in sparsity.gaps(found, [("VAE", "VAE, turned")])}
+    by_measure = {g.measure: g for g in gaps(found, [("VAE", "VAE, turned")])}
     theirs = ttest_rel(a["gain"].to_numpy(), b["gain"].to_numpy()).confidence_interval(0.95)
-    assert (gaps["gain"].estimate.low, gaps["gain"].estimate.high) == pytest.approx(
+    assert (by_measure["gain"].estimate.low, by_measure["gain"].estimate.high) == pytest.approx(
         (theirs.low, theirs.high)
     )
 
@@ -182,19 +193,19 @@ def test_a_model_with_few_programmes_is_measured_on_all_types():
     labels = np.repeat(np.arange(10), 20)
     rng = np.random.default_rng(0)
     types = tuple(str(i) for i in range(10))
-    markers = [frozenset(f"{i}-{j}" for j in range(sparsity.TOP)) for i in range(10)]
-    known = sparsity.Truth(labels, types, markers, {(0, "0-0")})
+    markers = [frozenset(f"{i}-{j}" for j in range(TOP)) for i in range(10)]
+    known = Truth(labels, types, markers, {(0, "0-0")})
 
     def found(n):
         levels = (labels[:, None] == np.arange(n)) + 0.01 * rng.uniform(size=(200, n))
-        return sparsity.Programmes(np.arange(n), markers[:n], levels)
+        return Programmes(np.arange(n), markers[:n], levels)
 
-    few, all_of_them = sparsity.measure(found(2), known), sparsity.measure(found(10), known)
+    few, all_of_them = measure(found(2), known), measure(found(10), known)
     assert all_of_them["auroc"] == 1.0
     assert all_of_them["own"] == 100.0
     assert few["auroc"] < 0.7
     assert few["marked"] == 2
-    none = sparsity.measure(sparsity.Programmes(np.arange(0), [], np.empty((200, 0))), known)
+    none = measure(Programmes(np.arange(0), [], np.empty((200, 0))), known)
     assert none == few | dict.fromkeys(few, 0.0) | {"auroc": 0.5}
 
 
@@ -205,4 +216,4 @@ def test_a_model_with_few_programmes_is_measured_on_all_types():
 def test_the_committed_page_on_sparsity_is_what_its_files_give():
     values = pd.read_csv(DOCS / "sparsity.csv", float_precision="round_trip")
     facts = json.loads((DOCS / "sparsity.json").read_text())
-    assert sparsity.text(values, facts) == (DOCS / "sparsity.md").read_text()
+    assert sparsity_page.text(values, facts) == (DOCS / "sparsity.md").read_text()

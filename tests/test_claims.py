@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import models_page
+from benchmarks.models.best import chosen
+from benchmarks.models.table import Table
 from scvae_cli import CONF
 from scvae_cli.analysis.stats import estimate
 
@@ -45,13 +46,13 @@ def test_presets_expect_what_the_reproduction_found(preset):
 
 
 def test_best_expects_what_the_benchmark_found():
-    table = models_page.Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
+    table = Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
     said = comments("best")
     facs = "FACS, 10 populations"
     for measure in ("nmi", "ari"):
         mean = estimate(table.values("ae-nb-128", facs, "latent", "k-means", measure)).mean
         assert f"{measure.upper()} {mean:.3f}".replace("0.", ".") in said
-    first, *near = models_page.chosen(table)[0]
+    first, *near = chosen(table)[0]
     assert first == "ae-nb-128"
     assert len(near) == 4
     assert "four other presets cannot be told from it" in said

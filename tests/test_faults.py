@@ -13,7 +13,7 @@ import torch
 from conftest import FAST
 from scipy.sparse import csr_array
 
-from benchmarks import faults
+from benchmarks.faults import damage, disks, kills, runs
 from scvae_cli.analysis.diagnose import diagnose
 from scvae_cli.errors import RunError
 from scvae_cli.models.checkpoint import Checkpoint, unpack
@@ -30,12 +30,7 @@ CPU = torch.device("cpu")
 def references(tmp_path_factory) -> dict[str, tuple[Path, float]]:
     """A run of each model that nothing happens to, and the seconds of its stages."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    found = {}
-    for model in faults.MODELS:
-        arguments = [*faults.SETTINGS, f"model={model}", f"hydra.run.dir={model}"]
-        assert faults.done(faults.train(*arguments, cwd=folder))[0] == 0
-        found[model] = folder / model, faults.work(folder / model)
-    return found
+    return {model: runs.undisturbed(model, folder) for model in runs.MODELS}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +45,7 @@ def references(tmp_path_factory) -> dict[str, tuple[Path, float]]:
 )
 def test_killed_and_gone_on_with(references, tmp_path, model, moment, number, code):
     reference, seconds = references[model]
-    fault = faults.strike(tmp_path, reference, model, number, moment, seconds)
+    fault = kills.strike(tmp_path, reference, model, number, moment, seconds)
     assert fault.lost == []
     assert fault.code == code
     if code > 0:
@@ -59,52 +54,52 @@ def test_killed_and_gone_on_with(references, tmp_path, model, moment, number, co
 
 def test_killed_while_it_writes_and_done_again(references, tmp_path):
     for fault in (
-        faults.killed_h5ad(tmp_path, references["vae"][0], "vae"),
-        faults.killed_embed(tmp_path, references["vae"][0]),
+        kills.killed_h5ad(tmp_path, references["vae"][0], "vae"),
+        kills.killed_embed(tmp_path, references["vae"][0]),
     ):
         assert (fault.code, fault.lost) == (-9, [])
 
 
 @pytest.mark.parametrize("how", ["a bit flipped", "as it was"])
 def test_a_checkpoint_is_used_if_it_is_whole(references, tmp_path, how):
-    fault = faults.checkpoint(tmp_path, references["vae"][0], "vae", how, random.Random(1))
+    fault = damage.checkpoint(tmp_path, references["vae"][0], "vae", how, random.Random(1))
     assert fault.lost == []
 
 
 @pytest.mark.parametrize("name", ["latent.csv", "model.safetensors", "config.yaml"])
 def test_what_is_damaged_is_made_anew(references, tmp_path, name):
-    fault = faults.spoil(tmp_path, references["ae"][0], name, "cut to 50 %", random.Random(1))
+    fault = damage.spoil(tmp_path, references["ae"][0], name, "cut to 50 %", random.Random(1))
     assert fault.lost == []
 
 
 def test_a_second_process_is_refused(references, tmp_path):
-    fault = faults.two_at_once(tmp_path, references["ae"][0], "ae")
+    fault = kills.two_at_once(tmp_path, references["ae"][0], "ae")
     assert (fault.code, fault.lost) == (2, [])
     assert "another process is at it" in fault.said
 
 
 @pytest.fixture(scope="module")
 def _may_mount() -> None:
-    if not faults.may_mount():
+    if not disks.may_mount():
         pytest.skip("this process may not mount a small disk")
 
 
 @pytest.mark.usefixtures("_may_mount")
 @pytest.mark.parametrize("kilobytes", [64, 384, 4096])
 def test_a_full_disk(references, tmp_path, kilobytes):
-    fault = faults.full_disk(tmp_path, references["vae"][0], "vae", 1024 * kilobytes)
+    fault = disks.full_disk(tmp_path, references["vae"][0], "vae", 1024 * kilobytes)
     assert (fault.code, fault.lost) == (1, [])
     assert "No space left on device" in fault.said
 
 
 @pytest.mark.usefixtures("_may_mount")
 def test_a_folder_that_becomes_read_only(references, tmp_path):
-    fault = faults.read_only(tmp_path, references["vae"][0], "vae")
+    fault = disks.read_only(tmp_path, references["vae"][0], "vae")
     assert (fault.code, fault.lost) == (1, [])
     assert "Read-only file system" in fault.said
 
 
-@pytest.mark.parametrize("model", faults.MODELS)
+@pytest.mark.parametrize("model", runs.MODELS)
 def test_the_same_seed_gives_the_same_bytes(scvae, references, model):
     result = scvae("verify", str(references[model][0]))
     assert result.code == 0, result.err

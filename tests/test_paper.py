@@ -19,7 +19,7 @@ from scvae_cli.analysis.score import types_found
 from scvae_cli.analysis.stats import difference, estimate, paired
 from scvae_cli.launch.compose import compose
 from scvae_cli.paper.audit import AUDIT
-from scvae_cli.paper.evidence import COLUMNS, Evidence, Page, read
+from scvae_cli.paper.evidence import COLUMNS, Evidence, read
 from scvae_cli.paper.page import text
 from scvae_cli.paper.plan import plan
 
@@ -138,7 +138,7 @@ def made_up(n: int = 10, *, collapsed: int = 1) -> Evidence:
 
 
 def test_the_page_counts_a_collapsed_training():
-    page = text(Page(made_up()))
+    page = text(made_up())
     assert "**report-ae-0** failed and is in no mean" in page
     assert "1 of 10 trainings of the AE failed: the rate may be from 0.3 to 45 % (95 %)" in page
     (row,) = [line for line in page.splitlines() if line.startswith("| AE beats VAE")]
@@ -154,11 +154,11 @@ def test_the_page_counts_a_collapsed_training():
     vae = nmi[[f"report-vae-{i}" for i in range(10)]]
     low, high = scipy_stats.ttest_ind(ae, vae, equal_var=False).confidence_interval(0.95)
     assert f"{(low + high) / 2:+.3f} ± {(high - low) / 2:.3f}" in including
-    assert "as 0" not in text(Page(made_up(collapsed=0)))
+    assert "as 0" not in text(made_up(collapsed=0))
 
 
 def test_the_page_counts_three_maps_and_not_twelve_numbers():
-    page = text(Page(made_up()))
+    page = text(made_up())
     assert "three tests, not twelve" in page
     assert "of 3\nmaps" in page
     assert "nan" not in page
@@ -167,7 +167,7 @@ def test_the_page_counts_three_maps_and_not_twelve_numbers():
 def test_the_tables_come_back_as_they_were(tmp_path):
     evidence = made_up()
     evidence.write(tmp_path)
-    assert text(Page(read(tmp_path))) == text(Page(evidence))
+    assert text(read(tmp_path)) == text(evidence)
 
 
 @pytest.mark.skipif(
@@ -176,7 +176,7 @@ def test_the_tables_come_back_as_they_were(tmp_path):
 )
 def test_the_committed_page_is_what_its_tables_give():
     page = (ROOT / "docs" / "reproduction.md").read_text()
-    assert text(Page(read(ROOT / "docs" / "reproduction"))) == page
+    assert text(read(ROOT / "docs" / "reproduction")) == page
 
 
 def links(page: str) -> list[str]:
@@ -213,7 +213,7 @@ def test_quick_page(quick, runs, tmp_path):
 
     # The page is what its tables give, and its figures are those that there are.
     evidence = read(tmp_path / "page" / "reproduction")
-    assert text(Page(evidence)) == page
+    assert text(evidence) == page
     shown = {Path(link).stem for link in links(page) if link.endswith(".png")}
     assert shown == set(evidence.about["figures"])
 

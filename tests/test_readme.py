@@ -12,8 +12,9 @@ import yaml
 from conftest import FAST
 from scipy import stats
 
-from benchmarks import models_page
+from benchmarks.models.table import Table, better_or_worse
 from scvae_cli.analysis.stats import difference, estimate, holm
+from scvae_cli.paper.wording import plain
 from scvae_cli.results.means import brief, differences, summarise
 from scvae_cli.results.verdict import verdict
 
@@ -151,7 +152,7 @@ def test_the_sweep_of_beta_is_that_of_its_csv():
 
 @pytest.fixture(scope="module")
 def scores():
-    table = models_page.Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
+    table = Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
     facs = "FACS, 10 populations"
     return lambda method, space, by, measure: table.values(method, facs, space, by, measure)
 
@@ -164,14 +165,14 @@ def test_the_table_of_models_is_that_of_the_benchmark(scores):
     assert len(rows) == 9
     for method, cells in rows:
         found = [estimate(scores(method, s, "k-means", m)) for s, m in READINGS]
-        assert cells == " | ".join(models_page.shown(e) for e in found), method
+        assert cells == " | ".join(plain(e, 3) for e in found), method
 
 
 def test_sentences_on_models_are_those_of_the_benchmark(scores):
     """Where `vae-nb` is above the others beyond the intervals, and where it is not."""
 
     def said(a, b, space, by, measure):
-        return models_page.said(
+        return better_or_worse(
             difference(scores(a, space, by, measure), scores(b, space, by, measure))
         )
 
@@ -187,7 +188,7 @@ def test_sentences_on_models_are_those_of_the_benchmark(scores):
 
 
 def test_pca_has_the_highest_means_where_the_readme_says():
-    table = models_page.Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
+    table = Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
     for labels in ("FACS, 5 populations", "PBMC3k, types found here", "PBMC3k, Seurat's types"):
         for space, measure in READINGS:
             first, _ = table.top(labels, space, "k-means", measure, table.methods(labels))

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import FAST
 
-from benchmarks import faults
+from benchmarks.command import ROOT
+from benchmarks.faults import runs
 from scvae_cli import atomic, streams
 from scvae_cli.atomic import clear, replacing, write_file
 from scvae_cli.interrupts import HungUp, Terminated, exit_code, held, listening, undisturbed
@@ -124,7 +125,7 @@ def test_nobody_reads(tmp_path, words, redirected, code, said):
     os.close(reader)
     line = f"exec {shlex.join([sys.executable, '-m', 'scvae_cli', *words])} {redirected}"
     environment = {
-        **os.environ, "PYTHONPATH": str(faults.ROOT), "CLOSED": str(writer), "COMP_LINE": "scvae ",
+        **os.environ, "PYTHONPATH": str(ROOT), "CLOSED": str(writer), "COMP_LINE": "scvae ",
     }  # fmt: skip
     result = subprocess.run(
         ["bash", "-c", line], env=environment, cwd=tmp_path, pass_fds=[writer], text=True,
@@ -141,25 +142,25 @@ def test_a_run_whose_terminal_is_gone_is_done(tmp_path):
     words = ["train", *FAST, "model=pca", "map_3d=false", "hydra.run.dir=r"]
     process = subprocess.run(
         [sys.executable, "-m", "scvae_cli", *words], cwd=tmp_path, check=False,
-        env={**os.environ, "PYTHONPATH": str(faults.ROOT)}, stdout=writer, stderr=writer,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=writer, stderr=writer,
     )  # fmt: skip
     os.close(writer)
     assert process.returncode == 0
     assert '"status": "done"' in (tmp_path / "r" / "run.json").read_text()
-    assert faults.left(tmp_path / "r") == []
+    assert runs.leftovers(tmp_path / "r") == []
 
 
 def test_ctrl_c_twice_is_no_traceback(tmp_path):
     """The second one while Python ends, which takes some tenths of a second after torch."""
     long = ["data=synthetic", "data.n_cells=3000", "model=vae", "epochs=4000"]
-    process = faults.train(*long, "hydra.run.dir=r", cwd=tmp_path)
+    process = runs.train(*long, "hydra.run.dir=r", cwd=tmp_path)
     while not (tmp_path / "r" / "genes.csv").exists() and process.poll() is None:
         time.sleep(0.05)
     for gap in (0.5, 0.05, 0.05, 0.05):
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         time.sleep(gap)
-    code, said = faults.done(process)  # which looks for a traceback
+    code, said = runs.done(process)  # which looks for a traceback
     assert code == 130
     assert "`scvae train resume=r` continues it" in said
 

@@ -1,11 +1,12 @@
-"""`scvae paper`: does every run behind the reproduction of the report, then writes the page.
+"""`scvae paper`: run every run behind the reproduction of the report, then write the page.
 
-Runs go to folders of fixed names; one that is there, with the settings it should have, is not
-done again.
+Runs go to folders of fixed names. A run that is there, with the settings it should have, is not
+repeated.
 """
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -21,7 +22,7 @@ from scvae_cli.runs.same import find_same
 
 
 def paper(arguments: list[str]) -> None:
-    """`scvae paper` with these arguments.
+    """Run `scvae paper` with these arguments.
 
     Raises:
         InputError: they, or settings among them, are not allowed.
@@ -29,8 +30,7 @@ def paper(arguments: list[str]) -> None:
     """
     asked = _parse(arguments)
     root = Path(asked.runs or ("outputs/paper-quick" if asked.quick else "outputs/paper"))
-    seeds = range(1 if asked.quick else asked.seeds)
-    runs = plan(seeds, quick=asked.quick)
+    runs = plan(range(1 if asked.quick else asked.seeds), quick=asked.quick)
     console = Console()
     try:
         done, failed = _perform(runs, root, asked.overrides, console)
@@ -44,58 +44,68 @@ def paper(arguments: list[str]) -> None:
                 f"no run of {needed} ended well, so there is no page; runs are in {root}"
             )
             raise SystemExit(FAILED)
-    from scvae_cli.paper.page import write
-
-    console.line("writing the page")
-    how = ["--quick"] if asked.quick else [f"--seeds={asked.seeds}"]
-    command = " ".join(["scvae paper", *how, *asked.overrides])  # not where files are
-    page, gist = write(done, failed, Path(asked.to or root), asked.labels, command)
-    console.line("k-means on the 2-D map:")
-    console.table(gist)
-    console.folder(page)
+    _write_page(done, failed, asked, root, console)
     if any(run.name in failed and not run.may_fail for run in runs):
         console.error(f"failed: {', '.join(failed)}; their logs are in {root}")
         raise SystemExit(FAILED)
 
 
+def _write_page(
+    done: dict[str, Path],
+    failed: dict[str, str],
+    asked: argparse.Namespace,
+    root: Path,
+    console: Console,
+) -> None:
+    """Write the page, and show the scores on the 2-D map."""
+    from scvae_cli.paper.page import write
+
+    console.line("writing the page")
+    how = ["--quick"] if asked.quick else [f"--seeds={asked.seeds}"]
+    command = " ".join(["scvae paper", *how, *asked.overrides])  # not where files are
+    page, summary = write(done, failed, Path(asked.to or root), asked.labels, command)
+    console.line("k-means on the 2-D map:")
+    console.table(summary)
+    console.folder(page)
+
+
+class _TimeLeft:
+    """Estimates how long the runs that are left take, from the cost of those that ended."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._left = sum(run.cost for run in runs)
+        self._spent = 0.0
+        self._began = perf_counter()
+
+    def begin(self, run: Run) -> None:
+        """Take a run off those that are left."""
+        self._left -= run.cost
+
+    def end(self, run: Run) -> float:
+        """Return the seconds that are left after a run that was not done before."""
+        self._spent += run.cost
+        return (perf_counter() - self._began) / self._spent * max(self._left, 0.0)
+
+
 def _perform(
     runs: list[Run], root: Path, overrides: list[str], console: Console
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Does what is not done yet.
+    """Run what is not done yet.
 
     Returns:
         Folders of the runs that ended well, and why the others failed, by name.
     """
     done: dict[str, Path] = {}
     failed: dict[str, str] = {}
-    total = sum(run.cost for run in runs)
-    began = perf_counter()
-    spent = 0.0
+    time_left = _TimeLeft(runs)
     for number, run in enumerate(runs, start=1):
-        arguments = [*run.overrides, *overrides]
         if run.trained in failed:
             failed[run.name] = f"{run.trained} failed"
             continue
+        arguments = [*run.overrides, *overrides]
         if run.trained:
             arguments.append(f"trained='{done[run.trained]}'")
-        config = compose(arguments)
-        before_now = find_same(root, run.name, config.model_dump(), failed_too=run.may_fail)
-        total -= run.cost
-        if before_now is not None:
-            path = before_now.path
-            state = f"{before_now.status} before"
-            code = DONE if before_now.status == "done" else FAILED
-        else:
-            path, created = claim(root / run.name, exact=False)
-            before = perf_counter()
-            with logged(path):
-                code, _ = start(config, path, arguments, arguments, Console(quiet=True))
-            if code == REFUSED:  # as would be all others
-                discard(created)
-                raise SystemExit(REFUSED)
-            spent += run.cost
-            left = (perf_counter() - began) / spent * max(total, 0.0)
-            state = f"{minutes(perf_counter() - before)}, {minutes(left)} left"
+        path, code, state = _result(run, root, arguments, time_left)
         if code == DONE:
             done[run.name] = path
         else:
@@ -105,11 +115,47 @@ def _perform(
     return done, failed
 
 
+def _result(
+    run: Run, root: Path, arguments: list[str], time_left: _TimeLeft
+) -> tuple[Path, int, str]:
+    """Start a run, unless its result is there already.
+
+    Returns:
+        Its folder, its exit code, and what to say: how long it took, or that it was done before.
+
+    Raises:
+        SystemExit: the run was refused, as all others would be.
+    """
+    config = compose(arguments)
+    earlier = find_same(root, run.name, config.model_dump(), failed_too=run.may_fail)
+    time_left.begin(run)
+    if earlier is not None:
+        return (
+            earlier.path,
+            DONE if earlier.status == "done" else FAILED,
+            f"{earlier.status} before",
+        )
+    path, created = claim(root / run.name, exact=False)
+    before = perf_counter()
+    with logged(path):
+        code, _ = start(config, path, arguments, arguments, Console(quiet=True))
+    if code == REFUSED:
+        discard(created)
+        raise SystemExit(REFUSED)
+    seconds = perf_counter() - before
+    return path, code, f"{minutes(seconds)}, {minutes(time_left.end(run))} left"
+
+
 def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options and settings that were given.
+
+    Raises:
+        InputError: they are not allowed.
+    """
     parser = Parser(
         "scvae paper",
         description="Reproduce the report from raw counts: trainings, tables, figures, verdicts.",
-        epilog="Interrupted, the same command goes on where it was.",
+        epilog="Interrupted, the same command continues where it was.",
     )
     parser.add_argument("--quick", action="store_true", help="one seed, no sweep over beta")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Where the report and its authors' code part, and what shows it here.
+"""List where the report and its authors' code differ, and what shows it here.
 
 Facts about the code were read in github.com/okunator/Variational-Autoencoders (betaVAE.py,
 betaVSC.py, deepAutoencoder.py, seurat_processing.R, and the notebooks with their printed output).

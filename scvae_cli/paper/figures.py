@@ -1,4 +1,4 @@
-"""The figures of the reproduction's page."""
+"""Draw the figures of the page of the reproduction."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,32 +7,54 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.analysis.stats import estimate
-from scvae_cli.paper.evidence import MEASURES, NAMES, PUBLISHED, SPACES, Page, named, places
+from scvae_cli.paper.collect import coordinates, named
+from scvae_cli.paper.evidence import MEASURES, NAMES, PUBLISHED, SPACES, Evidence
 from scvae_cli.results import figures
 from scvae_cli.runs.files import read_table
 
+# What each figure shows, by the name of its file.
+CAPTIONS = {
+    "maps_report": "2-D maps as described, by cell type and by cluster, seed 0",
+    "maps_3d_report": "3-D maps as described, by cell type, seed 0",
+    "maps_corrected": "2-D maps corrected, by cell type and by cluster, seed 0",
+    "maps_3d_corrected": "3-D maps corrected, by cell type, seed 0",
+    "scores": "Scores of k-means on the 2-D map: published, as described, corrected",
+    "beta": "Scores against beta, with 95 % intervals",
+    "losses": "Squared error and KL over epochs, a line a seed, as described",
+}
 
-def draw(done: Mapping[str, Path], page: Page) -> dict[str, bytes]:
-    """All figures of these runs, name to PNG.
+
+def figure(name: str) -> str:
+    """Return the line of Markdown that shows a figure."""
+    return f"![{CAPTIONS[name]}](reproduction/{name}.png)"
+
+
+def draw(done: Mapping[str, Path], evidence: Evidence) -> dict[str, bytes]:
+    """Draw all figures of these runs.
 
     Args:
-        done: folders of runs by their names in `paper.plan`.
-        page: of the same runs.
+        done: folders of the runs by their names in `paper.plan`.
+        evidence: tables of the same runs.
+
+    Returns:
+        PNG files by name.
     """
-    drawn = maps(done)
-    drawn["scores"] = _heat(page)
-    if len(page.of("beta", "vae")):
-        drawn["beta"] = _beta(page)
+    drawn = draw_maps(done)
+    drawn["scores"] = _score_heat(evidence)
+    if len(evidence.runs_of("beta", "vae")):
+        drawn["beta"] = _beta(evidence)
     histories = {
-        NAMES[m]: [read_table(done[name], "history") for name in page.of("report", m)["run"]]
+        NAMES[m]: [
+            read_table(done[name], "history") for name in evidence.runs_of("report", m)["run"]
+        ]
         for m in ("ae", "vae", "vsc")
     }
     drawn["losses"] = figures.loss_curves(histories)
     return drawn
 
 
-def maps(done: Mapping[str, Path]) -> dict[str, bytes]:
-    """Maps of the first run of each model, as described and corrected, in 2-D and 3-D."""
+def draw_maps(done: Mapping[str, Path]) -> dict[str, bytes]:
+    """Draw 2-D and 3-D maps of the first run of each model, as described and corrected."""
     drawn = {}
     for kind, models, text in (
         ("report", ("ae", "vae", "vsc"), "as described"),
@@ -41,12 +63,12 @@ def maps(done: Mapping[str, Path]) -> dict[str, bytes]:
         flat: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         deep: dict[str, np.ndarray] = {}
         for model in models:
-            some = [name for name in done if name.startswith(f"{kind}-{model}-")]
-            cells = read_table(done[min(some, key=lambda name: named(name).seed)], "cells")
+            runs = [name for name in done if name.startswith(f"{kind}-{model}-")]
+            cells = read_table(done[min(runs, key=lambda name: named(name).seed)], "cells")
             title = f"{NAMES[model]}, {text}" if model != "pca" else "PCA"
-            flat[title] = places(cells, "tsne"), cells["cluster"].to_numpy()
+            flat[title] = coordinates(cells, "tsne"), cells["cluster"].to_numpy()
             if "tsne3d_1" in cells:
-                deep[title] = places(cells, "tsne3d")
+                deep[title] = coordinates(cells, "tsne3d")
         types, labels = np.unique(cells["cell_type"].to_numpy(dtype=str), return_inverse=True)
         names = tuple(map(str, types))
         drawn[f"maps_{kind}"] = figures.map_grid(flat, labels, names)
@@ -55,12 +77,16 @@ def maps(done: Mapping[str, Path]) -> dict[str, bytes]:
     return drawn
 
 
-def _heat(page: Page) -> bytes:
+def _score_heat(evidence: Evidence) -> bytes:
+    """Draw the scores on the 2-D map as colours: published, as described, corrected."""
     measures = {"nmi": "NMI", "ari": "ARI", "hom": "HOM", "com": "COM"}
     heat = {"published": pd.DataFrame(PUBLISHED).T.rename(index=NAMES, columns=measures)}
     for kind, title in (("report", "as described"), ("corrected", "corrected")):
         means = {
-            NAMES[m]: {t: page.values(page.of(kind, m), k).mean() for k, t in measures.items()}
+            NAMES[m]: {
+                t: evidence.scores_of(evidence.runs_of(kind, m), k).mean()
+                for k, t in measures.items()
+            }
             for m in NAMES
             if m != "pca" or kind == "corrected"
         }
@@ -68,8 +94,8 @@ def _heat(page: Page) -> bytes:
     return figures.score_heat(heat)
 
 
-def _beta(page: Page) -> bytes:
-    """Scores against beta, with the posterior mean."""
+def _beta(evidence: Evidence) -> bytes:
+    """Draw scores of the posterior mean against beta, with PCA's for reference."""
     lines: dict[str, dict[str, pd.DataFrame]] = {}
     pca: dict[str, dict[str, float]] = {}
     for space, name in SPACES.items():
@@ -77,16 +103,16 @@ def _beta(page: Page) -> bytes:
             title = f"{MEASURES[measure]}, {name}"
             lines[title] = {}
             for model in ("vae", "vsc"):
-                found = {
-                    beta: estimate(page.values(group, measure, space))
-                    for beta, group in page.betas(model).items()
+                means = {
+                    beta: estimate(evidence.scores_of(group, measure, space))
+                    for beta, group in evidence.runs_by_beta(model).items()
                 }
                 lines[title][NAMES[model]] = pd.DataFrame(
                     {
                         beta: {"mean": e.mean, "low": e.low, "high": e.high}
-                        for beta, e in found.items()
+                        for beta, e in means.items()
                     }
                 ).T
-            reference = page.values(page.of("corrected", "pca"), measure, space).mean()
-            pca[title] = {"PCA": float(reference)}
+            runs = evidence.runs_of("corrected", "pca")
+            pca[title] = {"PCA": float(evidence.scores_of(runs, measure, space).mean())}
     return figures.score_lines(lines, "beta", pca)

@@ -1,0 +1,1 @@
+"""Faults that really strike runs, and what they lose: `make faults`."""

@@ -1,0 +1,1 @@
+"""Which model, on which cells: `make benchmark`, which writes docs/benchmark.md."""

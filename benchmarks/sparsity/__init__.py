@@ -1,0 +1,1 @@
+"""Whether the sparse latents of the VSC are programmes of genes: `make sparsity`."""

@@ -1,0 +1,1 @@
+"""Speed, memory and growth of training, measured side by side on one machine: `make bench`."""

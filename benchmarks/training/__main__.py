@@ -1,0 +1,53 @@
+"""Measure speed, memory and growth of training on this machine: `make bench`.
+
+Prints and writes docs/performance.md. Ratios come from epochs that take turns, so that other work
+of the machine weighs on both sides; seconds are of this machine.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from scipy.sparse import csr_array
+
+from benchmarks.command import DOCS, answer
+from benchmarks.training.contest import contest
+from benchmarks.training.hardware import lower_bound, machine
+from benchmarks.training.memory import growth, memory
+from benchmarks.training.page import Measured, text
+from benchmarks.training.whole_runs import answers, stages
+from scvae_cli.data.sources import load
+from scvae_cli.launch.compose import compose
+
+
+def main() -> None:
+    """Measure everything and write the page."""
+    parser = argparse.ArgumentParser("python -m benchmarks.training", description=__doc__)
+    parser.add_argument("--cells", type=int, nargs="*", default=[3000, 30000, 300000])
+    parser.add_argument("--to", type=Path, default=DOCS / "performance.md")
+    asked = parser.parse_args()
+    page = text(measure(asked.cells))
+    asked.to.write_text(page)
+    print(page)
+
+
+def measure(sizes: list[int]) -> Measured:
+    """Measure everything.
+
+    Args:
+        sizes: numbers of cells of the synthetic data sets.
+    """
+    x: csr_array = load(**compose(["data=pbmc3k"]).data.model_dump()).x
+    epochs = [[kind.upper(), *contest(kind, x, "plain")] for kind in ("ae", "vae", "vsc")]
+    epochs.append(["VAE, theirs 800 wide", *contest("vae", x, "loader")])
+    notes = lower_bound(x, float(epochs[1][1]))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        answered = answers()
+        shares = [stages(overrides, folder) for overrides in ([], ["model=vae", "data=pbmc3k"])]
+        rows = [memory(x, folder), *growth(sizes, folder)]
+    return Measured(machine(), x.nnz, epochs, notes, rows, shares, answered)
+
+
+if __name__ == "__main__":
+    answer(main, "training")
