@@ -3,7 +3,7 @@
 import errno
 import logging
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -64,14 +64,8 @@ def start(
     except OSError as error:
         console.error(fault(error, path))
         return FAILED, {}
-
-    def compute() -> Scores:
-        with console.busy("loading libraries"):
-            from scvae_cli.pipeline import run
-        return run(config, writer, console)
-
     try:
-        code, reason, scores = _outcome(compute, path)
+        code, reason, scores = _outcome(config, writer, console)
     except (KeyboardInterrupt, SystemExit):
         with undisturbed():
             _end(writer, console, INTERRUPTED, "interrupted", resumes)
@@ -99,17 +93,21 @@ def _first_record(
     }
 
 
-def _outcome(compute: Callable[[], Scores], path: Path) -> tuple[int, str | None, Scores]:
+def _outcome(
+    config: "Config", writer: RunWriter, console: "Console"
+) -> tuple[int, str | None, Scores]:
     """Compute; return an exit code, the reason of a failure, and the scores."""
     try:
-        return DONE, None, compute()
+        with console.busy("loading libraries"):
+            from scvae_cli.pipeline import run
+        return DONE, None, run(config, writer, console)
     except InputError as error:
         return REFUSED, str(error), {}
     except RunError as error:
         return FAILED, str(error), {}
     except OSError as error:
         log.exception("the run failed")
-        return FAILED, fault(error, path), {}
+        return FAILED, fault(error, writer.path), {}
     except Exception as error:
         log.exception("the run failed")
         return FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}", {}

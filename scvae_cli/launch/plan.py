@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from filelock import FileLock
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
@@ -43,6 +44,25 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """The settings that its results depend on."""
         return essential(self.config.model_dump())
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that is about to run.
+
+    Attributes:
+        folder: where it is.
+        plan: all jobs.
+        done: those that have a result already.
+        record: sweep.json.
+        file_lock: of the folder.
+    """
+
+    folder: Path
+    plan: list[Job]
+    done: list[Job]
+    record: dict[str, Any]
+    file_lock: FileLock
 
 
 def plan_jobs(

@@ -13,11 +13,9 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -31,6 +29,7 @@ from scvae_cli.launch.jobs import load_data, run_jobs
 from scvae_cli.launch.places import at_home, inside, quoted, shown
 from scvae_cli.launch.plan import (
     Job,
+    Sweep,
     asked,
     check_same,
     check_same_data,
@@ -52,25 +51,6 @@ from scvae_cli.runs.run import find
 from scvae_cli.untrusted import check_inside
 
 log = logging.getLogger("scvae")
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep that is about to run.
-
-    Attributes:
-        folder: where it is.
-        plan: all jobs.
-        done: those that have a result already.
-        record: sweep.json.
-        file_lock: of the folder.
-    """
-
-    folder: Path
-    plan: list[Job]
-    done: list[Job]
-    record: dict[str, Any]
-    file_lock: FileLock
 
 
 def sweep(
@@ -104,10 +84,7 @@ def sweep(
     batch = _batch(config, begun)
     code = DONE
     try:
-        with (
-            console.jobs(len(plan), len(begun.done)) as view,
-            Watch(begun.folder, begun.plan, begun.done, view),
-        ):
+        with console.jobs(len(plan), len(begun.done)) as view, Watch(begun, view):
             run_jobs(config, batch, loader, launcher, worker)
     except (KeyboardInterrupt, SystemExit) as error:
         given = error.code if isinstance(error, SystemExit) else exit_code(error)

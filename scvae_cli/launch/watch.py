@@ -1,11 +1,10 @@
 """Watch the jobs of a sweep while they run, wherever they do."""
 
-from pathlib import Path
 from threading import Event, Thread
 from time import perf_counter
 
 from scvae_cli.console import Jobs, minutes
-from scvae_cli.launch.plan import Job
+from scvae_cli.launch.plan import Job, Sweep
 from scvae_cli.results.table import results, write_csv
 from scvae_cli.runs.run import Run, find
 
@@ -18,20 +17,18 @@ class Watch:
     Jobs may be in other processes or on other machines: their folders tell how they are.
 
     Args:
-        folder: of the sweep.
-        plan: all jobs.
-        done: those that have a result already.
+        sweep: its folder, all jobs, and those that have a result already.
         view: the terminal.
     """
 
-    def __init__(self, folder: Path, plan: list[Job], done: list[Job], view: Jobs) -> None:
-        self._folder, self._plan, self._view = folder, plan, view
+    def __init__(self, sweep: Sweep, view: Jobs) -> None:
+        self._folder, self._plan, self._view = sweep.folder, sweep.plan, view
         self._runs: dict[str, Run] = {}
-        for job in done:
-            run = find(folder / job.name)
+        for job in sweep.done:
+            run = find(self._folder / job.name)
             assert run is not None
             self._runs[job.name] = run
-        self._before = len(done)
+        self._before = len(sweep.done)
         self._start = perf_counter()
         self._over = Event()
         self._thread = Thread(target=self._watch, daemon=True)
