@@ -17,6 +17,7 @@ from scvae_cli.analysis.stats import difference, estimate, holm
 from scvae_cli.paper.wording import plain
 from scvae_cli.results.means import brief, differences, summarise
 from scvae_cli.results.verdict import verdict
+from scvae_cli.runs.files import FILES, files_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -92,6 +93,11 @@ def test_the_tree_is_the_run_folder(scvae, tmp_path):
     named = set(re.findall(r"[├└]── (\S+?)/?\s", README))
     found = {path.name for path in (tmp_path / "outputs" / "latest").iterdir()}
     assert named == found
+    for name in files_of("vsc"):
+        if "/" not in name:
+            assert re.search(rf"── {re.escape(name)} +{re.escape(FILES[name].holds)}\n", README), (
+                name
+            )
 
 
 def test_links_lead_somewhere():

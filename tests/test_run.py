@@ -21,12 +21,11 @@ from scvae_cli.data import sources as data
 from scvae_cli.errors import RunError
 from scvae_cli.models.registry import build
 from scvae_cli.runs.claim import discard
+from scvae_cli.runs.files import files_of
 
 FILES = {
-    ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "cells.csv", "config.yaml",
-    "drivers.csv", "figures/loss.png", "figures/map_2d.png", "figures/map_3d.png",
-    "figures/sparsity.png", "genes.csv", "history.csv", "latent.csv", "latents.csv",
-    "model.safetensors", "report.html", "run.json", "scores.json", "scvae.log",
+    ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
+    *files_of("vsc", "map_3d", "trained"),
 }  # fmt: skip
 
 

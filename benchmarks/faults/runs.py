@@ -13,6 +13,7 @@ import anndata
 import pandas as pd
 
 from benchmarks.command import ROOT
+from scvae_cli.runs.files import files_of
 
 MODELS = ["vae", "vsc", "ae"]
 # Some seconds, of which training and maps take most.
@@ -21,11 +22,7 @@ SETTINGS = [
     "tsne.max_iter=400", "cluster.n_init=20", "checkpoint.every=5", "map_3d=false", "h5ad=true",
     "threads=1",
 ]  # fmt: skip
-SAME = [
-    "latent.csv", "cells.csv", "scores.json", "model.safetensors", "genes.csv", "config.yaml",
-    "figures/map_2d.png", "figures/loss.png",
-]  # fmt: skip
-OF_VSC = ["latents.csv", "drivers.csv", "figures/sparsity.png"]
+SAME = files_of("trained", repeating=True)
 
 
 @dataclass
@@ -100,7 +97,8 @@ def new_name(folder: Path, kind: str) -> str:
 
 def lost(reference: Path, run: Path) -> list[str]:
     """Return the files of a run that are not what they are in the undisturbed one."""
-    differ = [n for n in [*SAME, *OF_VSC] if contents(run / n) != contents(reference / n)]
+    same = files_of("trained", "vsc", repeating=True)
+    differ = [n for n in same if contents(run / n) != contents(reference / n)]
     columns = ["epoch", "total", "reconstruction", "kl"]
     histories = [
         pd.read_csv(path / "history.csv", dtype=str)[columns] for path in (reference, run)

@@ -109,7 +109,10 @@ FILES = {
             "h5ad",
             where="h5ad",
         ),
-        RunFile("report.html", "all of it on one page"),
+        RunFile(
+            "report.html",
+            "all of it on one page, with maps to turn and to hover over; works offline",
+        ),
         RunFile("scvae.log", "what the terminal showed"),
     )
 }
