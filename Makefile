@@ -59,7 +59,7 @@ faults: .venv/ready  ## kill, fill and spoil runs, and see what is lost; writes 
 lint: .venv/ready  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy scvae_cli hydra_plugins benchmarks
+	$(BIN)/mypy scvae_cli hydra_plugins benchmarks tests
 
 lock: .venv/ready  ## pin what pyproject.toml newly asks for; pins that still fit stay
 	$(BIN)/python -m pip install --quiet uv

@@ -64,7 +64,7 @@ def scvae(capfd, monkeypatch, tmp_path):
         try:
             main(list(arguments))
         except SystemExit as stop:
-            code = stop.code or 0
+            code = int(stop.code or 0)
         captured = capfd.readouterr()
         return Result(code, captured.out, captured.err)
 

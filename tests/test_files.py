@@ -287,8 +287,8 @@ def broken(cells: anndata.AnnData, to: Path, name: str) -> str:
         return "folder"
     bad.write_h5ad(to / "c.h5ad")
     if name == "cut":
-        whole = (to / "c.h5ad").read_bytes()
-        (to / "c.h5ad").write_bytes(whole[: len(whole) // 2])
+        contents = (to / "c.h5ad").read_bytes()
+        (to / "c.h5ad").write_bytes(contents[: len(contents) // 2])
     return "c.h5ad"
 
 

@@ -25,7 +25,6 @@ from scvae_cli import untrusted as strangers
 from scvae_cli.data import files, selection
 from scvae_cli.data.wording import command_line
 from scvae_cli.errors import InputError
-from scvae_cli.launch import runs as launch
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.places import quoted
 from scvae_cli.launch.presets import recorded_words
@@ -215,7 +214,7 @@ def test_what_a_preset_becomes_is_checked_before_it_is_made(
     scvae, tmp_path, monkeypatch, name, sweep, by_name
 ):
     if not by_name:  # the composed configuration decides, whatever the check of files misses
-        monkeypatch.setattr(launch, "check_presets", lambda folder: None)
+        monkeypatch.setattr("scvae_cli.launch.train.check_presets", lambda folder: None)
     folder = tmp_path / "their"
     folder.mkdir()
     for place, text in HIDDEN[name].items():

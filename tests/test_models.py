@@ -107,7 +107,7 @@ def test_what_the_authors_code_did_differently_can_be_had():
 
 def test_the_gate_alpha_and_c_are_the_authors_code():
     """The report gives none of them: log gamma = -ReLU(-v), alpha 0.5, c 50."""
-    options = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "vsc.yaml"))
+    options = OmegaConf.load(CONF / "model" / "vsc.yaml")
     model = make("vsc", **{key: options[key] for key in GATES})
     v = torch.linspace(-3, 3, 7)
     assert torch.equal(model.log_gamma(v), v.clamp(max=0.0))

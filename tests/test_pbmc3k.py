@@ -5,6 +5,7 @@ import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -294,7 +295,7 @@ DEEP = {
     "decoder": [80, 400, 800],
 }
 TEXT = {"encoder": [128, 32], "branch": 16, "sigma": "log_sigma"}
-PRESETS = {
+PRESETS: dict[str, Any] = {
     "report/ae": {"beta": None, "latent_activation": "relu", "encoder": [128, 32, 16]},
     "report/vae": {"beta": 2.0, "embedding": "sample", **TEXT},
     "report/vsc": {"beta": 2.0, "embedding": "sample", **TEXT},

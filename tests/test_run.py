@@ -193,7 +193,7 @@ def test_every_product_is_on_disk_before_the_next_stage(
     def fail(*_, **__):
         raise ValueError("a fault\nof two lines")
 
-    monkeypatch.setattr(f"scvae_cli.pipeline.{broken}", fail)
+    monkeypatch.setattr(f"scvae_cli.stages.space.{broken}", fail)
     result = scvae("train", *FAST)
     assert result.code == 1
     assert "ValueError: a fault of two lines" in result.err
@@ -370,8 +370,8 @@ def test_training_has_the_threads_that_were_asked_for(scvae, monkeypatch):
         seen.append(torch.get_num_threads())
         raise RunError("enough")
 
-    monkeypatch.setattr("scvae_cli.pipeline.load", load)
-    monkeypatch.setattr("scvae_cli.pipeline.train", look)
+    monkeypatch.setattr("scvae_cli.stages.cells.load", load)
+    monkeypatch.setattr("scvae_cli.stages.fit.train", look)
     monkeypatch.setattr("scvae_cli.threads.SMALL_STEP", 0)
     for threads in (1, 2):
         assert scvae("train", *FAST, f"threads={threads}").code == 1

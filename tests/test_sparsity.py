@@ -196,7 +196,7 @@ def test_nothing_in_the_figure_is_cut(n_latent, n_types, word, on):
     picture = imread(BytesIO(figures.sparsity(*tables, "title")))[:, :, :3]
     edges = picture[0], picture[-1], picture[:, 0], picture[:, -1]
     assert all((edge == 1).all() for edge in edges)
-    assert len(figures._programmes(*tables)[0]) == n_latent * (2 if on else 1)
+    assert len(programmes(*tables)[0]) == n_latent * (2 if on else 1)
     if n_latent == 30:
         assert 20 < len(picture) / 160 / 0.27 < 90
     assert len(programmes(*tables)[0]) == n_latent * (2 if on else 1)

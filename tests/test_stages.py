@@ -117,7 +117,8 @@ def test_more_types_than_cells_are_refused():
 @pytest.mark.parametrize("damage", ["nan", "labels", "names", "type"])
 def test_a_dataset_checks_itself(damage):
     x = csr_array(np.eye(4, dtype=np.float32))
-    labels, cells, types = np.array([0, 1, 0, 1]), np.array(list("abcd")), ("s", "t")
+    labels, cells = np.array([0, 1, 0, 1]), np.array(list("abcd"))
+    types: tuple[str, ...] = ("s", "t")
     if damage == "nan":
         x.data[0] = np.nan
     elif damage == "labels":

@@ -302,9 +302,12 @@ def test_the_data_are_prepared_once(scvae, monkeypatch):
     monkeypatch.setattr(sweep, "Worker", Here)
     calls = []
     source = data.SOURCES["synthetic"]
-    monkeypatch.setitem(
-        data.SOURCES, "synthetic", lambda **options: calls.append(options) or source(**options)
-    )
+
+    def counted(**options):
+        calls.append(options)
+        return source(**options)
+
+    monkeypatch.setitem(data.SOURCES, "synthetic", counted)
     monkeypatch.setattr(data, "_LOADED", {})
     assert scvae("train", "-m", *QUICK, "model=pca,ae", "seed=0,1", "data.seed=3").code == 0
     assert len(calls) == 1

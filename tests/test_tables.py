@@ -355,7 +355,7 @@ FEATURES = {
 def test_bad_genes_of_a_folder_are_one_line(tmp_path, name):
     write_folder(tmp_path / "t", three(["Gene Expression"] * 3), ["a", "b"])
     contents, said = FEATURES[name]
-    raw = contents if isinstance(contents, bytes) else contents.encode()
+    raw = contents if isinstance(contents, bytes) else str(contents).encode()
     (tmp_path / "t" / "features.tsv").write_bytes(raw)
     with pytest.raises(InputError) as refused:
         read(tmp_path / "t", transpose=None, say=print)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import pandas as pd
@@ -85,7 +86,7 @@ def test_what_is_no_record_is_refused(scvae, run, tmp_path, name, how):
         refused(scvae("train", "resume=t"), name)
 
 
-ODD = {
+ODD: dict[str, Any] = {
     "seconds": [{"a": "b"}, None, [1], {"a": None}],
     "files": [[1], None, {"a": 1}, {"../x": "0" * 64}, {"/etc/passwd": "0" * 64}],
     "git": ["x", {"commit": 1}, []],

@@ -29,7 +29,8 @@ def cells() -> anndata.AnnData:
     rng = np.random.default_rng(0)
     x = rng.poisson(3 * rng.gamma(2.0, 1.0, (3, 40))[KIND]).astype(np.float32)
     types = np.array(["B", "NA", "T"])[KIND]
-    part = np.where((np.arange(N) % 9 == 0) | (np.arange(N) < 10), None, types)
+    part = types.astype(object)
+    part[(np.arange(N) % 9 == 0) | (np.arange(N) < 10)] = None
     obs = pd.DataFrame({"whole": types, "part": pd.Categorical(part)}, [f"c{i}" for i in range(N)])
     obs["words"] = [t or "Unknown" for t in part]
     obs["empty"] = [t or "" for t in part]
