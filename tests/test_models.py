@@ -293,6 +293,10 @@ def test_pca_is_scikit_learns():
     assert float(loss.total) == pytest.approx(error, rel=1e-4)
 
 
+def test_every_model_has_its_options_in_conf():
+    assert {path.stem for path in (CONF / "model").glob("*.yaml")} == {*MODELS}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_fresh_weights_depend_on_the_seed_alone(name):
     before = torch.random.get_rng_state()
