@@ -75,7 +75,7 @@ def test_what_is_damaged_is_made_anew(references, tmp_path, name):
 def test_a_second_process_is_refused(references, tmp_path):
     fault = kills.two_at_once(tmp_path, references["ae"][0], "ae")
     assert (fault.code, fault.lost) == (2, [])
-    assert "another process is at it" in fault.said
+    assert "another process writes there" in fault.said
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_fewer_clusters_than_asked_for_is_said(scvae, tmp_path):
 def test_only_one_process_writes_to_a_folder(tmp_path):
     record = {"status": "running", "command": "scvae train", "versions": versions(), "git": None}
     first = RunWriter(tmp_path, record)
-    with pytest.raises(Exception, match="another process is at it"):
+    with pytest.raises(Exception, match="another process writes there"):
         RunWriter(tmp_path, record, resumes=Run(tmp_path))
     first.end(status="failed")
     RunWriter(tmp_path, record, resumes=Run(tmp_path)).end(status="done")

@@ -282,7 +282,7 @@ def test_two_processes_do_not_resume_one_sweep(scvae, tmp_path, finished):
     shutil.copytree(finished, tmp_path / "s")
     with FileLock(tmp_path / "s" / ".lock"):
         result = scvae("train", "resume=s")
-    assert (result.code, "another process is at it" in result.err) == (2, True)
+    assert (result.code, "another process writes there" in result.err) == (2, True)
     assert scvae("train", "resume=s").code == 0
 
 

@@ -83,7 +83,9 @@ def lock(path: Path) -> FileLock:
     try:
         file_lock.acquire()
     except Timeout as error:
-        raise InputError(f"{path}: another process is at it; wait for it, or stop it") from error
+        raise InputError(
+            f"{path}: another process writes there; wait for it, or stop it"
+        ) from error
     except (OSError, NotImplementedError) as error:
         log.warning("%s cannot be locked: %s", path, error)
     return file_lock
