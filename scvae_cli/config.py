@@ -12,7 +12,8 @@ from pydantic import (
     Field,
 )
 
-Count = Annotated[int, Field(ge=1)]
+MOST = 2**31 - 1  # more cells, genes, units or epochs than any machine takes
+Count = Annotated[int, Field(ge=1, le=MOST)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -106,8 +107,8 @@ class PBMC68kConfig(Block):
 class QCConfig(Block):
     """Which cells and genes are kept."""
 
-    min_cells: Annotated[int, Field(ge=0)]
-    min_genes: Annotated[int, Field(ge=0)]
+    min_cells: Annotated[int, Field(ge=0, le=MOST)]
+    min_genes: Annotated[int, Field(ge=0, le=MOST)]
     max_genes: Count
     max_mito: Annotated[float, Field(gt=0, le=1)]
 
@@ -168,8 +169,8 @@ class FileConfig(Block):
     transpose: bool | None
     genome: str | None = None  # which runs of before do not name
     values: Literal["auto", "counts", "normalized", "logged"]
-    min_genes: Annotated[int, Field(ge=0)]
-    min_cells: Annotated[int, Field(ge=0)]
+    min_genes: Annotated[int, Field(ge=0, le=MOST)]
+    min_cells: Annotated[int, Field(ge=0, le=MOST)]
     genes: Annotated[int, Field(ge=2)] | None
     target_sum: Positive
     scale: Positive | None
@@ -238,7 +239,7 @@ class Config(Block):
     kl_warmup: Annotated[float, Field(ge=0, lt=1)] | None
     likelihood: Literal["gaussian", "poisson", "nb", "zinb"] | None
     latent_dim: Count
-    epochs: Annotated[int, Field(ge=0)] | None
+    epochs: Annotated[int, Field(ge=0, le=MOST)] | None
     batch_size: Count
     lr: Positive | None
     seed: Seed

@@ -63,7 +63,7 @@ def test_one_start_of_kmeans_scatters_as_the_settings_say():
     last = [float(row.split("|")[-2]) for row in re.findall(r"^\| \w+ \| NMI .*$", section, re.M)]
     assert len(last) == 3
     low, high = (f"{value:.3f}"[1:] for value in (min(last), max(last)))
-    assert f"scatters the NMI by {low} to {high} (sd)" in (CONF / "config.yaml").read_text()
+    assert f"with 1, NMI has an sd of {low} to {high}" in (CONF / "config.yaml").read_text()
 
 
 def test_the_demo_is_a_run_of_the_sweep():

@@ -290,7 +290,7 @@ def test_one_training_serves_several_embeddings(scvae, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["trained=nowhere"], "trained=nowhere: no trained model there (config.yaml is missing)"),
+        (["trained=nowhere"], "trained=nowhere: no trained model there (run.json is missing)"),
         (["trained=a", "beta=4"], "trained=a: was trained with beta=2.0, and not 4.0"),
         (["trained=a", "model.branch=9"], "trained with model.branch=16, and not 9"),
         (["trained=a", "data.fold=7"], "trained with data.fold=6.0, and not 7.0"),

@@ -241,7 +241,7 @@ def test_a_folder_that_was_moved_is_not_written_to(tmp_path, instead):
 def test_no_promise_to_resume_what_is_not_there(tmp_path):
     error = OSError(errno.EFBIG, "File too large", str(tmp_path / ".reserve"))
     assert "nothing was kept" in fault(error, tmp_path)
-    assert "resume" not in fault(error, tmp_path)
+    assert "scvae train resume=" not in fault(error, tmp_path)
     (tmp_path / "run.json").write_text("{}")
     assert "resume" in fault(error, tmp_path)
 

@@ -85,6 +85,9 @@ class Run:
         for key, kind in {"model": str, "data": str, "seed": int}.items():
             if not isinstance(flat.get(key), kind):
                 raise InputError(f"{self.path / 'config.yaml'}: damaged (it names no {key})")
+        for key, value in flat.items():
+            if isinstance(value, int) and abs(value) >= 2**63:  # which no table can hold
+                raise InputError(f"{self.path / 'config.yaml'}: damaged ({key} is out of range)")
         return flat
 
     @cached_property
