@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from scvae_cli import CONF
 from scvae_cli.cli import main
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside each other, each on one core
@@ -28,6 +30,17 @@ SMALL = [
     "tsne.max_iter=300",
 ]
 FAST = [*SMALL, "epochs=2"]
+
+
+def options_of(name: str, **changes: object) -> dict[str, object]:
+    """A model's options as conf/ has them, but for changes; widths as small as tests like."""
+    options = OmegaConf.to_container(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
+    del options["name"]
+    if "encoder" in options:
+        options["likelihood"] = "gaussian"
+    if "sigma" in options:
+        options["beta"] = 2.0
+    return {**options, **changes}
 
 
 @dataclass

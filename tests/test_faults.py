@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FAST
+from conftest import FAST, options_of
 from scipy.sparse import csr_array
 
 from benchmarks.faults import damage, disks, kills, runs
@@ -162,8 +162,7 @@ def test_what_diverges_keeps_the_last_good_checkpoint():
     """Values become huge after three epochs; from what is kept, the training ends as if not."""
     good = csr_array(np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32))
     bad = good.copy()
-    options = {"encoder": [4], "decoder": [4], "first_activation": "linear",
-               "latent_activation": "linear", "likelihood": "gaussian"}  # fmt: skip
+    options = options_of("ae", encoder=[4], decoder=[4], latent_activation="linear")
     how = {"epochs": 9, "batch_size": 4, "lr": 0.01, "batch_seed": 0, "noise_seed": 0,
            "device": CPU}  # fmt: skip
     kept: list[bytes] = []
@@ -189,9 +188,7 @@ def test_a_checkpoint_between_two_steps_leads_to_the_same_end():
     """From every step of a training, also within an epoch."""
     rng = np.random.default_rng(0)
     x = csr_array(rng.poisson(0.3, (50, 30)).astype(np.float32))
-    options = {"encoder": [8], "branch": None, "sigma": "log_sigma", "decoder": [8],
-               "first_activation": "linear", "beta": 1.0, "likelihood": "gaussian",
-               **GATES, "c_end": 200.0, "spike_warmup": 0.5}  # fmt: skip
+    options = options_of("vsc", **NARROW, beta=1.0, c_end=200.0, spike_warmup=0.5)
     how = {"epochs": 3, "batch_size": 16, "lr": 0.01, "batch_seed": 1, "noise_seed": 2,
            "device": CPU, "on_epoch": lambda row: None}  # fmt: skip
     kept: list[Checkpoint] = []
@@ -228,11 +225,7 @@ def test_every_bit_of_a_checkpoint_counts():
 
 
 X = csr_array(np.random.default_rng(0).poisson(0.5, (40, 20)).astype(np.float32))
-OPTIONS = {
-    "encoder": [8], "branch": None, "sigma": "log_sigma", "decoder": [8],
-    "first_activation": "linear", "beta": 1.0, "likelihood": "gaussian",
-}  # fmt: skip
-GATES = {"c": 50.0, "c_end": None, "alpha": 0.5, "gate": "relu", "spike_warmup": 0.0}
+NARROW = {"encoder": [8], "branch": None, "decoder": [8]}
 
 
 def findings(model, latent: np.ndarray) -> str:
@@ -241,14 +234,14 @@ def findings(model, latent: np.ndarray) -> str:
 
 def test_what_is_wrong_with_a_latent_space_is_said():
     latent = np.random.default_rng(1).normal(size=(40, 3))
-    model = build("vae", 20, 3, seed=0, **OPTIONS)
+    model = build("vae", 20, 3, seed=0, **options_of("vae", beta=1.0, **NARROW))
     assert findings(model, latent) == ""
     with torch.no_grad():
         for head in (model.mu, model.sigma):
             head.weight.zero_()
             head.bias.zero_()
     assert "posterior collapse" in findings(model, latent)
-    model = build("vsc", 20, 3, seed=0, **OPTIONS, **GATES)
+    model = build("vsc", 20, 3, seed=0, **options_of("vsc", beta=1.0, **NARROW))
     with torch.no_grad():
         model.gate.bias.copy_(torch.tensor([99.0, -1.0, -1.0]))
         model.gate.weight.zero_()

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SMALL
+from conftest import SMALL, options_of
 from mpmath import mp, mpf
 from scipy import stats
 from scipy.sparse import csr_array
@@ -316,8 +316,9 @@ def test_dispersions_are_found_where_they_are():
     theta = np.exp(np.linspace(np.log(0.5), np.log(50), GENES))
     mu = np.full(GENES, 20.0)
     counts = rng.negative_binomial(theta, theta / (theta + mu), (2000, GENES))
-    options = {"encoder": [8], "decoder": [8], "first_activation": "relu", "branch": None}
-    model = build("vae", GENES, 2, seed=0, beta=1e4, sigma="log_sigma", likelihood="nb", **options)
+    narrow = {"encoder": [8], "decoder": [8], "first_activation": "relu", "branch": None}
+    options = options_of("vae", beta=1e4, likelihood="nb", **narrow)
+    model = build("vae", GENES, 2, seed=0, **options)
     x = csr_array(counts.astype(np.float32))
     train(
         model, csr_array(np.log1p(x.toarray())), epochs=60, batch_size=100, lr=1e-3, batch_seed=0,

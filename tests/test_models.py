@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import options_of
 from omegaconf import OmegaConf
 from scipy.sparse import random_array
 from sklearn.decomposition import PCA as SklearnPCA
@@ -17,30 +18,11 @@ from scvae_cli.models.losses import kl_bernoulli
 from scvae_cli.models.registry import MODELS, build
 from scvae_cli.models.sparse import GeneLinear
 
-HEADS = {
-    "encoder": [128, 32],
-    "branch": 16,
-    "sigma": "log_sigma",
-    "decoder": [16, 32, 128],
-    "first_activation": "linear",
-    "likelihood": "gaussian",
-    "beta": 2.0,
-}
-GATES = {"c": 50.0, "c_end": None, "alpha": 0.5, "gate": "relu", "spike_warmup": 0.0}
-OPTIONS = {
-    "ae": {
-        "encoder": [128, 32, 16],
-        "decoder": [16, 32, 128],
-        "first_activation": "linear",
-        "latent_activation": "relu",
-        "likelihood": "gaussian",
-    },
-    "vae": HEADS,
-    "vsc": {**HEADS, **GATES},
-    "vsc_uai": {**HEADS, **GATES, "pseudo_inputs": 5},
-    "pca": {},
-    "projection": {},
-}
+GATES = ("c", "c_end", "alpha", "gate", "spike_warmup")
+OPTIONS = {name: options_of(name) for name in MODELS}
+OPTIONS["vsc_uai"] = options_of(
+    "vsc_uai", pseudo_inputs=5, c_end=None, gate="relu", spike_warmup=0.0
+)
 TRAINED = ["ae", "vae", "vsc", "vsc_uai"]
 
 
@@ -256,7 +238,7 @@ def test_monitors_tell_the_kl_and_stuck_gates():
         monitored = dict(zip(model.monitors, loss.monitors.tolist(), strict=True))
         kls = [monitored.pop(f"kl_z{i}") for i in range(1, 7)]
         assert sum(kls) == pytest.approx(loss.kl.item(), rel=1e-5)
-        gamma = model.posterior(x)[2].exp()
+        gamma = model.posterior(x)[2].exp().detach()
         stuck = float((gamma == 1).float().mean())
         assert monitored == pytest.approx({"gamma": float(gamma.mean()), "dead_gates": stuck})
         assert (stuck > 0.2) == (gate == "relu")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FAST
+from conftest import FAST, options_of
 from matplotlib.image import imread
 from torch import nn
 
@@ -35,16 +35,11 @@ RNG = np.random.default_rng(0)
 
 def small(name: str, **options):
     """A model of six genes and two latents."""
-    shared = {
-        "beta": 1.0, "encoder": [4], "branch": None, "sigma": "log_sigma", "decoder": [3],
-        "first_activation": "relu", "likelihood": "gaussian",
-    }  # fmt: skip
-    sparse = (
-        {"c": 50.0, "c_end": None, "alpha": 0.5, "gate": "sigmoid", "spike_warmup": 0.0}
-        if name == "vsc"
-        else {}
-    )
-    return build(name, 6, 2, seed=0, **{**shared, **sparse, **options})
+    narrow = {"encoder": [4], "branch": None, "decoder": [3], "first_activation": "relu"}
+    shared = options_of(name, beta=1.0, **narrow) if name != "ae" else {}
+    if name == "vsc":
+        shared["gate"] = "sigmoid"
+    return build(name, 6, 2, seed=0, **{**shared, **options})
 
 
 def linear(model, matrix: np.ndarray, bias: np.ndarray):

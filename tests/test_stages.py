@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 import torch
+from conftest import options_of
 from scipy.sparse import csr_array, issparse
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score, v_measure_score
@@ -132,9 +133,8 @@ def test_a_dataset_checks_itself(damage):
 
 
 def small_training(x, *, lr=1e-3, batch_size=64):
-    options = {"encoder": [8], "decoder": [8], "first_activation": "linear"}
-    options["likelihood"] = "gaussian"
-    model = build("ae", x.shape[1], 2, seed=0, latent_activation="linear", **options)
+    options = options_of("ae", encoder=[8], decoder=[8], latent_activation="linear")
+    model = build("ae", x.shape[1], 2, seed=0, **options)
     history = train(
         model, x, epochs=5, batch_size=batch_size, lr=lr, batch_seed=1, noise_seed=2,
         device=torch.device("cpu"), on_epoch=lambda row: None,

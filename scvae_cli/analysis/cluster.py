@@ -1,7 +1,10 @@
 """From points to clusters."""
 
+import warnings
+
 import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 
@@ -43,7 +46,9 @@ def kmeans(
         algorithm=algorithm,
         random_state=seed,
     )
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        # The stage counts the clusters, and says so itself.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         fit.fit(points)
     by_size = np.argsort(-np.bincount(fit.labels_, minlength=n_clusters), kind="stable")
     return np.argsort(by_size)[fit.labels_], fit.cluster_centers_[by_size]

@@ -101,6 +101,7 @@ class Columns(NamedTuple):
 
 def by_column(values: np.ndarray) -> Columns:
     """Return mean, interval and t-test of each column of values (n, m); NaN are left out."""
+    values = np.where(np.isfinite(values), values, np.nan)
     n = np.isfinite(values).sum(0)
     mean, sd, low, high, p = np.full((5, values.shape[1]), np.nan)
     mean[n > 0] = np.nanmean(values[:, n > 0], axis=0)
