@@ -1,10 +1,10 @@
-"""Train scVI through scvi-tools, on counts that `benchmarks.models` writes: one in a process.
+"""Train scVI through scvi-tools, on counts that `benchmarks.models` writes.
 
     python -m benchmarks.peer COUNTS.h5ad FOLDER --seed 0
 
 writes FOLDER/latent.csv and, last of all, FOLDER/peer.json. Needs `pip install '.[peer]'`.
 Lopez et al., Deep generative modeling for single-cell transcriptomics, Nature Methods 15 (2018).
-It runs as a file too, by a Python that has scvi-tools and not scvae.
+The file imports nothing of this project, so that a Python without scvae can run it.
 """
 
 import argparse

@@ -35,8 +35,8 @@ def beta(evidence: Evidence) -> str:
         ends += _ends(model, values)
         ranges.append(f"{NAMES[model]} {_range(values)}")
         steps |= _steps(model, values)
-    told = [f"{step} {signed(e)}" for step, e in steps.items() if verdict(e) != "cannot be told"]
-    listed = f": {'; '.join(told)}" if told else ""
+    differ = [f"{step} {signed(e)}" for step, e in steps.items() if verdict(e) != "cannot be told"]
+    listed = f": {'; '.join(differ)}" if differ else ""
     return f"""## Does beta matter?
 
 The report trains at beta 2 alone (its code's VSC at 1). With the posterior mean:
@@ -45,7 +45,7 @@ The report trains at beta 2 alone (its code's VSC at 1). With the posterior mean
 
 {chr(10).join(ends)}
 - From the lowest to the highest mean over the betas: {"; ".join(ranges)}.
-- Of {len(steps)} steps from one beta to the next, {len(told)} leave out 0, of which \
+- Of {len(steps)} steps from one beta to the next, {len(differ)} leave out 0, of which \
 {len(steps) / 20:.1f} would do so by chance{listed}.
 
 {table(["", "beta", *SCORES, "KL", "squared error"], rows)}"""
