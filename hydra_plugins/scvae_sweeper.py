@@ -1,4 +1,4 @@
-"""Hydra takes sweepers from this namespace alone; what ours does is in scvae_cli.launch.sweep."""
+"""Give Hydra the sweeper of scvae; Hydra looks for sweepers only in this namespace."""
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 
 class Sweeper(BasicSweeper):
-    """Every combination of the values, as Hydra's own sweeper makes them."""
+    """Runs every combination of the values; Hydra's own sweeper makes the combinations."""
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
         super().__init__(max_batch_size=None, params=params)
@@ -16,7 +16,11 @@ class Sweeper(BasicSweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Says which package brings the launcher, if it is not there."""
+        """Set the sweep up.
+
+        Raises:
+            InputError: the launcher is not installed; names the package that has it.
+        """
         from scvae_cli.errors import InputError
 
         target = config.hydra.launcher._target_
@@ -29,10 +33,10 @@ class Sweeper(BasicSweeper):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Runs them in a folder that ends with their table; see `scvae_cli.launch.sweep.sweep`.
+        """Run all combinations in one folder, and write their table; see `scvae_cli.launch.sweep`.
 
         Raises:
-            InputError: there is nothing to run, or what `sweep` refuses.
+            InputError: there is nothing to run, or `scvae_cli.launch.sweep` refuses the jobs.
         """
         from scvae_cli.errors import InputError
         from scvae_cli.launch.sweep import sweep

@@ -1,4 +1,4 @@
-"""Experiments with autoencoders on single-cell RNA-seq, and the runs they leave: `load`."""
+"""Run experiments with autoencoders on single-cell RNA-seq; `load` opens their runs in Python."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -15,13 +15,13 @@ CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if pa
 
 
 def load(run: str | Path) -> "TrainedRun":
-    """Load a run of `scvae train`, to use it again; see `scvae_cli.trained.TrainedRun`.
+    """Load a run of `scvae train` as a `scvae_cli.trained.TrainedRun`.
 
     Args:
-        run: its folder.
+        run: folder of the run.
 
     Raises:
-        InputError: there is no trained model, or a file of it is damaged.
+        InputError: the run has no trained model, or one of its files is damaged.
 
     Example:
         >>> import anndata, scvae_cli
@@ -29,6 +29,6 @@ def load(run: str | Path) -> "TrainedRun":
         >>> run = scvae_cli.load("outputs/latest")
         >>> adata.obsm["X_scvae"] = run.embed(adata)
     """
-    from scvae_cli.trained import load as load_run  # torch, which --help does without
+    from scvae_cli.trained import load as load_run  # it imports torch, which --help does not need
 
     return load_run(run)

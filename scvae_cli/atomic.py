@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all: written under another name, which they then leave.
+"""Write files whole or not at all: under a temporary name first, which is then renamed.
 
-The other name says who writes, `.NAME.writing-PLACE-PROCESS-RANDOM`, so that what a killed process
-left can be told from what a living one writes.
+The temporary name, `.NAME.writing-PLACE-PROCESS-RANDOM`, says which process writes the file, so
+that the files of killed processes can be removed and those of living ones kept.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from functools import cache
 from pathlib import Path
 
 TEMPORARY = re.compile(r"\..+\.writing-(?P<place>[0-9a-f]{8})-(?P<process>[0-9]+)-[0-9a-f]{8}")
-FORGOTTEN = 86_400  # seconds after which nobody elsewhere still writes a file
+FORGOTTEN = 86_400  # seconds after which no process on another machine still writes a file
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives the path of a temporary file beside `path`, which takes its place at the end.
+    """Yield the path of a temporary file beside `path`, and rename it to `path` at the end.
 
-    It is forced to disk before. At an error it is removed, and `path` stays as it was. What
-    killed processes left in that folder is removed first.
+    The file is forced to disk before it is renamed. At an error it is removed, and `path` stays
+    as it was. Temporary files of killed processes in the same folder are removed first.
 
     Raises:
-        OSError: it cannot be written; names `path`.
+        OSError: the file cannot be written; names `path`.
     """
     clear(path.parent)
     temporary = temporary_path(path)
@@ -39,64 +39,67 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.errno:  # h5py's have a text alone
+        if isinstance(error, OSError) and error.errno:  # an error of h5py has only a text
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
 def write_file(path: Path, contents: bytes) -> None:
-    """Writes a file, whole or not at all.
+    """Write a file, whole or not at all.
 
     Raises:
-        OSError: it cannot be written; names the file.
+        OSError: the file cannot be written; names it.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(contents)
 
 
 def temporary_path(path: Path) -> Path:
-    """A path beside `path` where no other file is, and that says who writes what."""
-    name = path.name[:50]  # names end at 255 bytes
+    """Return an unused path beside `path`, whose name has the file's name and its writer."""
+    name = path.name[:50]  # a file name has 255 bytes at most
     return path.with_name(f".{name}.writing-{_place()}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
-def clear(folder: Path, *, alone: bool = False) -> None:
-    """Removes the temporary files in a folder whose writers were killed.
+def clear(folder: Path, *, locked: bool = False) -> None:
+    """Remove the temporary files in a folder whose writers were killed.
 
-    Of a writer on another machine nobody here knows whether it lives. Its files are removed when
-    they are a day old, or at once where this process holds the folder's lock.
+    Whether a writer on another machine still runs cannot be checked from here. Its files are
+    removed when they are a day old, or at once where this process holds the folder's lock.
 
     Args:
-        folder: where they may be.
-        alone: whether this process holds the folder's lock.
+        folder: the folder to clear; its subfolders stay as they are.
+        locked: whether this process holds the folder's lock.
     """
-    with suppress(OSError):  # whoever writes there later has the same chance
+    with suppress(OSError):  # the next process that writes there tries again
         for path in folder.iterdir():
-            found = TEMPORARY.fullmatch(path.name)
-            if found is None:
+            match = TEMPORARY.fullmatch(path.name)
+            if match is None:
                 continue
-            if found["place"] == _place():
-                written = _lives(int(found["process"]))
+            if match["place"] == _place():
+                in_use = _lives(int(match["process"]))
             else:
-                written = not alone and time.time() - path.lstat().st_mtime < FORGOTTEN
-            if not written:
+                in_use = not locked and time.time() - path.lstat().st_mtime < FORGOTTEN
+            if not in_use:
                 path.unlink(missing_ok=True)
 
 
 def _lives(process: int) -> bool:
-    """Whether a process of this machine lives."""
+    """Return whether a process of this machine runs."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # it does, and is another user's
+    except PermissionError:  # it runs, as another user's
         return True
     return True
 
 
 @cache
 def _place() -> str:
-    """Where process numbers mean the same: this machine since it started, this container."""
+    """Return a code of this machine since its start and of this container: 8 hex digits.
+
+    Process numbers can be compared only between processes with the same code.
+    """
     facts = [platform.node()]
     with suppress(OSError):
         facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())

@@ -1,4 +1,4 @@
-"""The command `scvae`: finds the sub-command and hands over; heavy imports stay inside it."""
+"""Run the command `scvae`: call the sub-command's function, and import its module only then."""
 
 import os
 import sys
@@ -40,13 +40,14 @@ Flags:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs `scvae` and exits.
+    """Run `scvae`, and exit with its code.
 
-    0 done, 1 failed, 2 bad input, 129 the terminal was closed (SIGHUP), 130 interrupted (Ctrl-C),
-    143 terminated (SIGTERM).
+    Exit codes: 0 done, 1 failed, 2 bad input, 129 the terminal was closed (SIGHUP), 130
+    interrupted (Ctrl-C), 143 terminated (SIGTERM).
 
     Args:
-        arguments: what follows `scvae`; None for this process's own, which ends with it.
+        arguments: words after `scvae`; None for those of this process, which then always exits.
+            With a list, the function returns where the code is 0.
     """
     wait_asleep()
     let_numba_cache()
@@ -59,10 +60,10 @@ def main(arguments: list[str] | None = None) -> None:
     code = 1
     try:
         code = _run(sys.argv[1:])
-    except KeyboardInterrupt as error:  # once more, while the first was told
+    except KeyboardInterrupt as error:  # a second one, while the message of the first was written
         code = exit_code(error)
     finally:
-        ignore()  # what is left is Python's own end, where Ctrl-C would be a traceback
+        ignore()  # Ctrl-C while Python shuts down would print a traceback
     if lost := streams.lost(sys.stdout):
         print(f"scvae: standard output: {lost.strerror}", file=sys.stderr)
         code = code or 1
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    """Runs a command; its exit code."""
+    """Run a command, and return its exit code."""
     try:
         with listening():
             _dispatch(arguments)
@@ -151,7 +152,7 @@ def _train(arguments: list[str]) -> None:
 
 
 def _folder(text: str) -> Path:
-    """The real path of a folder as typed, perhaps in quotes, with `~`, or through links.
+    """Return the real path of a folder that may be typed in quotes, with `~`, or as a link.
 
     Raises:
         InputError: links lead in a circle.
@@ -166,10 +167,10 @@ def _folder(text: str) -> Path:
 
 
 def _complete(arguments: list[str]) -> None:
-    """Tab completion: of sub-commands here, of what follows `train` by Hydra.
+    """Print tab completions: those of sub-commands; Hydra prints those of `train`.
 
     The shell's hook, which Hydra writes, calls `scvae -sc query=SHELL` with the line so far in
-    COMP_LINE. Hydra knows no sub-commands, so it gets the line without.
+    COMP_LINE. Hydra knows no sub-commands, so `train` is removed from the line it gets.
     """
     if any(a.startswith("query=") for a in arguments):
         program, _, rest = os.environ.get("COMP_LINE", "").lstrip().partition(" ")

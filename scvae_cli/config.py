@@ -1,4 +1,4 @@
-"""What a run is asked to do: its keys, their types and bounds. Defaults are only in conf/."""
+"""Define the keys of a run's configuration, their types and bounds; conf/ has the defaults."""
 
 import os.path
 from pathlib import Path
@@ -25,13 +25,13 @@ Activation = Literal["linear", "relu"]
 
 
 class Block(BaseModel):
-    """Keys that belong together: no others are accepted, no value is bent into another type."""
+    """Keys that belong together: other keys are refused, and values are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _texts(value: Any) -> Any:
-    """A text, or several, as a list; numbers and truths, as types may be called, become texts."""
+    """Return one or several values as a list; an int or a bool, which may be a label, as str."""
     values = value if isinstance(value, list) else [value]
     return [str(v) if isinstance(v, bool | int) else v for v in values]
 
@@ -105,7 +105,7 @@ class PBMC68kConfig(Block):
 
 
 class QCConfig(Block):
-    """Which cells and genes are kept."""
+    """Bounds of the filter of cells and genes."""
 
     min_cells: Annotated[int, Field(ge=0, le=MOST)]
     min_genes: Annotated[int, Field(ge=0, le=MOST)]
@@ -114,7 +114,7 @@ class QCConfig(Block):
 
 
 class TypesConfig(Block):
-    """How cell types are found in the counts."""
+    """Settings of the clustering that finds cell types in the counts."""
 
     n_genes: Count
     n_components: Count
@@ -156,18 +156,18 @@ class SyntheticConfig(Block):
 
 
 class FileConfig(Block):
-    """Cells of one's own."""
+    """The user's own cells, in a file or folder."""
 
     name: Literal["file"]
     path: Place
     label_key: str | None
     labels: Place | None
-    unlabelled: Texts = []  # runs of before do not have it
+    unlabelled: Texts = []  # runs of older versions lack it
     layer: str | None
     raw: bool
     gene_names: str | None
     transpose: bool | None
-    genome: str | None = None  # which runs of before do not name
+    genome: str | None = None  # runs of older versions lack it
     values: Literal["auto", "counts", "normalized", "logged"]
     min_genes: Annotated[int, Field(ge=0, le=MOST)]
     min_cells: Annotated[int, Field(ge=0, le=MOST)]
@@ -206,13 +206,13 @@ class ClusterConfig(Block):
 
 
 class CheckpointConfig(Block):
-    """When a training is kept, to go on from there."""
+    """When a training writes a checkpoint, from which it can be resumed."""
 
     every: Count | Annotated[str, Field(pattern=r"^\d+(\.\d+)?min$")] | None
 
 
 class ScoreConfig(Block):
-    """How agreement with the known types is measured."""
+    """Settings of the measures of agreement with the known types."""
 
     nmi_average: Literal["geometric", "arithmetic"]
 
@@ -231,7 +231,7 @@ class Seeds(NamedTuple):
 
 
 class Config(Block):
-    """A run. What the model has no use for (`beta`, `epochs`, `likelihood`, ...) is None."""
+    """A run. Keys that the model ignores (`beta`, `epochs`, `likelihood`, ...) are None."""
 
     model: Annotated[ModelConfig, Field(discriminator="name")]
     data: Annotated[DataConfig, Field(discriminator="name")]
@@ -260,21 +260,21 @@ class Config(Block):
 
     @property
     def model_options(self) -> dict[str, Any]:
-        """What the model's class is made with, beside sizes and seed."""
+        """Return the arguments of the model's class, other than sizes and seed."""
         shared = {"beta": self.beta, "likelihood": self.likelihood}
-        given = {key: value for key, value in shared.items() if value is not None}
-        return self.model.model_dump() | given
+        used = {key: value for key, value in shared.items() if value is not None}
+        return self.model.model_dump() | used
 
     @property
     def seeds(self) -> Seeds:
-        """Independent seeds, from `seed`."""
+        """Return independent seeds that follow from `seed`."""
         from numpy.random import SeedSequence
 
         return Seeds(*SeedSequence(self.seed).generate_state(4).tolist())
 
     @property
     def title(self) -> str:
-        """What the run is, in a few words."""
+        """Return the run's title: model, data, beta and number of latent features."""
         beta = "" if self.beta is None else f", beta {self.beta:g}"
         data = Path(self.data.path).name if isinstance(self.data, FileConfig) else self.data.name
         return f"{self.model.name} on {data}{beta}, {self.latent_dim} latent features"

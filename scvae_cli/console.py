@@ -1,7 +1,7 @@
-"""What a person sees while a run works; the only module that uses rich.
+"""Show progress and results on the terminal; the only module that uses rich.
 
 Progress goes to standard error, results to standard output. Every line also goes to the log.
-Texts are taken as they are, but for what a terminal would obey: see `visible`.
+Texts are printed as they are, without rich's markup; `visible` escapes what a terminal would obey.
 """
 
 import logging
@@ -19,13 +19,13 @@ from rich.text import Text
 from scvae_cli.visible import visible
 
 log = logging.getLogger("scvae")
-log.addHandler(logging.NullHandler())  # until there is a folder to log to, the terminal is enough
+log.addHandler(logging.NullHandler())  # until a log file exists, lines go only to the terminal
 
 LABELS = {"tsne_2d": "t-SNE 2-D", "tsne_3d": "t-SNE 3-D", "cluster": "k-means"}
 
 
 class Stage:
-    """A stage while it runs: what it did, and how long it took."""
+    """A running stage: the summary of its work, and its duration in seconds."""
 
     def __init__(self, bar: "_Bar") -> None:
         self.text = ""
@@ -33,15 +33,15 @@ class Stage:
         self._bar = bar
 
     def say(self, text: str) -> None:
-        """Take what was done, in a few words, to show when the stage is over."""
+        """Keep a summary of the stage in a few words; the console shows it when the stage ends."""
         self.text = text
 
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
-        """Show one more epoch of `epochs`, with its loss terms."""
+        """Show that an epoch of `epochs` is done, with its loss terms."""
         self._bar.show(row, epochs)
 
     def download(self, done: int, total: int) -> None:
-        """Show how many bytes of `total` are here."""
+        """Show how many bytes of `total` are downloaded."""
         text = f"downloading {done / 1e6:.1f} of {total / 1e6:.1f} MB"
         self._bar.move(text, done, total)
 
@@ -62,7 +62,7 @@ class _Bar:
         self._task = self.progress.add_task(f"  {label:<9}", total=None, text="")
 
     def move(self, text: str, done: int, total: int) -> None:
-        """Show how much is done, and of what kind of work."""
+        """Show how much of `total` is done, and a text beside the bar."""
         self.progress.update(self._task, total=total, completed=done, text=visible(text))
 
     def show(self, row: Mapping[str, float], epochs: int) -> None:
@@ -80,7 +80,7 @@ class _Bar:
 
 
 class Jobs:
-    """The jobs of a sweep: a line for each that ended, and below them, on a terminal, the rest."""
+    """The jobs of a sweep: a line for each that ended; on a terminal also a bar for the others."""
 
     def __init__(self, rich: Rich, total: int, done: int) -> None:
         self._rich = rich
@@ -92,7 +92,7 @@ class Jobs:
         self._task = self.progress.add_task("", total=total, completed=done)
 
     def ended(self, text: str, warnings: Sequence[str] = ()) -> None:
-        """Write a line for a job that ended, well or not, and for each warning of its run."""
+        """Write a line for a job that is done or failed, and one for each warning of its run."""
         _print(self._rich, text)
         for warning in warnings:
             _print(self._rich, ("    warning: ", "yellow"), warning)
@@ -100,7 +100,7 @@ class Jobs:
     def update(
         self, done: int, running: Sequence[str], failed: int, left: int, seconds: float | None
     ) -> None:
-        """Show how many jobs are done, run, failed and are left, and how long they will take."""
+        """Show how many jobs are done, running, failed and left, and the time they will take."""
         text = f"{done} done, {len(running)} running, {failed} failed, {left} left"
         if seconds is not None and left + len(running):
             text += f", {minutes(seconds)} to go"
@@ -109,11 +109,11 @@ class Jobs:
 
 
 class Console:
-    """The terminal, or whatever stands in its place.
+    """Standard output and error, on a terminal or not.
 
     Args:
-        quiet: whether what a run did and got is only logged; its progress is shown.
-        silent: whether all is only logged.
+        quiet: whether a run's lines and scores go only to the log; its progress is shown.
+        silent: whether everything goes only to the log.
     """
 
     def __init__(self, *, quiet: bool = False, silent: bool = False) -> None:
@@ -123,7 +123,7 @@ class Console:
         self._out = Rich(quiet=silent, **plain)
 
     def line(self, text: str) -> None:
-        """Write a line about the run as a whole."""
+        """Write a line about the whole run."""
         log.info(visible(text))
         if not self._quiet:
             _print(self._err, text)
@@ -134,28 +134,28 @@ class Console:
         _print(self._err, ("warning: ", "yellow"), text)
 
     def error(self, text: str) -> None:
-        """Write why there is no result, in a line or several."""
+        """Write why there is no result, in one or several lines."""
         for line in text.split("\n"):
             log.error(visible(line))
             _print(self._err, ("scvae: ", "red"), line)
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
-        """Show, on a terminal, that something is being done."""
+        """Show a text on a terminal while the block runs."""
         shown = self._err.is_terminal and not self._err.quiet
         with self._err.status(Text(visible(text))) if shown else nullcontext():
             yield
 
     @contextmanager
     def jobs(self, total: int, done: int) -> Iterator["Jobs"]:
-        """Show how many jobs of a sweep are done, which run, and when all will be done."""
+        """Yield the display of a sweep's jobs, which is shown until the end of the block."""
         jobs = Jobs(self._err, total, done)
         with jobs.progress:
             yield jobs
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        """Show that a stage runs, then what it did and how long it took."""
+        """Show that a stage runs, then its summary and its duration."""
         label = LABELS.get(name, name)
         bar = _Bar(self._err, label, quiet=self._quiet)
         stage = Stage(bar)
@@ -182,9 +182,9 @@ class Console:
         self._out.print(table)
 
     def table(self, rows: Sequence[Mapping[str, str]]) -> None:
-        """Write a table of texts, its columns named by the keys."""
-        apart = 2 if len(rows[0]) < 6 else 1
-        table = Table(box=None, padding=(0, apart), header_style="bold")
+        """Write a table of texts; the keys of the first row name the columns."""
+        padding = 2 if len(rows[0]) < 6 else 1
+        table = Table(box=None, padding=(0, padding), header_style="bold")
         for i, name in enumerate(rows[0]):
             table.add_column(visible(name), justify="right" if i else "left")
         for row in rows:
@@ -193,20 +193,20 @@ class Console:
         self._out.print(table)
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
-        """Write names and what they are, a line each."""
+        """Write pairs of a name and a text, one line each."""
         facts = list(facts)
         width = max(len(name) for name, _ in facts)
         for name, text in facts:
             _print(self._out, (f"{name:<{width}}  ", "bold"), text)
 
     def folder(self, path: Path) -> None:
-        """Write where everything is."""
+        """Write the path of the folder with all results."""
         self._err.print()
         _print(self._out, str(path))
 
 
 def minutes(seconds: float) -> str:
-    """Return a time as a person says it: `40 s`, `12 min`, `1.5 h`."""
+    """Return a duration in seconds, minutes or hours: `40 s`, `12 min`, `1.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -215,7 +215,7 @@ def minutes(seconds: float) -> str:
 
 
 def _print(rich: Rich, *parts: str | tuple[str, str]) -> None:
-    """Write a line of texts, some of them with a style."""
+    """Write texts in one line; a pair is a text and its style."""
     styled = [(part, "") if isinstance(part, str) else part for part in parts]
     line = Text.assemble(*((visible(text), style) for text, style in styled))
     rich.print(line, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Interruption: told apart, and held back while something must not be left half-done."""
+"""Turn signals into exceptions, and hold signals back during work that must not be cut short."""
 
 import signal
 import threading
@@ -20,9 +20,9 @@ KINDS: dict[int, type[KeyboardInterrupt]] = {
     signal.SIGTERM: Terminated,
     signal.SIGHUP: HungUp,
 }
-ASKED = (signal.SIGTERM, signal.SIGHUP)  # who sends these may send them again
+ASKED = (signal.SIGTERM, signal.SIGHUP)  # their sender may send them again
 INTERRUPTED = 128 + signal.SIGINT
-# What happened, by the exit code of a command that a signal ended: 128 and the signal's number.
+# What happened, by the exit code of a command that a signal ended: 128 plus the signal's number.
 WORDS = {
     INTERRUPTED: "interrupted",
     128 + signal.SIGTERM: "terminated",
@@ -31,84 +31,88 @@ WORDS = {
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of a command that this signal ended."""
+    """Return the exit code of a command that this exception ended."""
     return next((128 + n for n, kind in KINDS.items() if type(error) is kind), INTERRUPTED)
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise as Ctrl-C does, unless they are ignored (nohup) or handled already.
+    """Let SIGTERM and SIGHUP raise within the block, as Ctrl-C does.
 
-    The first one does. Later ones change nothing, so that what it ends can be recorded: a shell
-    that is closed sends a second SIGHUP.
+    A signal that is ignored (under nohup) or has a handler stays as it is. Only the first signal
+    raises. Later ones are ignored, so that the end of the run can be recorded: a shell that is
+    closed sends SIGHUP twice.
     """
 
     def interrupt(number: int, frame: Any) -> None:
-        for n in default:
+        for n in unhandled:
             signal.signal(n, signal.SIG_IGN)
         raise KINDS[number]
 
-    default = [n for n in ASKED if _mine() and signal.getsignal(n) == signal.SIG_DFL]
-    for number in default:
+    unhandled = [n for n in ASKED if _mine() and signal.getsignal(n) == signal.SIG_DFL]
+    for number in unhandled:
         signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number in default:
+        for number in unhandled:
             signal.signal(number, signal.SIG_DFL)
 
 
 def ignore() -> dict[int, Any]:
-    """Nothing interrupts from now on. Returns the handlers there were, by signal."""
+    """Ignore all three signals from now on, and return their former handlers by signal."""
     return {n: signal.signal(n, signal.SIG_IGN) for n in KINDS} if _mine() else {}
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Nothing interrupts until the end of the block, which must be short."""
-    before = ignore()
+    """Ignore all three signals until the end of the block, which must be short."""
+    handlers = ignore()
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 class Held:
-    """What came while it was held back."""
+    """The first signal that arrived while signals were held back, if any did."""
 
     def __init__(self) -> None:
         self.came: type[KeyboardInterrupt] | None = None
 
     def leave(self) -> None:
-        """Raises what came, if anything did."""
+        """Raise the exception of the signal that arrived, if one did."""
         if self.came is not None:
             raise self.came
 
 
 @contextmanager
 def held() -> Iterator[Held]:
-    """A signal only leaves a mark until the end of the block; Ctrl-C as the second one ends it."""
-    mark = Held()
-    # A signal that is ignored (under nohup, say) or kills at once is none of ours.
-    before = {n: signal.getsignal(n) for n in KINDS if _mine() and callable(signal.getsignal(n))}
+    """Hold signals back until the end of the block, which then raises the first that arrived.
+
+    Ctrl-C after another signal, or a second Ctrl-C, raises the first one at once.
+    """
+    arrived = Held()
+    # A signal that is ignored (under nohup, for example) or kills at once keeps its handler.
+    handlers = {n: signal.getsignal(n) for n in KINDS if _mine() and callable(signal.getsignal(n))}
 
     def note(number: int, frame: Any) -> None:
         if number == signal.SIGINT:
-            mark.leave()
-        mark.came = mark.came or KINDS[number]
+            arrived.leave()
+        arrived.came = arrived.came or KINDS[number]
 
-    for number in before:
+    for number in handlers:
         signal.signal(number, note)
     try:
-        yield mark
+        yield arrived
     finally:
-        for number, handler in before.items():
-            ends = mark.came is not None and number in ASKED
+        for number, handler in handlers.items():
+            ends = arrived.came is not None and number in ASKED
             signal.signal(number, signal.SIG_IGN if ends else handler)
-    mark.leave()
+    arrived.leave()
 
 
 def _mine() -> bool:
-    """Whether this thread may handle signals."""
+    """Return whether this thread may set signal handlers."""
     return threading.current_thread() is threading.main_thread()

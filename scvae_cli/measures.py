@@ -1,8 +1,8 @@
-"""What a run is scored on and by which measures: keys of scores.json, and their names."""
+"""List the keys of scores.json: the spaces that are scored, the measures, and their names."""
 
 SPACES = {"tsne": "2-D map", "latent": "latent space"}
 AGREEMENT = ("nmi", "ari", "hom", "com")  # of clusters with known cell types
-MEASURES = (*AGREEMENT, "silhouette")  # the silhouette where no types are known
+MEASURES = (*AGREEMENT, "silhouette")  # the silhouette scores cells without known types
 MEASURE_NAMES = {
     "nmi": "NMI", "ari": "ARI", "hom": "HOM", "com": "COM", "silhouette": "silhouette",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Check the settings that Hydra composed or a run wrote, and say which key is wrong."""
+"""Check the settings that Hydra composed or a run wrote, and name the keys that are wrong."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def parse(cfg: DictConfig) -> Config:
     """Check a composed configuration.
 
     Args:
-        cfg: what Hydra composed, without its own `hydra` node.
+        cfg: the configuration that Hydra composed, without its node `hydra`.
 
     Returns:
         The run's configuration, interpolations resolved; keys that the model ignores are None.
@@ -47,8 +47,12 @@ def parse(cfg: DictConfig) -> Config:
 def restored(values: dict[str, Any], path: Path) -> Config:
     """Check the configuration that a run has written.
 
+    Args:
+        values: the configuration.
+        path: file it was read from, for the message.
+
     Raises:
-        InputError: it is damaged, or of another version.
+        InputError: the configuration is damaged, or was written by another version.
     """
     try:
         return Config.model_validate(values)
@@ -57,7 +61,7 @@ def restored(values: dict[str, Any], path: Path) -> Config:
         raise InputError(f"{path}: {first} (damaged, or of another version of scvae)") from error
 
 
-# pydantic's words, and those of a person.
+# Words in pydantic's messages, and those that replace them.
 WORDS = {
     "Input should be": "must be",
     "List should have": "must have",
@@ -70,9 +74,9 @@ WORDS = {
 
 
 def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[str]:
-    """Return a line for each key that pydantic rejects, whichever members of a union said so.
+    """Return one line for each key that pydantic rejects; members of a union share a line.
 
-    A key that only refers to another (`tsne.seed` to `seed`) is not at fault.
+    A key that only refers to another (`tsne.seed` to `seed`) gets no line; the other one does.
     """
     lines: dict[str, str] = {}
     for problem in error.errors():
@@ -96,7 +100,7 @@ def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[st
 
 
 def _key(location: tuple[int | str, ...], values: Any) -> str:
-    """Return the configuration key of a pydantic location, which also names members of unions."""
+    """Return the key of a pydantic location, without the members of unions that it also names."""
     parts: list[str] = []
     for part in location:
         in_list = isinstance(values, list) and isinstance(part, int)
@@ -109,12 +113,12 @@ def _key(location: tuple[int | str, ...], values: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as a person would type it."""
+    """Return a value as users type it: `null` and `true`, other values as str."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def unknown_key(key: str, value: str) -> str:
-    """Say that a key does not exist: name the nearest that does, or where it belongs."""
+    """Return the message for an unknown key, with the nearest key or the choice that has it."""
     owners = _owners()
     if key in owners:
         return f"{key}={value}: no such key here; it belongs to {' or '.join(owners[key])}"
@@ -128,7 +132,7 @@ def unknown_key(key: str, value: str) -> str:
 
 
 def _owners() -> dict[str, list[str]]:
-    """Return every key there can be, with the choices (`data=synthetic`) it needs."""
+    """Return all keys, each with the choices (`data=synthetic`) that have it; []: all have it."""
     owners: dict[str, list[str]] = {}
     for key, choice in _keys(Config, ""):
         owners.setdefault(key, []).extend([choice] if choice else [])
@@ -142,5 +146,5 @@ def _keys(block: type[Block], prefix: str, choice: str = "") -> Iterator[tuple[s
         for member in members:
             if isinstance(member, type) and issubclass(member, Block):
                 owner = member.model_fields.get("name")
-                of = f"{name}={get_args(owner.annotation)[0]}" if owner else ""
-                yield from _keys(member, f"{prefix}{name}.", of)
+                needed = f"{name}={get_args(owner.annotation)[0]}" if owner else ""
+                yield from _keys(member, f"{prefix}{name}.", needed)

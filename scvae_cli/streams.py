@@ -1,4 +1,4 @@
-"""Standard output and error that do not fail: what a run computes outlives its terminal."""
+"""Replace standard output and error by streams that never fail, as a run outlives its terminal."""
 
 import errno
 import io
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class Unfailing(io.FileIO):
-    """The file below a stream. After its first error, what is written is dropped."""
+    """The file below a stream. After its first error, it drops what is written to it."""
 
     error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Writes bytes, and returns how many it wrote or dropped."""
+        """Write bytes, and return how many were written or dropped."""
         if self.error is None:
             try:
-                while (n := super().write(data)) is None:  # somebody made it non-blocking
+                while (n := super().write(data)) is None:  # another process made it non-blocking
                     select.select([], [self], [])
                 return n
             except OSError as error:
@@ -26,12 +26,12 @@ class Unfailing(io.FileIO):
 
 
 def protect() -> None:
-    r"""Makes standard output and error of this process streams that never raise.
+    r"""Replace standard output and error of this process by streams that never raise.
 
     Where a reader has left (`| head -1`), a terminal is closed or a disk is full, the command
-    goes on in silence. What the encoding has no bytes for is written as `\u....`.
+    continues without output. Characters that the encoding lacks are written as `\u....`.
     """
-    # One that is closed (`>&-`) gets a file: else that of a run would be opened in its place.
+    # A closed stream (`>&-`) gets /dev/null: else the next file of a run would get its number.
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
@@ -39,14 +39,14 @@ def protect() -> None:
 
 
 def show_all() -> None:
-    r"""Writes what the encoding of standard output and error has no bytes for as `\u....`."""
+    r"""Let standard output and error write characters that their encoding lacks as `\u....`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def unfailing(number: int, like: io.TextIOWrapper | Any) -> io.TextIOWrapper:
-    """A stream that never raises, on an open file, with the encoding and buffering of another."""
+    """Return a stream on an open file that never raises, encoded and buffered as `like` is."""
     return io.TextIOWrapper(
         io.BufferedWriter(Unfailing(number, "w", closefd=False)),
         encoding=getattr(like, "encoding", None),
@@ -57,9 +57,9 @@ def unfailing(number: int, like: io.TextIOWrapper | Any) -> io.TextIOWrapper:
 
 
 def lost(stream: io.TextIOWrapper | Any) -> OSError | None:
-    """Why a stream's text did not arrive, if somebody was still there to read it."""
+    """Return the error by which a stream lost text; None without one, or where its reader left."""
     stream.flush()
     below: Any = stream.buffer
     error: OSError | None = getattr(below.raw, "error", None)
-    left = error is not None and error.errno in (errno.EPIPE, errno.EIO)  # or hung up
-    return None if left else error
+    reader_left = error is not None and error.errno in (errno.EPIPE, errno.EIO)
+    return None if reader_left else error

@@ -1,7 +1,7 @@
-"""What files from a stranger must not do: run code, lead elsewhere, or ask for memory unseen.
+"""Refuse untrusted files that would run code, lead to other files, or use up the memory.
 
-Readers trust headers; these checks look at headers alone, before a reader gets the file. See
-SECURITY.md for what is promised.
+Libraries trust the headers of the files they read. These checks read only the headers, before a
+library reads the file. SECURITY.md says what scvae promises.
 """
 
 import gzip
@@ -18,11 +18,11 @@ import yaml
 
 from scvae_cli.errors import InputError
 
-PER_ENTRY = 64  # bytes of memory that an entry of a matrix.mtx takes until a model has it
+PER_ENTRY = 64  # peak bytes of memory for each entry of a matrix.mtx, from file to model
 
 
 def memory() -> float:
-    """Bytes that this machine has, or that this process's control group allows."""
+    """Return the bytes of memory of this machine, or fewer where a control group allows fewer."""
     limits = [*_cgroup_limits()]
     with suppress(AttributeError, ValueError, OSError):
         limits.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
@@ -30,10 +30,14 @@ def memory() -> float:
 
 
 def check_memory(needed: float, path: Path | str) -> None:
-    """Refuses what cannot be had, before it is asked for.
+    """Refuse to take more memory than is left, before any of it is taken.
+
+    Args:
+        needed: bytes, perhaps infinite.
+        path: the file that needs them, for the message.
 
     Raises:
-        InputError: it is more than is left of this machine's memory.
+        InputError: `needed` is more than is left of this machine's memory.
     """
     if needed > (left := _left()):
         needs = f"needs about {needed / 1e9:,.1f} GB, " if math.isfinite(needed) else "needs "
@@ -45,26 +49,27 @@ def check_memory(needed: float, path: Path | str) -> None:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Lets this process take no more memory than is left, whatever a library inside asks for.
+    """Limit this process, within the block, to the memory that is left.
 
-    Headers tell what arrays take, but not what packed chunks and shared texts become. Where a
-    library asks for too much, it gets an error.
+    Headers say how large arrays are, but not how large compressed chunks and shared texts become.
+    A library that asks for more than is left gets an error from the system.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    used, left = _pages()[0], _left()
+    address_space, left = _pages()[0], _left()
     try:
-        if used and math.isfinite(left):
-            resource.setrlimit(resource.RLIMIT_AS, (int(used + max(left, 0)), hard))
+        if address_space and math.isfinite(left):
+            limit = int(address_space + max(left, 0))
+            resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def check_hdf5(file: Any, path: Path) -> None:
-    """Refuses an open HDF5 file that leads to others. Looks at each object once.
+    """Refuse an open HDF5 file that leads to other files; check each object once.
 
     Raises:
-        InputError: it has external links or storage, or virtual datasets.
+        InputError: the file has external links, external storage or virtual datasets.
     """
     import h5py
 
@@ -75,49 +80,56 @@ def check_hdf5(file: Any, path: Path) -> None:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
                 raise InputError(f"data.path={path}: {group.name}/{name} leads to another file")
-            if isinstance(link, h5py.SoftLink):  # leads to what has another name in this file
+            if isinstance(link, h5py.SoftLink):  # its target has another name in this file
                 continue
-            place = h5py.h5o.get_info(group.id, name.encode()).addr
-            if place in seen:
+            address = h5py.h5o.get_info(group.id, name.encode()).addr
+            if address in seen:
                 continue
-            seen.add(place)
-            found = group[name]
-            if isinstance(found, h5py.Group):
-                groups.append(found)
-            elif isinstance(found, h5py.Dataset) and (found.external or found.is_virtual):
-                raise InputError(f"data.path={path}: {found.name} leads to another file")
+            seen.add(address)
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                groups.append(item)
+            elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                raise InputError(f"data.path={path}: {item.name} leads to another file")
 
 
 def check_zarr(path: Path) -> None:
-    """Refuses a zarr folder that leads elsewhere, has pickles, or what is neither file nor folder.
+    """Refuse a zarr folder with links out of it, pickles or special files.
 
     Raises:
-        InputError: it does.
+        InputError: a link leads out of the folder, an array is pickled, or an entry is neither a
+            file nor a folder.
     """
     check_inside(path, f"data.path={path}")
-    for found in path.rglob("*"):
-        if not found.is_file() and not found.is_dir():  # a pipe, say, on which reading would wait
-            raise InputError(f"data.path={path}: {found.relative_to(path)} is no file")
-        if found.name not in (".zarray", "zarr.json"):
+    for entry in path.rglob("*"):
+        if not entry.is_file() and not entry.is_dir():  # reading a pipe would never end
+            raise InputError(f"data.path={path}: {entry.relative_to(path)} is no file")
+        if entry.name not in (".zarray", "zarr.json"):
             continue
-        header = json.loads(found.read_text())
+        header = json.loads(entry.read_text())
         codecs = [header.get(key) for key in ("compressor", "filters", "codecs")]
         if "pickle" in json.dumps(codecs):
-            raise InputError(f"data.path={path}: {found.parent.name} holds pickles")
+            raise InputError(f"data.path={path}: {entry.parent.name} holds pickles")
 
 
 def check_matrix(path: Path, n_genes: int, n_cells: int) -> None:
-    """Refuses a matrix.mtx whose header is not that of its genes and barcodes.
+    """Refuse a matrix.mtx whose header does not match the lists of genes and barcodes.
 
-    scipy reads the header here as it does when it reads the matrix.
+    scipy reads the header here just as it does later, when it reads the matrix.
+
+    Args:
+        path: the unpacked matrix.mtx.
+        n_genes: lines of the list of genes.
+        n_cells: lines of the list of barcodes.
 
     Raises:
-        InputError: it is not, or the matrix does not fit into the file or into memory.
+        InputError: kind or size of the matrix are not those of a 10x folder with these genes and
+            barcodes, the file is too short for its entries, or memory is.
     """
     from scipy.io import mminfo
 
     try:
-        rows, columns, filled, form, field, symmetry = mminfo(path)
+        rows, columns, n_entries, form, field, symmetry = mminfo(path)
     except (ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:100]
         raise InputError(
@@ -129,35 +141,39 @@ def check_matrix(path: Path, n_genes: int, n_cells: int) -> None:
             "coordinate integer general (or real)"
         )
     if (rows, columns) != (n_genes, n_cells):
-        headed = (n_genes, n_cells) == (rows + 1, columns + 1)
-        hint = "; take the headers off both lists" if headed else ""
+        have_headers = (n_genes, n_cells) == (rows + 1, columns + 1)
+        hint = "; take the headers off both lists" if have_headers else ""
         raise InputError(
             f"{path.name}: is {rows} genes x {columns} cells, and there are {n_genes} genes and "
             f"{n_cells} barcodes{hint}"
         )
-    if filled > path.stat().st_size / 4:  # a line of an entry has four characters or more
+    if n_entries > path.stat().st_size / 4:  # the line of an entry has at least four characters
         raise InputError(f"{path.name}: is shorter than its header says")
-    check_memory(PER_ENTRY * filled, path)
+    check_memory(PER_ENTRY * n_entries, path)
 
 
 def unpack(source: Path, target: Path) -> None:
-    """Copies a .gz, unpacked; one that becomes too large is left off.
+    """Unpack a .gz into another file, and stop where it becomes too large.
 
     Raises:
-        InputError: the matrix in it would not fit into memory.
+        InputError: the matrix in `source` would not fit into memory.
     """
     with gzip.open(source) as packed, target.open("wb") as plain:
         written = 0
-        while piece := packed.read(2**20):
-            written += plain.write(piece)
-            check_memory(PER_ENTRY * written / 32, source)  # a long line of an entry
+        while chunk := packed.read(2**20):
+            written += plain.write(chunk)
+            check_memory(PER_ENTRY * written / 32, source)  # 32: a long line
 
 
 def check_inside(folder: Path, what: str) -> None:
-    """Refuses a folder in which a link leads out of it, as writing there would write elsewhere.
+    """Refuse a folder with a link that leads out of it, as a write there would go elsewhere.
+
+    Args:
+        folder: the folder to check, with its subfolders.
+        what: start of the message: the setting, or what the folder is.
 
     Raises:
-        InputError: one does.
+        InputError: a link leads out of the folder, or nowhere.
     """
     root = Path(os.path.realpath(folder))
     for path in folder.rglob("*"):
@@ -173,21 +189,22 @@ def check_inside(folder: Path, what: str) -> None:
 
 
 class Plain(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML of values alone: no tags, no aliases, of which a few lines can make gigabytes."""
+    """Loader of YAML that has only values: no tags, and no aliases, which can make gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Reads a node, unless it is an alias."""
+        """Read a node; refuse an alias."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*) are not read")
         return super().compose_node(parent, index)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file.
+    """Read a mapping from a YAML file.
 
     Raises:
-        OSError, yaml.YAMLError: it cannot be read.
-        ValueError: it holds something else.
+        OSError: the file cannot be read.
+        yaml.YAMLError: the file is not YAML, or has tags or aliases.
+        ValueError: the file holds no mapping.
     """
     values = yaml.load(path.read_text(), Plain)
     if not isinstance(values, dict):
@@ -196,35 +213,35 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _left() -> float:
-    """Bytes that this process may still take: of the memory, and of `ulimit -v`."""
-    asked, used = _pages()
-    allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
-    left = memory() - used
-    return left if allowed == resource.RLIM_INFINITY else min(left, allowed - asked)
+    """Return how many bytes this process may still take of the memory and of `ulimit -v`."""
+    address_space, resident = _pages()
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    left = memory() - resident
+    return left if limit == resource.RLIM_INFINITY else min(left, limit - address_space)
 
 
 def _pages() -> tuple[float, float]:
-    """Bytes of address space and of memory that this process has; 0 where no system says."""
+    """Return the bytes of address space and of memory that this process has; 0 without /proc."""
     with suppress(OSError, ValueError):
-        asked, used = Path("/proc/self/statm").read_text().split()[:2]
-        size = os.sysconf("SC_PAGE_SIZE")
-        return float(int(asked) * size), float(int(used) * size)
+        address_space, resident = Path("/proc/self/statm").read_text().split()[:2]
+        page = os.sysconf("SC_PAGE_SIZE")
+        return float(int(address_space) * page), float(int(resident) * page)
     return 0.0, 0.0
 
 
 def _cgroup_limits(
     root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> Iterator[float]:
-    """Bytes that control groups (a container, a batch system) allow, those above this one too."""
+    """Yield the memory limits, in bytes, of this process's control group and of those above it."""
     with suppress(OSError, ValueError):
         for line in own.read_text().splitlines():
-            _, controllers, place = line.split(":", 2)
+            _, controllers, group = line.split(":", 2)
             if controllers not in ("", "memory"):
                 continue
             top, name = (root / "memory", "memory.limit_in_bytes") if controllers else (
                 root, "memory.max",
             )  # fmt: skip
-            folder = top / place.strip("/")
+            folder = top / group.strip("/")
             for above in (folder, *folder.parents):
-                with suppress(OSError, ValueError):  # no limit is the word `max`
+                with suppress(OSError, ValueError):  # without a limit the file says `max`
                     yield float(int((above / name).read_text()))

@@ -1,19 +1,19 @@
-"""Names as a person sees them: on the terminal, in logs, figures and pages.
+"""Escape characters of names that cannot be seen, for the terminal, logs, figures and pages.
 
-Names come from files, and may hold what a terminal obeys, what turns a line around and what ends
-it. In tables, JSON and h5ad they stay as they are.
+Names come from files, and may hold control sequences that a terminal obeys, line ends, and
+characters that reverse the direction of a line. Tables, JSON and h5ad keep them as they are.
 """
 
 import logging
 
-UNLABELLED = "unlabelled"  # what a person sees where the type of a cell is not known
+UNLABELLED = "unlabelled"  # shown where the type of a cell is not known
 
 
 def visible(text: object) -> str:
-    r"""The text with what has no shape of its own written as Python writes it: `\x1b`, `\u202e`.
+    r"""Return the text with unprintable characters escaped as Python does: `\x1b`, `\u202e`.
 
-    That is control characters, line ends, what sets the direction of text, spaces other than the
-    usual one, and halves of characters, which no encoding can hold.
+    These are control characters, line ends, characters that set the direction of text, spaces
+    other than the usual one, and surrogates, which no encoding can hold.
     """
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
@@ -21,8 +21,8 @@ def visible(text: object) -> str:
 
 
 class Lines(logging.Formatter):
-    """Lines of a log, in which names are visible; a traceback has several."""
+    """Log formatter that escapes unprintable characters in each line of a record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The lines of this record."""
+        """Return the record as text; a traceback has several lines."""
         return "\n".join(map(visible, super().format(record).split("\n")))

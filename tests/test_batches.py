@@ -6,7 +6,7 @@ import torch
 from scipy.sparse import csr_array, random_array
 from test_models import OPTIONS
 
-from scvae_cli.models import sparse as batches
+from scvae_cli.models import sparse
 from scvae_cli.models.registry import build
 from scvae_cli.models.sparse import GeneLinear, SparseRows, dense, reconstruction_error, take
 from scvae_cli.models.train import train
@@ -80,9 +80,9 @@ def test_gradients_match_finite_differences():
         torch.randn(size, generator=generator, dtype=torch.float64).requires_grad_()
         for size in sizes
     ]
-    assert torch.autograd.gradcheck(lambda *t: batches._GramError.apply(x, *t), leaves)
+    assert torch.autograd.gradcheck(lambda *t: sparse._GramError.apply(x, *t), leaves)
     leaves = [leaves[1], torch.randn(3, dtype=torch.float64).requires_grad_()]
-    assert torch.autograd.gradcheck(lambda *t: batches._SparseLinear.apply(x, *t), leaves)
+    assert torch.autograd.gradcheck(lambda *t: sparse._SparseLinear.apply(x, *t), leaves)
 
 
 def test_cells_stay_sparse_where_that_pays():
@@ -100,15 +100,15 @@ def test_the_same_training(name, monkeypatch):
     x = cells(n_cells=300, dtype=np.float32)
     results = []
     for limit in (1.0, 0.0):
-        monkeypatch.setattr(batches, "MAX_DENSITY", limit)
+        monkeypatch.setattr(sparse, "MAX_DENSITY", limit)
         model = build(name, 300, 6, seed=0, **OPTIONS[name])
         history = train(
             model, x, epochs=20, batch_size=128, lr=1e-3, batch_seed=1, noise_seed=2,
             device=CPU, on_epoch=lambda row: None,
         )  # fmt: skip
         results.append((history, model.state_dict()))
-    (sparse, ours), (whole, theirs) = results
-    np.testing.assert_allclose(sparse["total"], whole["total"], rtol=1e-4)
-    assert sparse["total"].tolist() != whole["total"].tolist(), "the same path twice"
+    (losses, ours), (dense_losses, theirs) = results
+    np.testing.assert_allclose(losses["total"], dense_losses["total"], rtol=1e-4)
+    assert losses["total"].tolist() != dense_losses["total"].tolist(), "the same path twice"
     for key, weights in theirs.items():
         torch.testing.assert_close(ours[key], weights, rtol=1e-2, atol=1e-3)

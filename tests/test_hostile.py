@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from scipy.io import mmwrite
 from scipy.sparse import csr_matrix
 
-from scvae_cli import untrusted as strangers
+from scvae_cli import untrusted
 from scvae_cli.data import files, selection
 from scvae_cli.data.wording import command_line
 from scvae_cli.errors import InputError
@@ -131,7 +131,7 @@ HOSTILE = {
 def test_hostile_cells_are_refused(scvae, tmp_path, monkeypatch, name):
     path = hostile(tmp_path, name)
     if name == "bomb.csv.gz":
-        monkeypatch.setattr(strangers, "memory", lambda: 2.0**22)
+        monkeypatch.setattr(untrusted, "memory", lambda: 2.0**22)
     before = set(tmp_path.rglob("*"))
     layer = ["data.layer=l"] if name in ("large.h5", "large.h5ad") else []
     words = ["train", "data=file", f"data.path={path}", "cluster.n_clusters=3", *layer]

@@ -18,8 +18,7 @@ from scipy.sparse import csr_array
 from sklearn.metrics import adjusted_rand_score
 
 from scvae_cli import CONF
-from scvae_cli.data import sources as data
-from scvae_cli.data import tenx
+from scvae_cli.data import sources, tenx
 from scvae_cli.data.celltypes import MARKERS, find_clusters, name_clusters
 from scvae_cli.data.preprocess import log_normalize
 from scvae_cli.errors import InputError
@@ -30,8 +29,8 @@ STABLE = ["B", "CD14+ Mono", "FCGR3A+ Mono", "DC", "Platelet"]
 
 
 def load(**changes):
-    data._LOADED.clear()  # what is on disk counts here
-    return data.load(**{**OPTIONS, **changes})
+    sources._LOADED.clear()  # what is on disk counts here
+    return sources.load(**{**OPTIONS, **changes})
 
 
 def types(dataset):
@@ -239,7 +238,7 @@ def test_limits_that_leave_no_cells_are_refused(pbmc3k, scvae, tmp_path):
 
 
 def test_the_first_load_says_nothing(real_data, scvae, tmp_path, monkeypatch):
-    data._LOADED.clear()
+    sources._LOADED.clear()
     monkeypatch.setenv("SCVAE_CACHE_DIR", str(tmp_path / "empty"))
     monkeypatch.setenv("SCVAE_DATA_DIR", str(real_data))
     result = scvae("train", "data=pbmc3k", "tsne.perplexity=9999")
@@ -255,7 +254,7 @@ def test_a_folder_without_the_counts_is_refused(scvae, tmp_path):
 
 def planted(n_types=4):
     """Counts whose types are known, with one marker each at the front."""
-    cells = data.load(
+    cells = sources.load(
         name="synthetic", scale=None, n_cells=400, n_genes=600, n_types=n_types, umis=1500.0,
         umis_sd=0.3, gene_sd=1.0, markers=0.1, fold=6.0, seed=0, target_sum=1e4,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
 from scvae_cli import load as load_run
-from scvae_cli.data import sources as data
+from scvae_cli.data import sources
 from scvae_cli.errors import RunError
 from scvae_cli.models.registry import build
 from scvae_cli.runs.claim import discard
@@ -364,7 +364,7 @@ def test_training_has_the_threads_that_were_asked_for(scvae, monkeypatch):
 
     def load(**options):
         torch.set_num_threads(3)
-        return data.load(**options)
+        return sources.load(**options)
 
     def look(*_, **__):
         seen.append(torch.get_num_threads())

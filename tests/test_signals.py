@@ -203,7 +203,7 @@ def test_what_killed_writers_left_goes_and_what_living_ones_write_stays(tmp_path
 
     write_file(tmp_path / "c", b"")
     assert there() == {"living", "elsewhere", "mine", "no number"}
-    clear(tmp_path, alone=True)
+    clear(tmp_path, locked=True)
     assert there() == {"living", "mine", "no number"}
 
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csc_matrix, csr_matrix
 
-from scvae_cli import untrusted as strangers
+from scvae_cli import untrusted
 from scvae_cli.data import files, headers, selection
 from scvae_cli.data.sources import load
 from scvae_cli.data.wording import command_line
@@ -943,8 +943,8 @@ def test_no_more_memory_is_taken_than_there_is(tmp_path, name):
     assert (tmp_path / "a.h5ad").stat().st_size < 10**6
     code = (
         "import resource, sys\nfrom pathlib import Path\n"
-        "from scvae_cli import untrusted as strangers, errors\nfrom scvae_cli.data import files\n"
-        "strangers.memory = lambda: 1e9\n"
+        "from scvae_cli import untrusted, errors\nfrom scvae_cli.data import files\n"
+        "untrusted.memory = lambda: 1e9\n"
         "try:\n    files.read(Path(sys.argv[1]), transpose=None, say=print)\n"
         "except errors.InputError as error:\n    print(error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
@@ -964,10 +964,10 @@ def test_copies_are_counted(tmp_path, monkeypatch):
     filled = [never_written(f"X/{p}", (n,), dtype=k, fillvalue=v) for p, k, v in parts]
     ends = put("X/indptr", np.linspace(0, n, N + 1).astype("i8"))
     path = write(tmp_path / "a.h5ad", all_of(*filled, ends))
-    monkeypatch.setattr(strangers, "_left", lambda: 60e6)
+    monkeypatch.setattr(untrusted, "_left", lambda: 60e6)
     with pytest.raises(InputError, match=r"needs about 0\.1 GB, more than this machine's memory"):
         read(path)
-    monkeypatch.setattr(strangers, "_left", lambda: 200e6)
+    monkeypatch.setattr(untrusted, "_left", lambda: 200e6)
     assert read(path).shape == (N, G)
 
 
@@ -976,12 +976,12 @@ def test_memory_is_what_the_control_group_leaves(tmp_path, monkeypatch):
     (tmp_path / "a" / "memory.max").write_text("3000000\n")
     (tmp_path / "a" / "b" / "memory.max").write_text("max\n")
     (tmp_path / "cgroup").write_text("0::/a/b\n")
-    found = strangers._cgroup_limits(tmp_path, tmp_path / "cgroup")
+    found = untrusted._cgroup_limits(tmp_path, tmp_path / "cgroup")
     assert list(found) == [3e6]
     (tmp_path / "memory" / "c").mkdir(parents=True)
     (tmp_path / "memory" / "c" / "memory.limit_in_bytes").write_text("2000000\n")
     (tmp_path / "cgroup").write_text("4:memory:/c\n0::/\n")
-    assert list(strangers._cgroup_limits(tmp_path, tmp_path / "cgroup")) == [2e6]
+    assert list(untrusted._cgroup_limits(tmp_path, tmp_path / "cgroup")) == [2e6]
 
 
 def test_runs_of_before_name_no_genome(tmp_path):

@@ -287,7 +287,7 @@ def test_two_processes_do_not_resume_one_sweep(scvae, tmp_path, finished):
 
 
 def test_the_data_are_prepared_once(scvae, monkeypatch):
-    from scvae_cli.data import sources as data
+    from scvae_cli.data import sources
     from scvae_cli.launch import sweep
 
     class Here:
@@ -301,14 +301,14 @@ def test_the_data_are_prepared_once(scvae, monkeypatch):
 
     monkeypatch.setattr(sweep, "Worker", Here)
     calls = []
-    source = data.SOURCES["synthetic"]
+    source = sources.SOURCES["synthetic"]
 
     def counted(**options):
         calls.append(options)
         return source(**options)
 
-    monkeypatch.setitem(data.SOURCES, "synthetic", counted)
-    monkeypatch.setattr(data, "_LOADED", {})
+    monkeypatch.setitem(sources.SOURCES, "synthetic", counted)
+    monkeypatch.setattr(sources, "_LOADED", {})
     assert scvae("train", "-m", *QUICK, "model=pca,ae", "seed=0,1", "data.seed=3").code == 0
     assert len(calls) == 1
 

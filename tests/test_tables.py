@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.io import mmwrite
 from scipy.sparse import coo_matrix
 
-from scvae_cli import untrusted as strangers
+from scvae_cli import untrusted
 from scvae_cli.data.files import read
 from scvae_cli.data.labels import read_labels
 from scvae_cli.errors import InputError
@@ -379,7 +379,7 @@ def test_other_kinds_of_features_are_genes(tmp_path):
     ],
 )
 def test_little_that_becomes_much_is_refused(tmp_path, monkeypatch, name, contents):
-    monkeypatch.setattr(strangers, "memory", lambda: 8e6)
+    monkeypatch.setattr(untrusted, "memory", lambda: 8e6)
     packed = gzip.compress(contents)
     assert len(packed) < 1e5
     write_folder(tmp_path, three(["Gene Expression"] * 3), ["a", "b"])
@@ -395,7 +395,7 @@ def test_little_that_becomes_much_is_refused(tmp_path, monkeypatch, name, conten
 
 def test_a_sparse_table_takes_no_more_than_its_counts(tmp_path, monkeypatch):
     """A table of zeros is larger than the memory that its few counts take."""
-    monkeypatch.setattr(strangers, "_left", lambda: 8e6)
+    monkeypatch.setattr(untrusted, "_left", lambda: 8e6)
     row = b"," + b",".join([b"0"] * 999) + b",1\n"
     contents = b"c," + b",".join(b"g%d" % i for i in range(1000)) + b"\n"
     contents += b"".join(b"c%d" % i + row for i in range(5000))

@@ -1,9 +1,9 @@
-"""What presets and recorded commands of a stranger may say to Hydra, which makes objects of it.
+"""Refuse untrusted presets and recorded commands that would make Hydra run code.
 
-Hydra makes callbacks, launchers, sweepers and loggers of what its own section of the configuration
-names. Files are checked by what they say, for an answer that names the file; what decides is
-the composed configuration: its section `hydra` must be that of conf/ and the command line, but for
-folders and a launcher's numbers and names.
+Hydra imports and calls the classes (callbacks, launchers, sweepers, loggers) that the section
+`hydra` of its configuration names. `check_presets` reads each file, so that its message can name
+the file. `check_composed` decides: the composed section `hydra` must be that of conf/ and the
+command line, except for folders and a launcher's numbers and names.
 """
 
 import re
@@ -27,7 +27,8 @@ from scvae_cli import CONF
 from scvae_cli.errors import InputError
 from scvae_cli.untrusted import Plain, check_inside
 
-# What a preset may say of launchers; other keys of theirs are commands, or addresses.
+# Launchers that a preset may choose, and their keys that it may set; other keys of launchers are
+# commands or addresses.
 LAUNCHERS = {"basic", "joblib", "submitit_local", "submitit_slurm", "ray"}
 LAUNCHING = {
     "account", "array_parallelism", "batch_size", "constraint", "cpus_per_gpu", "cpus_per_task",
@@ -36,21 +37,22 @@ LAUNCHING = {
     "tasks_per_node", "timeout_min",
 }  # fmt: skip
 HYDRA = {"run": {"dir"}, "sweep": {"dir", "subdir"}, "launcher": LAUNCHING}
-# What Hydra notes itself, and makes nothing of.
+# Keys that Hydra writes itself and makes no objects from.
 NOTED = {("runtime",), ("overrides",), ("mode",)} | {
     ("job", key) for key in ("override_dirname", "id", "num", "config_name")
 }
-# Functions of interpolations that read the environment, or text as configuration.
+# Resolvers of interpolations that read the environment, or parse text as configuration.
 READING = ["env", "decode", "create"]
-PRESETS = "command-line"  # what Hydra calls the folder of --config-dir
+PRESETS = "command-line"  # Hydra's name for the folder of --config-dir
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def check_presets(folder: Path) -> None:
-    """Refuses a folder with a file that says what no preset may, and names the file.
+    """Refuse a folder of presets with a file that sets a forbidden key.
 
     Raises:
-        InputError: one does, leads out of the folder, or is no plain YAML.
+        InputError: a file sets a key that can run code, leads out of the folder, or is not plain
+            YAML; names the file.
     """
     check_inside(folder, f"--config-dir {folder}")
     for path in sorted(folder.rglob("*")):
@@ -62,14 +64,14 @@ def check_presets(folder: Path) -> None:
 
 def _check_preset(path: Path, name: Path) -> None:
     text = path.read_text(errors="replace")
-    heads = [line for line in text.splitlines() if "@package" in line]
-    if name.parts[0] == "hydra" or any("hydra" in line for line in heads):
+    package_lines = [line for line in text.splitlines() if "@package" in line]
+    if name.parts[0] == "hydra" or any("hydra" in line for line in package_lines):
         raise InputError(f"{path}: presets may not configure Hydra; do so on the command line")
     if len(name.parts) == 1 and name.stem == "config":
         raise InputError(f"{path}: stands in for conf/config.yaml; put it into experiment/")
     try:
         values = yaml.load(text, Plain)
-    except yaml.MarkedYAMLError as error:  # Hydra's reader takes tags that this one does not
+    except yaml.MarkedYAMLError as error:  # Hydra's own loader accepts tags; this one does not
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError(f"{path}, line {line}: {error.problem}") from error
     except (yaml.YAMLError, RecursionError) as error:
@@ -79,13 +81,13 @@ def _check_preset(path: Path, name: Path) -> None:
 
 
 def check_composed(parsed: Namespace) -> None:
-    """Refuses a command line whose presets change what Hydra makes objects of.
+    """Refuse a command line whose presets change the objects that Hydra makes.
 
     Args:
-        parsed: the command line, by Hydra's own parser.
+        parsed: the command line, parsed by Hydra's own parser.
 
     Raises:
-        InputError: they do, or they lead out of their folder.
+        InputError: a preset changes the section `hydra`, or leads out of the folder of presets.
     """
     folder = Path(parsed.config_dir)
     mode = RunMode.MULTIRUN if parsed.multirun else RunMode.RUN
@@ -100,13 +102,13 @@ def check_composed(parsed: Namespace) -> None:
 
 
 def check_job(composed: DictConfig) -> None:
-    """Refuses a job of a sweep that changes what Hydra makes objects of.
+    """Refuse a job of a sweep whose presets change the objects that Hydra makes.
 
     Args:
-        composed: the job's configuration, `hydra` and all.
+        composed: the job's configuration, with its section `hydra`.
 
     Raises:
-        InputError: it does, by presets; or a text would become lines of a batch script.
+        InputError: a preset changes the section `hydra`, or `check_texts` refuses a text.
     """
     if any(source.provider == PRESETS for source in composed.hydra.runtime.config_sources):
         _check_hydra(composed, RunMode.RUN)
@@ -114,10 +116,10 @@ def check_job(composed: DictConfig) -> None:
 
 
 def check_texts(composed: DictConfig) -> None:
-    """Refuses texts with control characters, which would be lines of a batch script.
+    """Refuse texts with control characters, which could add lines to a batch script.
 
     Raises:
-        InputError: a folder or a setting of the launcher has one.
+        InputError: a folder or a setting of the launcher has a control character.
     """
     for section in ("launcher", "run.dir", "sweep.dir"):
         node = OmegaConf.select(composed, f"hydra.{section}", throw_on_missing=False)
@@ -125,7 +127,7 @@ def check_texts(composed: DictConfig) -> None:
             OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
         )
         for key, value in _leaves(values, (section,)):
-            command = "setup" in key  # which only the command line may give
+            command = "setup" in key  # presets may not set it
             if isinstance(value, str) and CONTROL.search(value) and not command:
                 raise InputError(
                     f"hydra.{'.'.join(key)}={value!r}: has a control character; leave it out"
@@ -134,7 +136,7 @@ def check_texts(composed: DictConfig) -> None:
 
 @contextmanager
 def without_reading() -> Iterator[None]:
-    """Takes `oc.env` and its like from interpolations, while a stranger's are resolved."""
+    """Refuse the resolvers of `READING` within the block, which resolves untrusted settings."""
 
     def refuse(*_: Any) -> None:
         raise InputError(f"presets may not use {', '.join(f'oc.{name}' for name in READING)}")
@@ -149,26 +151,26 @@ def without_reading() -> Iterator[None]:
 
 
 def recorded_words(command: str, where: Path) -> list[str]:
-    """The words of a recorded sweep's command that go on with it.
+    """Return the words of a recorded sweep's command that are needed to resume the sweep.
 
     Args:
         command: `scvae train -m ...`.
-        where: the file that has it.
+        where: file with the command, for the message.
 
     Raises:
-        InputError: it cannot be read, or a word would run code.
+        InputError: the command cannot be split into words, or a word could run code.
     """
     try:
         words = shlex.split(command)[2:]
     except ValueError as error:
         raise InputError(f"{where}: its command cannot be read: {error}") from error
     kept = []
-    rest = iter(words)
-    for word in rest:
+    remaining = iter(words)
+    for word in remaining:
         if word in ("-m", "--multirun") or "hydra.sweep.dir=" in word:
             continue
         if word in ("--config-dir", "-cd"):
-            kept += [word, next(rest, "")]
+            kept += [word, next(remaining, "")]
         elif word.startswith("--config-dir="):
             kept.append(word)
         else:
@@ -178,7 +180,7 @@ def recorded_words(command: str, where: Path) -> list[str]:
 
 
 def _check_word(word: str, where: Path) -> None:
-    """Refuses a word of a recorded command that is no plain setting."""
+    """Refuse a word of a recorded command that is not a plain setting."""
     key, equals, value = word.lstrip("+~").partition("=")
     parts = key.split(".")
     allowed = len(parts) > 2 and parts[0] == "hydra" and parts[2] in HYDRA.get(parts[1], ())
@@ -191,7 +193,7 @@ def _check_word(word: str, where: Path) -> None:
 
 
 def _loader(folder: Path | None) -> ConfigLoaderImpl:
-    """Hydra's loader of conf/ and, before it, of a folder of presets."""
+    """Return Hydra's loader of conf/ and of a folder of presets, which it searches first."""
     search_path = create_config_search_path(str(CONF))
     if folder is not None:
         search_path.prepend(
@@ -201,7 +203,7 @@ def _loader(folder: Path | None) -> ConfigLoaderImpl:
 
 
 def _check_hydra(composed: DictConfig, mode: RunMode) -> None:
-    """Refuses a section `hydra` that is not that of conf/ and the command line alone."""
+    """Refuse a section `hydra` that differs from that of only conf/ and the command line."""
     node = composed.hydra
     words = [str(word) for word in node.overrides.hydra]
     launcher = node.runtime.choices.get("hydra/launcher")
@@ -209,21 +211,21 @@ def _check_hydra(composed: DictConfig, mode: RunMode) -> None:
         raise InputError(f"hydra/launcher={launcher}: no launcher that presets may choose")
     if not any(word.lstrip("+").startswith("hydra/launcher=") for word in words):
         words.append(f"hydra/launcher={launcher}")
-    ours = _loader(None).load_configuration("config", words, mode).hydra
-    found, expected = (
-        dict(_leaves(OmegaConf.to_container(tree, resolve=False), ())) for tree in (node, ours)
+    trusted = _loader(None).load_configuration("config", words, mode).hydra
+    actual, expected = (
+        dict(_leaves(OmegaConf.to_container(tree, resolve=False), ())) for tree in (node, trusted)
     )
-    for key in [*found, *(key for key in expected if key not in found)]:
-        whole = key[:1] in NOTED or key[:2] in NOTED
-        free = whole or (len(key) > 1 and key[1] in HYDRA.get(key[0], ()))
-        if not free and found.get(key) != expected.get(key):
+    for key in [*actual, *(key for key in expected if key not in actual)]:
+        noted = key[:1] in NOTED or key[:2] in NOTED
+        may_differ = noted or (len(key) > 1 and key[1] in HYDRA.get(key[0], ()))
+        if not may_differ and actual.get(key) != expected.get(key):
             raise InputError(
                 f"hydra.{'.'.join(map(str, key))}: presets may not set this, which can run code"
             )
 
 
-def _leaves(values: Any, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Paths and values of a tree of mappings and lists; empty ones count as values."""
+def _leaves(values: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield path and value of each leaf of mappings and lists; an empty one is a leaf."""
     items = (
         values.items() if isinstance(values, dict)
         else enumerate(values) if isinstance(values, list)
@@ -232,24 +234,24 @@ def _leaves(values: Any, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...],
     empty = True
     for key, value in items:
         empty = False
-        yield from _leaves(value, (*at, str(key)))
+        yield from _leaves(value, (*path, str(key)))
     if empty:
-        yield at, values
+        yield path, values
 
 
-def _forbidden(values: Any, at: str = "") -> Iterator[str]:
-    """Keys that presets may not have."""
+def _forbidden(values: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the keys that presets may not set; `prefix` is the key of `values`, with a dot."""
     if isinstance(values, list):
         for value in values:
-            yield from _forbidden(value, at)
+            yield from _forbidden(value, prefix)
         return
     if not isinstance(values, dict):
         return
     for key, value in values.items():
-        name = f"{at}{key}"
-        if at == "" and key == "hydra":
+        name = f"{prefix}{key}"
+        if prefix == "" and key == "hydra":
             yield from (f"hydra.{part}" for part in _forbidden_of_hydra(value))
-        elif at == "" and key == "defaults":
+        elif prefix == "" and key == "defaults":
             yield from _forbidden_defaults(value)
         elif key == "_target_" or name.startswith("hydra"):
             yield name
@@ -265,7 +267,7 @@ def _forbidden_of_hydra(values: Any) -> Iterator[str]:
 
 
 def _forbidden_defaults(values: Any) -> Iterator[str]:
-    """Entries that choose what Hydra is made of, or put a group elsewhere."""
+    """Yield entries of a defaults list that choose groups of Hydra, or move a group elsewhere."""
     for entry in values if isinstance(values, list) else [values]:
         for key, value in (entry if isinstance(entry, dict) else {str(entry): None}).items():
             group = str(key).removeprefix("override ").strip().removeprefix("/")

@@ -1,4 +1,4 @@
-"""A process beside this one for heavy work: a crash there costs only what it was doing."""
+"""Call functions in a second process, so that a crash there ends only the call."""
 
 import multiprocessing
 import os
@@ -15,20 +15,20 @@ from scvae_cli import streams
 from scvae_cli.interrupts import listening
 
 T = TypeVar("T")
-GRACE = (
-    2.0  # seconds in which a worker ends by itself, where it got the same signal as this process
-)
+# Seconds in which a worker that got the same signal as this process ends by itself.
+GRACE = 2.0
 
 
 class WorkerDiedError(Exception):
-    """The worker's process ended while it was at work: says how."""
+    """The worker's process ended during a call; the message says how."""
 
 
 class Worker:
-    """Calls functions in a process of its own, started by the first call and after each crash."""
+    """A process that calls functions. The first call starts it, and the next after a crash."""
 
     def __init__(self) -> None:
-        self._context = multiprocessing.get_context("spawn")  # torch's threads survive no fork
+        # Torch's threads do not survive a fork.
+        self._context = multiprocessing.get_context("spawn")
         self._process: multiprocessing.process.BaseProcess | None = None
         self._ours: Connection | None = None
 
@@ -39,16 +39,16 @@ class Worker:
         self.close()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Calls a function there and waits for it.
+        """Call a function in the worker's process, and return its result.
 
         Args:
-            function: importable by name.
-            arguments: picklable, as what it returns.
+            function: a function that can be imported by name.
+            arguments: picklable values; the result must be picklable too.
 
         Raises:
-            WorkerDiedError: its process ended.
-            KeyboardInterrupt: this process was interrupted; the worker was told, and has ended.
-            Exception: whatever the function raised.
+            WorkerDiedError: the worker's process ended during the call.
+            KeyboardInterrupt: this process was interrupted; the worker has been ended.
+            Exception: the function raised it.
         """
         try:
             if self._ours is None:
@@ -67,7 +67,7 @@ class Worker:
         return result
 
     def close(self) -> None:
-        """Ends the process, which has nothing to do."""
+        """End the process, which must be idle."""
         if self._ours is not None:
             self._end()
 
@@ -78,7 +78,7 @@ class Worker:
         theirs.close()
 
     def _stop(self, *, at_once: bool) -> None:
-        """Tells the process to end as SIGTERM does, and waits until what it did is on disk."""
+        """End the process by SIGTERM, at once or after GRACE, and wait until it has ended."""
         if self._process is None:
             return
         self._process.join(0 if at_once else GRACE)
@@ -87,7 +87,7 @@ class Worker:
         self._end()
 
     def _end(self) -> str:
-        """Waits for the end of the process; how it ended, in words."""
+        """Close the connection, wait until the process ends, and return in words how it ended."""
         assert self._ours is not None
         assert self._process is not None
         self._ours.close()
@@ -102,8 +102,8 @@ class Worker:
 
 
 def _serve(calls: Connection) -> None:
-    """Does what is asked for until nobody asks any more."""
-    # Ctrl-C reaches every process of a terminal: the other one tells this one what to do.
+    """Call the functions that arrive, and send the outcomes, until the connection is closed."""
+    # Ctrl-C reaches every process of a terminal; the other process decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     streams.protect()
     Thread(target=_end_with_parent, daemon=True).start()
@@ -114,14 +114,14 @@ def _serve(calls: Connection) -> None:
 
 
 def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
-    """Whether it raised, and what it returned or raised."""
+    """Call a function; return whether it raised, and the value that it returned or raised."""
     try:
         return False, function(*arguments)
     except BaseException as error:
         error.add_note(traceback.format_exc())
         try:
             pickle.loads(pickle.dumps(error))
-        except Exception:  # an exception with arguments of its own
+        except Exception:  # an exception whose own arguments cannot be pickled
             return True, RuntimeError(f"{type(error).__name__}: {error}")
         return True, error
 

@@ -51,7 +51,7 @@ class RunWriter:
         self._lock = lock(path)
         self._there = path.stat()
         for folder in (path, path / "figures"):
-            clear(folder, alone=True)
+            clear(folder, locked=True)
         self._resumes = resumes
         self._kept: dict[str, Any] = {}
         self._digests: dict[str, str] = {}
