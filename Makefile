@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench benchmark sparsity faults test lint lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench benchmark sparsity faults test lint types lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -25,14 +25,14 @@ demo: .venv/ready  ## train, map and score beta-VSC on 700 real PBMCs
 # Seurat's own labels, to score against too, where the data folder has them.
 LABELS = $(addprefix --labels ,$(wildcard $(SCVAE_DATA_DIR)/pbmc3k/seurat_labels.csv))
 
-paper: .venv/ready  ## reproduce the report from raw counts; goes on where it was
+paper: .venv/ready  ## reproduce the report from raw counts; interrupted, it continues
 	$(BIN)/scvae paper --to docs $(LABELS)
 
 paper-quick: .venv/ready  ## the same with one seed, in minutes
 	$(BIN)/scvae paper --quick $(LABELS)
 
 SWEEP := outputs/sweep-beta
-sweep-beta: .venv/ready  ## beta of VAE and VSC on PBMC3k, three seeds; goes on where it was
+sweep-beta: .venv/ready  ## beta of VAE and VSC on PBMC3k, three seeds; interrupted, it continues
 	@if [ -f $(SWEEP)/sweep.json ]; then $(BIN)/scvae train resume=$(SWEEP); else \
 	$(BIN)/scvae train -m data=pbmc3k model=vae,vsc,pca beta=0.5,1,2,4 'seed=range(0,3)' \
 	  map_3d=false threads=1 hydra.sweep.dir=$(SWEEP); fi
@@ -42,7 +42,7 @@ sweep-beta: .venv/ready  ## beta of VAE and VSC on PBMC3k, three seeds; goes on 
 bench: .venv/ready  ## measure training side by side with plain loops; writes docs/performance.md
 	$(BIN)/python -m benchmarks.training
 
-benchmark: .venv/ready  ## compare models, controls and scVI on six sets of labels; goes on where it was
+benchmark: .venv/ready  ## compare models, controls and scVI on six sets of labels; interrupted, it continues
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	  -c requirements.lock -e '.[peer]'
 	$(BIN)/python -m benchmarks.models
@@ -56,9 +56,11 @@ test: .venv/ready  ## run the tests
 faults: .venv/ready  ## kill, fill and spoil runs, and see what is lost; writes docs/reliability.md
 	$(BIN)/python -m benchmarks.faults
 
-lint: .venv/ready  ## check style and types
+lint: types  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/ready  ## check types
 	$(BIN)/mypy scvae_cli hydra_plugins benchmarks tests
 
 lock: .venv/ready  ## pin what pyproject.toml newly asks for; pins that still fit stay

@@ -10,10 +10,9 @@ import pytest
 import scanpy
 import yaml
 from conftest import FAST
-from scipy import stats
 
 from benchmarks.models.table import Table, better_or_worse
-from scvae_cli.analysis.stats import difference, estimate, holm
+from scvae_cli.analysis.stats import difference, estimate
 from scvae_cli.paper.wording import plain
 from scvae_cli.results.means import brief, differences, summarise
 from scvae_cli.results.verdict import verdict
@@ -147,13 +146,8 @@ def test_the_sweep_of_beta_is_that_of_its_csv():
     same = gaps["a"].str.split(",").str[0] == gaps["b"].str.split(",").str[0]
     gaps = gaps[same & (gaps["score"] == "tsne_nmi")]
     assert len(gaps) == 12
-    (pair,) = gaps[(gaps["low"] > 0) | (gaps["high"] < 0)].itertuples()
-    assert {pair.a, pair.b} == {"vsc, beta 0.5", "vsc, beta 4"}
-    half = pair.high - pair.mean
-    assert f"({abs(pair.mean):.3f} ± {half:.3f})".replace("0.", ".") in README
-    error = (gaps["high"] - gaps["mean"]) / stats.t.ppf(0.975, gaps["n"] - 1)
-    p = 2 * stats.t.sf((gaps["mean"] / error).abs(), gaps["n"] - 1)
-    assert holm(p).min() > 0.05
+    assert ((gaps["low"] < 0) & (gaps["high"] > 0)).all()
+    assert "None of the twelve pairs of betas of one model can be told apart" in README
 
 
 @pytest.fixture(scope="module")
