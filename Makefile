@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench benchmark sparsity faults test lint types lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench benchmark sparsity faults test coverage lint types lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -52,6 +52,12 @@ sparsity: .venv/ready  ## whether latents of the VSC are programmes of genes; wr
 
 test: .venv/ready  ## run the tests
 	$(BIN)/python -m pytest
+
+coverage: .venv/ready  ## run the tests and report the lines that none of their processes reached
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=cover
 
 faults: .venv/ready  ## kill, fill and spoil runs, and see what is lost; writes docs/reliability.md
 	$(BIN)/python -m benchmarks.faults
