@@ -43,7 +43,7 @@ def references(tmp_path_factory) -> dict[str, tuple[Path, float]]:
         ("vae", 0.3, signal.SIGHUP, 129),
     ],
 )
-def test_killed_and_gone_on_with(references, tmp_path, model, moment, number, code):
+def test_killed_and_resumed(references, tmp_path, model, moment, number, code):
     reference, seconds = references[model]
     fault = kills.strike(tmp_path, reference, model, number, moment, seconds)
     assert fault.lost == []
@@ -67,7 +67,7 @@ def test_a_checkpoint_is_used_if_it_is_whole(references, tmp_path, how):
 
 
 @pytest.mark.parametrize("name", ["latent.csv", "model.safetensors", "config.yaml"])
-def test_what_is_damaged_is_made_anew(references, tmp_path, name):
+def test_what_is_damaged_is_made_again(references, tmp_path, name):
     fault = damage.spoil(tmp_path, references["ae"][0], name, "cut to 50 %", random.Random(1))
     assert fault.lost == []
 
@@ -139,7 +139,7 @@ def test_a_run_that_is_done_is_left_alone(scvae, tmp_path):
         (["resume=cells"], "was begun on other cells, genes or labels"),
     ],
 )
-def test_what_cannot_be_gone_on_with(scvae, tmp_path, words, said):
+def test_what_cannot_be_resumed(scvae, tmp_path, words, said):
     assert scvae("train", *FAST, "model=pca", "map_3d=false", "hydra.run.dir=r").code == 0
     for name, key, value in (
         ("other", "versions", {"torch": "1.0"}),

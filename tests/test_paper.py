@@ -248,7 +248,7 @@ def test_other_labels_are_scored_too(quick, runs, tmp_path):
     assert "| ARI | AE | 0.5798 | 1.000 |" in section  # its own clusters
 
 
-def test_interrupted_it_goes_on_where_it_was(tmp_path):
+def test_interrupted_it_continues_where_it_was(tmp_path):
     command = [sys.executable, "-m", "scvae_cli", "paper", "--quick", *SHORT]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     runs = tmp_path / "outputs" / "paper-quick"
@@ -261,7 +261,7 @@ def test_interrupted_it_goes_on_where_it_was(tmp_path):
         while len(done()) < 2 and first.poll() is None:
             time.sleep(0.05)
         first.send_signal(signal.SIGINT)
-        assert b"goes on" in first.stderr.read()
+        assert b"continues" in first.stderr.read()
     assert first.returncode == 130
     before = done()
     assert 2 <= len(before) < 7

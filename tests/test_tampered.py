@@ -249,7 +249,7 @@ def test_a_page_is_a_file_of_the_run(scvae, run, tmp_path, how):
     assert "the run is done" in scvae("train", "resume=t").err
 
 
-def test_what_a_run_was_gone_on_with_is_kept(scvae, run, tmp_path):
+def test_what_a_run_was_resumed_with_is_kept(scvae, run, tmp_path):
     """The versions that began it and those that went on, as often as that was."""
     shutil.copytree(run, tmp_path / "t")
     record = json.loads((run / "run.json").read_text())

@@ -36,7 +36,7 @@ def paper(arguments: list[str]) -> None:
         done, failed = _perform(runs, root, asked.overrides, console)
     except KeyboardInterrupt as error:
         code = exit_code(error)
-        console.error(f"{WORDS[code]}; the same command goes on from what is in {root}")
+        console.error(f"{WORDS[code]}; the same command continues from what is in {root}")
         raise SystemExit(code) from None
     for needed in sorted({run.name.rsplit("-", 1)[0] for run in plan(range(1), quick=True)}):
         if not any(name.startswith(f"{needed}-") for name in done):

@@ -137,7 +137,7 @@ def _maps(evidence: Evidence) -> str:
     """Return the section of the figures that are not shown in another."""
     drawn = evidence.about["figures"]
     shown = [name for name in CAPTIONS if name in drawn and name not in ("beta", "losses")]
-    return "\n\n".join(["## Figures anew", *map(figure, shown)])
+    return "\n\n".join(["## Figures drawn again", *map(figure, shown)])
 
 
 def _latents(evidence: Evidence) -> str:
