@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -44,12 +45,11 @@ def references(tmp_path_factory) -> dict[str, tuple[Path, float]]:
     ],
 )
 def test_killed_and_resumed(references, tmp_path, model, moment, number, code):
-    reference, seconds = references[model]
-    fault = kills.strike(tmp_path, reference, model, number, moment, seconds)
+    fault = kills.strike(tmp_path, references[model][0], model, number, moment)
     assert fault.lost == []
     assert fault.code == code
     if code > 0:
-        assert "`scvae train resume=run-0` continues it" in fault.said
+        assert re.search(r"`scvae train resume=run-\d` continues it", fault.said)
 
 
 def test_killed_while_it_writes_and_done_again(references, tmp_path):

@@ -388,7 +388,9 @@ def spoil(run: Path, how: str) -> None:
         save_file({k: v.double() for k, v in weights.items()}, run / "model.safetensors")
     elif how == "huge":
         config = (run / "config.yaml").read_text()
-        (run / "config.yaml").write_text(config.replace("latent_dim: 3", f"latent_dim: {10**12}"))
+        (run / "config.yaml").write_text(
+            config.replace("latent_dim: 3", f"latent_dim: {2**31 - 1}")
+        )
     elif how == "python":
         config = (run / "config.yaml").read_text()
         call = "!!python/object/apply:pathlib.Path.touch [!!python/object:pathlib.Path [harmed]]"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -52,7 +53,7 @@ def test_a_job_whose_process_is_killed_costs_only_itself(tmp_path):
     # The worker, and multiprocessing's tracker of resources.
     victims = [
         child for child in children(process.pid)
-        if b"spawn_main" in open(f"/proc/{child}/cmdline", "rb").read()  # noqa: PTH123, SIM115
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]  # fmt: skip
     for victim in victims:
         os.kill(victim, signal.SIGKILL)

@@ -66,8 +66,8 @@ def submitted(
     kinds = [signal.SIGKILL] * n_kills + [signal.SIGTERM, signal.SIGINT, signal.SIGHUP] * 5
     for i, number in enumerate(kinds):
         model = MODELS[i % len(MODELS)]
-        reference, seconds = references[model]
-        jobs.append(pool.submit(strike, folder, reference, model, number, rng.random(), seconds))
+        reference, _ = references[model]
+        jobs.append(pool.submit(strike, folder, reference, model, number, rng.random()))
     for file in [*SAME, "history.csv", "run.json"]:
         for how in ("cut to 0 %", "cut to 50 %", "cut to 99 %", "a bit flipped"):
             draw = random.Random(rng.random())

@@ -23,32 +23,53 @@ from benchmarks.faults.runs import (
     train,
 )
 
+TOO_EARLY = 0.02  # moments at which a run cannot be over
 
-def strike(
-    folder: Path, reference: Path, model: str, number: int, moment: float, seconds: float
-) -> Fault:
+
+def strike(folder: Path, reference: Path, model: str, number: int, moment: float) -> Fault:
     """Send a signal to a run, then resume the run.
+
+    Where the run is over before the signal comes, another one is struck earlier.
 
     Args:
         folder: of the runs.
         reference: the undisturbed run.
         model: to train.
         number: of the signal.
-        moment: when, from 0 to 1 of the run's work.
-        seconds: that the work takes.
+        moment: when, from 0 to 1 of the seconds that the stages of the undisturbed run took.
     """
     name = new_name(folder, "run")
     process = train(*SETTINGS, f"model={model}", f"hydra.run.dir={name}", cwd=folder)
-    while not (folder / name / "config.yaml").exists() and process.poll() is None:
-        time.sleep(0.01)  # before there is a run, there is nothing to lose
-    time.sleep(moment * seconds)
+    wait_for(process, folder / name, reference, moment)
     process.send_signal(number)
     code, said = done(process)
+    if code == 0 and moment > TOO_EARLY:
+        return strike(folder, reference, model, number, moment / 2)
     record = json.loads((folder / name / "run.json").read_text())
     when = record.get("stage", "start") if record["status"] != "done" else "when it was over"
     resume(name, folder)
     kind = signal.Signals(number).name
     return Fault(kind, when, code, said, lost(reference, folder / name))
+
+
+def wait_for(process: subprocess.Popen[str], run: Path, reference: Path, moment: float) -> None:
+    """Wait until a run is about as far as `moment` of the undisturbed one.
+
+    The run's record says which stage it is in, so that a machine that becomes faster or slower
+    changes only the place within a stage.
+    """
+    seconds = json.loads((reference / "run.json").read_text())["seconds"]
+    left = moment * sum(seconds.values())
+    stages = list(seconds)
+    stage = next((n for n in stages if (left := left - seconds[n]) < 0), stages[-1])
+    later = {*stages[stages.index(stage) :]}
+    while process.poll() is None:
+        with suppress(OSError, ValueError):
+            if json.loads((run / "run.json").read_text()).get("stage") in later:
+                break
+        time.sleep(0.005)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, left + seconds[stage]))
 
 
 def kill_writing(process: subprocess.Popen[str], folder: Path, name: str) -> tuple[int, str]:

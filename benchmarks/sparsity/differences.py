@@ -7,7 +7,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_ind, ttest_rel
 
-from scvae_cli.analysis.stats import DIGITS, LEAST, LEVEL, Estimate, difference, holm, paired
+from scvae_cli.analysis.stats import (
+    DIGITS,
+    LEAST,
+    LEVEL,
+    Estimate,
+    difference,
+    holm,
+    nearly_equal_values,
+    paired,
+)
 
 # The measures that are compared, as sentences name them.
 WORDS = {
@@ -89,10 +98,12 @@ def p_of(a: np.ndarray, b: np.ndarray, *, same: bool) -> float:
     a, b = a.round(DIGITS), b.round(DIGITS)
     if min(len(a), len(b)) < LEAST:
         return 1.0
-    if same:
-        p = float(ttest_rel(a, b).pvalue) if np.ptp((a - b).round(DIGITS)) > 0 else np.nan
-    else:
-        p = float(ttest_ind(a, b, equal_var=False).pvalue) if np.ptp(a) + np.ptp(b) > 0 else np.nan
+    p = np.nan
+    with nearly_equal_values():
+        if same and np.ptp((a - b).round(DIGITS)) > 0:
+            p = float(ttest_rel(a, b).pvalue)
+        if not same and np.ptp(a) + np.ptp(b) > 0:
+            p = float(ttest_ind(a, b, equal_var=False).pvalue)
     return p if np.isfinite(p) else float(a.mean() == b.mean())
 
 

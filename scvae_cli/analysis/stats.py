@@ -54,7 +54,7 @@ def estimate(values: np.ndarray) -> Estimate:
     mean = float(values.mean())
     if n < 2:
         return Estimate(mean, 0.0, np.inf, n)
-    with _nearly_equal_values():
+    with nearly_equal_values():
         test = stats.ttest_1samp(values, 0)
     return Estimate(mean, float(values.std(ddof=1)), _half(test, LEVEL), n)
 
@@ -69,7 +69,7 @@ def difference(a: np.ndarray, b: np.ndarray, *, level: float = LEVEL) -> Estimat
     error = float(np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)))
     if error == 0:
         return Estimate(mean, 0.0, 0.0, len(a))
-    with _nearly_equal_values():
+    with nearly_equal_values():
         test = stats.ttest_ind(a, b, equal_var=False)
     return Estimate(mean, error, _half(test, level), n)
 
@@ -109,7 +109,7 @@ def by_column(values: np.ndarray) -> Columns:
     ordered = np.sort(values, axis=0)  # NaN come last
     # Columns of as many values at once: SciPy's own `nan_policy` takes one column at a time.
     for size in np.unique(n[n > 1]):
-        with _nearly_equal_values():
+        with nearly_equal_values():
             test = stats.ttest_1samp(ordered[:size, n == size], 0)
         low[n == size], high[n == size] = test.confidence_interval(LEVEL)
         p[n == size] = np.where(np.isnan(test.pvalue), 1.0, test.pvalue)
@@ -117,7 +117,7 @@ def by_column(values: np.ndarray) -> Columns:
 
 
 @contextmanager
-def _nearly_equal_values() -> Iterator[None]:
+def nearly_equal_values() -> Iterator[None]:
     """Silence SciPy on values that are all the same: their interval has no width."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
