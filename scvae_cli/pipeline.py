@@ -2,11 +2,12 @@
 
 from scvae_cli.config import Config
 from scvae_cli.console import Console
+from scvae_cli.measures import SPACES
 from scvae_cli.runs.writer import RunWriter
 from scvae_cli.stages.cells import load_cells
 from scvae_cli.stages.context import open_context
 from scvae_cli.stages.fit import fit_model
-from scvae_cli.stages.products import describe_gates, draw_figures, write_anndata
+from scvae_cli.stages.products import draw_figures, sparsity_of, write_anndata
 from scvae_cli.stages.space import cluster_cells, embed_cells, map_cells, score_clusters
 
 
@@ -34,8 +35,8 @@ def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[s
     maps = map_cells(context, dataset, latent)
     clusters = cluster_cells(context, loaded, latent, maps)
     scores = score_clusters(context, loaded, latent, maps, clusters)
-    sparsity = describe_gates(context, model, dataset)
+    sparsity = sparsity_of(context, model, dataset)
     draw_figures(context, dataset, history, maps, clusters, scores, sparsity)
     write_anndata(context, dataset, latent, maps, clusters, scores)
-    console.scores({"2-D map": scores["tsne"], "latent space": scores["latent"]})
+    console.scores({name: scores[space] for space, name in SPACES.items()})
     return scores

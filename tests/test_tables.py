@@ -181,7 +181,7 @@ BAD = {
     "empty.csv": (b"", "it is empty"),
     "lines.csv": (b"\n\n\n", "it is empty"),
     "header.csv": (b"c,g,h\n", "no values below its header"),
-    "column.csv": (b"c\na\n", "one column alone; commas are expected"),
+    "column.csv": (b"c\na\n", "only one column; commas are expected"),
     "semicolon.csv": (
         b"c;g;h\na;1;2\n",
         "semicolons seem to separate it, and not commas; save",

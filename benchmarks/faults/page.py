@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from benchmarks.faults.runs import Fault
-from scvae_cli.paper.markdown import table
+from scvae_cli.results.markdown import table
 
 
 def text(faults: Sequence[Fault], seed: int) -> str:

@@ -9,8 +9,8 @@ from benchmarks.models.presets import CONTROLS, COUNTS, LOGS, PEERS
 from benchmarks.models.table import MEASURES, Table, better_or_worse, level
 from scvae_cli.analysis.stats import difference, estimate
 from scvae_cli.launch.compose import compose
-from scvae_cli.paper.markdown import table as markdown
 from scvae_cli.paper.wording import plain, signed
+from scvae_cli.results.markdown import table as markdown
 
 
 def chosen(table: Table) -> tuple[list[str], list[list[str]]]:

@@ -9,6 +9,7 @@ from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.sources import load
 from scvae_cli.launch.compose import compose
+from scvae_cli.launch.places import quoted
 
 FACS_10, FACS_5 = "FACS, 10 populations", "FACS, 5 populations"
 FOUND_TYPES, SEURAT_TYPES = "PBMC3k, types found here", "PBMC3k, Seurat's types"
@@ -57,15 +58,15 @@ def data_sets(folder: Path | None) -> dict[str, Data]:
     if facs and facs.exists():
         sets["FACS"] = Data(
             [
-                "data=file", f"data.path='{facs}'", "data.label_key=celltype", "data.genes=2000",
-                "tsne.max_cells=1500",
+                "data=file", f"data.path={quoted(facs)}", "data.label_key=celltype",
+                "data.genes=2000", "tsne.max_cells=1500",
             ],
             every,
             {FACS_10: [], FACS_5: ["data.label_key=subpop"]},
         )  # fmt: skip
     pbmc3k: dict[str, list[str]] = {FOUND_TYPES: []}
     if seurat and seurat.exists():
-        pbmc3k[SEURAT_TYPES] = [f"data.labels='{seurat}'"]
+        pbmc3k[SEURAT_TYPES] = [f"data.labels={quoted(seurat)}"]
     sets["PBMC3k"] = Data(["data=pbmc3k", "data.genes=2000", "tsne.max_cells=1000"], every, pbmc3k)
     sets["synthetic"] = Data(
         ["data=synthetic", "data.n_types=8", "data.fold=2", "data.umis=3000"],

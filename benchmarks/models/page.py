@@ -20,8 +20,8 @@ from benchmarks.models.presets import PEER
 from benchmarks.models.questions import questions
 from benchmarks.models.table import MEASURES, Table
 from scvae_cli.analysis.stats import estimate
-from scvae_cli.paper.markdown import table as markdown
 from scvae_cli.paper.wording import plain
+from scvae_cli.results.markdown import table as markdown
 from scvae_cli.runs.run import Run
 
 

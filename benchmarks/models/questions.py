@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from benchmarks.models.presets import PEER, SHORT_PEER
 from benchmarks.models.table import MEASURES, Table, better_or_worse
 from scvae_cli.analysis.stats import Estimate, difference
-from scvae_cli.paper.markdown import table as markdown
 from scvae_cli.paper.wording import signed
+from scvae_cli.results.markdown import table as markdown
 
 UAI = "vsc-uai-nb"
 # What is different, the method that has it, and the one that has not.

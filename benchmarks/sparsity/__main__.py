@@ -20,14 +20,7 @@ from benchmarks.sparsity.measures import n_on, tabulate
 from benchmarks.sparsity.page import render
 from benchmarks.sparsity.programmes import CPU, TOP, Truth, symbols_of, truth
 from benchmarks.sparsity.runs import MODELS, trained_run
-from scvae_cli.analysis.sparsity import (
-    by_type,
-    gated_steps,
-    infer_gates,
-    points,
-    top_genes,
-    traverse,
-)
+from scvae_cli.analysis.sparsity import describe_gates
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError
@@ -103,14 +96,13 @@ def measured(
 def draw(run: TrainedRun, dataset: Dataset, to: Path) -> None:
     """Write the figure of a VSC's run, with symbols for names of genes."""
     assert isinstance(run.model, VSC)
-    gated = infer_gates(run.model, dataset.x, batch_size=256, device=CPU)
-    steps = gated_steps(gated)
-    ends = points(steps, centre=gated.centre)
-    effects = traverse(run.model, *ends, target_sum=1e4, sd=None, device=CPU)
-    latents = by_type(gated, labels=dataset.labels, cell_types=dataset.cell_types)
-    genes = top_genes(steps, effects, genes=symbols_of(run, dataset), n_top=TOP)
+    sparsity = describe_gates(
+        run.model, dataset.x, labels=dataset.labels, cell_types=dataset.cell_types,
+        genes=symbols_of(run, dataset), n_top=TOP, target_sum=1e4, sd=None, batch_size=256,
+        device=CPU,
+    )  # fmt: skip
     title = f"VSC on sorted PBMCs, alpha {run.config.model_options['alpha']:g}, seed 0"
-    to.write_bytes(figures.sparsity(latents, genes, title))
+    to.write_bytes(figures.sparsity(sparsity.latents, sparsity.genes, title))
 
 
 if __name__ == "__main__":

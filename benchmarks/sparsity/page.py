@@ -11,9 +11,9 @@ from benchmarks.sparsity.differences import WORDS, Gap, above, by_verdict, gaps,
 from benchmarks.sparsity.measures import MEASURES, ROTATIONS
 from benchmarks.sparsity.programmes import N_MARKERS, TOP
 from scvae_cli.analysis.stats import estimate
-from scvae_cli.paper.markdown import table
 from scvae_cli.paper.wording import plain
 from scvae_cli.results.figures import NOTABLE
+from scvae_cli.results.markdown import table
 
 
 def render(to: Path) -> None:

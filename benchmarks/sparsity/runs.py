@@ -5,6 +5,7 @@ from pathlib import Path
 from scvae_cli.console import Console
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.execute import DONE, logged, start
+from scvae_cli.launch.places import quoted
 from scvae_cli.runs.claim import claim
 from scvae_cli.runs.run import find
 from scvae_cli.trained import TrainedRun
@@ -40,7 +41,13 @@ def trained_run(name: str, seed: int, data: Path, root: Path) -> TrainedRun:
     Raises:
         SystemExit: the run failed.
     """
-    arguments = ["data=file", f"data.path='{data}'", *SETTINGS, *MODELS[name], f"seed={seed}"]
+    arguments = [
+        "data=file",
+        f"data.path={quoted(data)}",
+        *SETTINGS,
+        *MODELS[name],
+        f"seed={seed}",
+    ]
     folder = name.lower().replace(", alpha", "").replace(", ", "-").replace(" ", "-")
     path = root / f"{folder}-{seed}"
     there = find(path)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from benchmarks.training.contest import ROUNDS
 from benchmarks.training.whole_runs import STAGES
-from scvae_cli.paper.markdown import table
+from scvae_cli.results.markdown import table
 
 Rows = list[list[str]]
 

@@ -38,6 +38,58 @@ class Gates(NamedTuple):
         return centre
 
 
+class Sparsity(NamedTuple):
+    """What the gates of a model tell.
+
+    Attributes:
+        n_on: how many latents are on in a cell, on average.
+        latents: in which types each latent is on, from `by_type`; latents.csv.
+        genes: which genes each latent raises and lowers most, from `top_genes`; drivers.csv.
+    """
+
+    n_on: float
+    latents: pd.DataFrame
+    genes: pd.DataFrame
+
+
+def describe_gates(
+    model: Model,
+    x: csr_array | np.ndarray,
+    *,
+    labels: np.ndarray,
+    cell_types: Sequence[str],
+    genes: np.ndarray,
+    n_top: int,
+    target_sum: float | None,
+    sd: np.ndarray | None,
+    batch_size: int,
+    device: torch.device,
+) -> Sparsity:
+    """Tell what each latent of a model with gates stands for.
+
+    Args:
+        model: with `has_gates`, trained, on `device`.
+        x: (n_cells, n_genes) float32 values.
+        labels: (n_cells,) index of each cell's type.
+        cell_types: their names.
+        genes: (n_genes,) names.
+        n_top: how many genes to name that a latent raises, and as many that it lowers.
+        target_sum: see `traverse`.
+        sd: see `traverse`.
+        batch_size: cells at a time.
+        device: where to compute.
+    """
+    gates = infer_gates(model, x, batch_size=batch_size, device=device)
+    steps = gated_steps(gates)
+    ends = points(steps, centre=gates.centre)
+    effects = traverse(model, *ends, target_sum=target_sum, sd=sd, device=device)
+    return Sparsity(
+        gates.n_on,
+        by_type(gates, labels=labels, cell_types=cell_types),
+        top_genes(steps, effects, genes=genes, n_top=n_top),
+    )
+
+
 @torch.inference_mode()
 def infer_gates(
     model: Model, x: csr_array | np.ndarray, *, batch_size: int, device: torch.device

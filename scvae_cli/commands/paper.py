@@ -14,10 +14,11 @@ from scvae_cli.commands.arguments import Parser
 from scvae_cli.console import Console, minutes
 from scvae_cli.interrupts import WORDS, exit_code
 from scvae_cli.launch.compose import compose
-from scvae_cli.launch.execute import DONE, FAILED, REFUSED, logged, start
-from scvae_cli.paper.plan import Run, plan
+from scvae_cli.launch.execute import FAILED, REFUSED, logged, start
+from scvae_cli.launch.places import quoted
+from scvae_cli.paper.plan import Planned, plan
 from scvae_cli.runs.claim import claim, discard
-from scvae_cli.runs.files import read_json
+from scvae_cli.runs.run import Run
 from scvae_cli.runs.same import find_same
 
 
@@ -51,7 +52,7 @@ def paper(arguments: list[str]) -> None:
 
 
 def _write_page(
-    done: dict[str, Path],
+    done: dict[str, Run],
     failed: dict[str, str],
     asked: argparse.Namespace,
     root: Path,
@@ -72,30 +73,30 @@ def _write_page(
 class _TimeLeft:
     """Estimates how long the runs that are left take, from the cost of those that ended."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Planned]) -> None:
         self._left = sum(run.cost for run in runs)
         self._spent = 0.0
         self._began = perf_counter()
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: Planned) -> None:
         """Take a run off those that are left."""
         self._left -= run.cost
 
-    def end(self, run: Run) -> float:
+    def end(self, run: Planned) -> float:
         """Return the seconds that are left after a run that was not done before."""
         self._spent += run.cost
         return (perf_counter() - self._began) / self._spent * max(self._left, 0.0)
 
 
 def _perform(
-    runs: list[Run], root: Path, overrides: list[str], console: Console
-) -> tuple[dict[str, Path], dict[str, str]]:
+    runs: list[Planned], root: Path, overrides: list[str], console: Console
+) -> tuple[dict[str, Run], dict[str, str]]:
     """Run what is not done yet.
 
     Returns:
-        Folders of the runs that ended well, and why the others failed, by name.
+        The runs that ended well, and why the others failed, by name.
     """
-    done: dict[str, Path] = {}
+    done: dict[str, Run] = {}
     failed: dict[str, str] = {}
     time_left = _TimeLeft(runs)
     for number, run in enumerate(runs, start=1):
@@ -104,24 +105,24 @@ def _perform(
             continue
         arguments = [*run.overrides, *overrides]
         if run.trained:
-            arguments.append(f"trained='{done[run.trained]}'")
-        path, code, state = _result(run, root, arguments, time_left)
-        if code == DONE:
-            done[run.name] = path
+            arguments.append(f"trained={quoted(done[run.trained].path)}")
+        result, state = _result(run, root, arguments, time_left)
+        if result.status == "done":
+            done[run.name] = result
         else:
-            failed[run.name] = read_json(path, "run")["reason"]
+            failed[run.name] = str(result.record["reason"])
             state += ", failed"
         console.line(f"  [{number:>{len(str(len(runs)))}}/{len(runs)}] {run.name:<20} {state}")
     return done, failed
 
 
 def _result(
-    run: Run, root: Path, arguments: list[str], time_left: _TimeLeft
-) -> tuple[Path, int, str]:
+    run: Planned, root: Path, arguments: list[str], time_left: _TimeLeft
+) -> tuple[Run, str]:
     """Start a run, unless its result is there already.
 
     Returns:
-        Its folder, its exit code, and what to say: how long it took, or that it was done before.
+        The run, and what to say: how long it took, or that it was done before.
 
     Raises:
         SystemExit: the run was refused, as all others would be.
@@ -130,11 +131,7 @@ def _result(
     earlier = find_same(root, run.name, config.model_dump(), failed_too=run.may_fail)
     time_left.begin(run)
     if earlier is not None:
-        return (
-            earlier.path,
-            DONE if earlier.status == "done" else FAILED,
-            f"{earlier.status} before",
-        )
+        return earlier, f"{earlier.status} before"
     path, created = claim(root / run.name, exact=False)
     before = perf_counter()
     with logged(path):
@@ -143,7 +140,7 @@ def _result(
         discard(created)
         raise SystemExit(REFUSED)
     seconds = perf_counter() - before
-    return path, code, f"{minutes(seconds)}, {minutes(time_left.end(run))} left"
+    return Run(path), f"{minutes(seconds)}, {minutes(time_left.end(run))} left"
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -155,7 +152,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         "scvae paper",
         description="Reproduce the report from raw counts: trainings, tables, figures, verdicts.",
-        epilog="Interrupted, the same command continues where it was.",
+        epilog="Interrupted, the same command continues.",
     )
     parser.add_argument("--quick", action="store_true", help="one seed, no sweep over beta")
     parser.add_argument(

@@ -43,7 +43,7 @@ def opened(path: Path) -> Iterator[Any]:
     path.open("rb").close()  # tells of a lack of permission
     if not h5py.is_hdf5(path):
         what = "is empty" if path.stat().st_size == 0 else "is not HDF5, or is damaged"
-        raise InputError(f"data.path={path}: {what}")
+        raise InputError(f"data.path={path}: {what}; get it again, or give another file")
     with h5py.File(path) as file:
         check_hdf5(file, path)
         with bounded():

@@ -177,7 +177,7 @@ def _header(
     if not header:
         raise InputError(f"{what}: cannot be read: it is empty")
     if len(header) == 1 and len(first) < 2:
-        raise InputError(f"{what}: one column alone; {other_separator(header, path)}")
+        raise InputError(f"{what}: only one column; {other_separator(header, path)}")
     if len(first) < 2:
         raise InputError(f"{what}: no values below its header")
     trailing = first[-1] == "" and len(first) > 2 and (

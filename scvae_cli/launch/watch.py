@@ -4,6 +4,7 @@ from threading import Event, Thread
 from time import perf_counter
 
 from scvae_cli.console import Jobs, minutes
+from scvae_cli.errors import InputError
 from scvae_cli.launch.plan import Job, Sweep
 from scvae_cli.results.table import results, write_csv
 from scvae_cli.runs.run import Run, find
@@ -52,8 +53,11 @@ class Watch:
         for job in self._plan:
             if job.name in self._runs:
                 continue
-            run = find(self._folder / job.name)
-            if run is None:
+            try:
+                run = Run(self._folder / job.name)
+                if run.status != "unfinished":
+                    run.read_all()
+            except InputError:  # it has not begun, or is damaged
                 continue
             if run.status == "unfinished":
                 running.append(f"{job.name}: {run.record.get('stage', 'start')}")

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.analysis.stats import Estimate, difference, estimate
-from scvae_cli.paper.evidence import MEASURES, NAMES, SPACES, Evidence
+from scvae_cli.measures import SPACES
+from scvae_cli.paper.evidence import MEASURES, NAMES, Evidence
 from scvae_cli.paper.figures import figure
-from scvae_cli.paper.markdown import table
 from scvae_cli.paper.wording import plain, signed, verdict
+from scvae_cli.results.markdown import table
 
 # Title of each score to its measure and space.
 SCORES = {f"{MEASURES[m]}, {name}": (m, s) for s, name in SPACES.items() for m in ("nmi", "ari")}

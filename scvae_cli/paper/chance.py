@@ -3,7 +3,7 @@
 from scvae_cli.analysis.stats import estimate
 from scvae_cli.paper.collect import KMEANS_SEEDS
 from scvae_cli.paper.evidence import MEASURES, NAMES, Evidence
-from scvae_cli.paper.markdown import table
+from scvae_cli.results.markdown import table
 
 
 def chance(evidence: Evidence) -> str:

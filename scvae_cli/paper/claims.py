@@ -4,8 +4,8 @@ import numpy as np
 
 from scvae_cli.analysis.stats import Estimate, difference, estimate, paired
 from scvae_cli.paper.evidence import NAMES, Evidence
-from scvae_cli.paper.markdown import table
 from scvae_cli.paper.wording import plain, signed, verdict
+from scvae_cli.results.markdown import table
 
 PURE = 0.95  # share of one type from which a cluster counts as almost pure
 # A claim that the first model scores higher than the second.

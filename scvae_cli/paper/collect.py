@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from scvae_cli.analysis.cluster import kmeans
 from scvae_cli.analysis.score import score, silhouette, types_found
 from scvae_cli.data.labels import read_labels
 from scvae_cli.paper.evidence import COLUMNS, TABLES, Evidence
-from scvae_cli.runs.files import read_json, read_settings, read_table
+from scvae_cli.runs.run import Run
 
 # Variance over cells above which the mean of a latent feature counts as used: Burda, Grosse &
 # Salakhutdinov, Importance Weighted Autoencoders (2016), section 5.2.
@@ -36,7 +35,7 @@ def named(name: str) -> Named:
 
 
 def collect(
-    done: Mapping[str, Path],
+    done: Mapping[str, Run],
     failed: Mapping[str, str],
     *,
     labels: str | None,
@@ -45,7 +44,7 @@ def collect(
     """Read all runs.
 
     Args:
-        done: folders of the runs that ended well, by their names in `paper.plan`.
+        done: the runs that ended well, by their names in `paper.plan`.
         failed: why the other runs failed, by name.
         labels: csv file with other labels to score against, or None.
         command: the command that makes the page.
@@ -56,13 +55,17 @@ def collect(
     Raises:
         InputError: the other labels cannot be read.
     """
-    rows = [_run(name, path) for name, path in done.items()]
+    rows, scores, repeated = [], [], []
+    for name, run in done.items():
+        cells = run.cells()
+        rows.append(_run(name, run, cells))
+        scores += _scores(name, cells, labels)
+        if f"map-{named(name).model}-0" in done:
+            repeated += _kmeans(name, run, cells)
     rows += [
         {**named(name)._asdict(), "run": name, "status": "failed", "reason": reason}
         for name, reason in failed.items()
     ]
-    scores = [row for name, path in done.items() for row in _scores(name, path, labels)]
-    repeated = [row for name, path in done.items() for row in _kmeans(name, path, done)]
     tables = {
         name: pd.DataFrame(some).reindex(columns=COLUMNS[name])
         for name, some in zip(TABLES, (rows, scores, repeated), strict=True)
@@ -77,11 +80,9 @@ def coordinates(cells: pd.DataFrame, prefix: str) -> np.ndarray:
     return values
 
 
-def _run(name: str, path: Path) -> dict[str, Any]:
+def _run(name: str, run: Run, cells: pd.DataFrame) -> dict[str, Any]:
     """Return the row of a run in runs.csv."""
-    settings = read_settings(path)
-    cells = read_table(path, "cells")
-    history = read_table(path, "history")
+    settings, history = run.settings, run.table("history")
     losses = ("total", "reconstruction", "kl")
     last = history.iloc[-1][list(losses)].to_dict() if len(history) else {}
     types = cells["cell_type"].to_numpy(dtype=str)
@@ -89,7 +90,7 @@ def _run(name: str, path: Path) -> dict[str, Any]:
         **named(name)._asdict(), **last,
         "run": name, "beta": settings["beta"], "seed": settings["seed"], "status": "done",
         "seconds": history["seconds"].sum(),
-        "used": int((read_table(path, "latent").iloc[:, 1:].var(ddof=0) > ACTIVE).sum()),
+        "used": int((run.table("latent").iloc[:, 1:].var(ddof=0) > ACTIVE).sum()),
         "silhouette": silhouette(coordinates(cells, "tsne"), types),
         "purity": _purity(cells["cluster"], types == PURE_TYPE),
     }  # fmt: skip
@@ -110,9 +111,8 @@ def _purity(clusters: pd.Series, of_type: np.ndarray) -> float:
     return float(of_type[clusters == clusters[of_type].mode()[0]].mean())
 
 
-def _scores(name: str, path: Path, labels: str | None) -> list[dict[str, Any]]:
+def _scores(name: str, cells: pd.DataFrame, labels: str | None) -> list[dict[str, Any]]:
     """Return the rows of a run in scores.csv."""
-    cells = read_table(path, "cells")
     labellings = {"own": cells["cell_type"].to_numpy(dtype=str)}
     if labels is not None:
         labellings["other"] = read_labels(labels, cells["cell"].to_numpy(dtype=str))
@@ -128,16 +128,12 @@ def _scores(name: str, path: Path, labels: str | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _kmeans(name: str, path: Path, done: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Return scores of repeated k-means on the map of seed 0 as described.
-
-    Nothing where the maps of the model were not drawn again: the run has no counterpart of kind
-    `map`.
-    """
+def _kmeans(name: str, run: Run, cells: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return scores of repeated k-means on the map of seed 0 as described; of no other map."""
     kind, model, seed = named(name)
-    if (kind, seed) != ("report", 0) or f"map-{model}-0" not in done:
+    if (kind, seed) != ("report", 0):
         return []
-    cells, settings = read_table(path, "cells"), read_settings(path)["cluster"]
+    settings = run.settings["cluster"]
     labels = np.unique(cells["cell_type"].to_numpy(dtype=str), return_inverse=True)[1]
     options = {**settings, "n_clusters": settings["n_clusters"] or int(labels.max()) + 1}
     rows = []
@@ -153,14 +149,14 @@ def _kmeans(name: str, path: Path, done: Mapping[str, Path]) -> list[dict[str, A
     return rows
 
 
-def _about(done: Mapping[str, Path], command: str) -> dict[str, Any]:
+def _about(done: Mapping[str, Run], command: str) -> dict[str, Any]:
     """Return what about.json holds."""
     first = done[next(name for name in done if name.startswith("report-ae-"))]
-    record, settings = read_json(first, "run"), read_settings(first)
+    record, settings = first.record, first.settings
     commits = {
         git["commit"][:7] + ("+" if git["dirty"] else "")
-        for path in done.values()
-        if (git := read_json(path, "run")["git"])
+        for run in done.values()
+        if (git := run.record["git"])
     }
     names = ("python", "torch", "scikit-learn", "scvae-cli")
     return {

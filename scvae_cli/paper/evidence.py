@@ -26,7 +26,6 @@ MEASURES = {
     "hom": "HOM",
     "com": "COM",
 }
-SPACES = {"tsne": "2-D map", "latent": "latent space"}
 # The report's figure 3.3 and the output of its notebook `Performance assessment.ipynb`.
 PUBLISHED = {
     "ae": {"nmi": 0.7209, "ari": 0.5798, "hom": 0.7704, "com": 0.6745},

@@ -1,16 +1,16 @@
 """Draw the figures of the page of the reproduction."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from scvae_cli.analysis.stats import estimate
+from scvae_cli.measures import SPACES
 from scvae_cli.paper.collect import coordinates, named
-from scvae_cli.paper.evidence import MEASURES, NAMES, PUBLISHED, SPACES, Evidence
+from scvae_cli.paper.evidence import MEASURES, NAMES, PUBLISHED, Evidence
 from scvae_cli.results import figures
-from scvae_cli.runs.files import read_table
+from scvae_cli.runs.run import Run
 
 # What each figure shows, by the name of its file.
 CAPTIONS = {
@@ -29,7 +29,7 @@ def figure(name: str) -> str:
     return f"![{CAPTIONS[name]}](reproduction/{name}.png)"
 
 
-def draw(done: Mapping[str, Path], evidence: Evidence) -> dict[str, bytes]:
+def draw(done: Mapping[str, Run], evidence: Evidence) -> dict[str, bytes]:
     """Draw all figures of these runs.
 
     Args:
@@ -44,16 +44,14 @@ def draw(done: Mapping[str, Path], evidence: Evidence) -> dict[str, bytes]:
     if len(evidence.runs_of("beta", "vae")):
         drawn["beta"] = _beta(evidence)
     histories = {
-        NAMES[m]: [
-            read_table(done[name], "history") for name in evidence.runs_of("report", m)["run"]
-        ]
+        NAMES[m]: [done[name].table("history") for name in evidence.runs_of("report", m)["run"]]
         for m in ("ae", "vae", "vsc")
     }
     drawn["losses"] = figures.loss_curves(histories)
     return drawn
 
 
-def draw_maps(done: Mapping[str, Path]) -> dict[str, bytes]:
+def draw_maps(done: Mapping[str, Run]) -> dict[str, bytes]:
     """Draw 2-D and 3-D maps of the first run of each model, as described and corrected."""
     drawn = {}
     for kind, models, text in (
@@ -64,7 +62,7 @@ def draw_maps(done: Mapping[str, Path]) -> dict[str, bytes]:
         deep: dict[str, np.ndarray] = {}
         for model in models:
             runs = [name for name in done if name.startswith(f"{kind}-{model}-")]
-            cells = read_table(done[min(runs, key=lambda name: named(name).seed)], "cells")
+            cells = done[min(runs, key=lambda name: named(name).seed)].cells()
             title = f"{NAMES[model]}, {text}" if model != "pca" else "PCA"
             flat[title] = coordinates(cells, "tsne"), cells["cluster"].to_numpy()
             if "tsne3d_1" in cells:

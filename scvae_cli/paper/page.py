@@ -19,13 +19,14 @@ from scvae_cli.paper.claims import claims
 from scvae_cli.paper.collect import ACTIVE, collect
 from scvae_cli.paper.evidence import NAMES, Evidence, read
 from scvae_cli.paper.figures import CAPTIONS, draw, figure
-from scvae_cli.paper.markdown import table
 from scvae_cli.paper.scores import published_numbers, scores, summary
 from scvae_cli.paper.wording import plain
+from scvae_cli.results.markdown import table
+from scvae_cli.runs.run import Run
 
 
 def write(
-    done: Mapping[str, Path],
+    done: Mapping[str, Run],
     failed: Mapping[str, str],
     to: Path,
     labels: str | None,
@@ -34,7 +35,7 @@ def write(
     """Write the tables and figures into reproduction/, and reproduction.md from the tables.
 
     Args:
-        done: folders of the runs that ended well, by their names in `paper.plan`.
+        done: the runs that ended well, by their names in `paper.plan`.
         failed: why the other runs failed, by name.
         to: folder to write to.
         labels: csv file with other labels to score against, or None.

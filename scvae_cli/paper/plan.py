@@ -12,7 +12,7 @@ ONE_SEED = ("seed=0", "map_3d=false")
 
 
 @dataclass(frozen=True)
-class Run:
+class Planned:
     """One run of the reproduction.
 
     Attributes:
@@ -30,36 +30,36 @@ class Run:
     may_fail: bool = False
 
 
-def plan(seeds: range, *, quick: bool) -> list[Run]:
+def plan(seeds: range, *, quick: bool) -> list[Planned]:
     """Return the runs, ordered so that those on which most depends come first."""
     runs = [run for seed in seeds for run in _report(seed)]
-    runs.append(Run("code-ae-0", ("experiment=code/ae", *ONE_SEED)))
+    runs.append(Planned("code-ae-0", ("experiment=code/ae", *ONE_SEED)))
     if not quick:
         runs += [*_code(), *_maps(), *_betas(seeds[:BETA_SEEDS]), *_z_scores()]
     return runs
 
 
-def _report(seed: int) -> Iterator[Run]:
+def _report(seed: int) -> Iterator[Planned]:
     """Plan a seed of each model as described, and corrected from the same training."""
     given = (f"seed={seed}", f"map_3d={str(seed == 0).lower()}")
     for model in MODELS:
         # The AE's z may be 0 for all cells at the end, behind its ReLU.
         overrides = (f"experiment=report/{model}", *given)
-        yield Run(f"report-{model}-{seed}", overrides, may_fail=model == "ae")
+        yield Planned(f"report-{model}-{seed}", overrides, may_fail=model == "ae")
     for model in VARIATIONAL:
         overrides = (f"experiment=corrected/{model}", *given)
         trained = f"report-{model}-{seed}"
-        yield Run(f"corrected-{model}-{seed}", overrides, trained=trained, cost=0.25)
-    yield Run(f"corrected-pca-{seed}", ("experiment=corrected/pca", *given), cost=0.25)
+        yield Planned(f"corrected-{model}-{seed}", overrides, trained=trained, cost=0.25)
+    yield Planned(f"corrected-pca-{seed}", ("experiment=corrected/pca", *given), cost=0.25)
 
 
-def _code() -> Iterator[Run]:
+def _code() -> Iterator[Planned]:
     """Plan the variational models as the authors' code has them."""
     for model in VARIATIONAL:
-        yield Run(f"code-{model}-0", (f"experiment=code/{model}", *ONE_SEED), cost=10)
+        yield Planned(f"code-{model}-0", (f"experiment=code/{model}", *ONE_SEED), cost=10)
 
 
-def _maps() -> Iterator[Run]:
+def _maps() -> Iterator[Planned]:
     """Plan further maps of the training of seed 0."""
     for seed in MAPS:
         for model in MODELS:
@@ -70,20 +70,20 @@ def _maps() -> Iterator[Run]:
                 *ONE_SEED,
             )
             trained = f"report-{model}-0"
-            yield Run(f"map-{model}-{seed}", overrides, trained=trained, cost=0.25)
+            yield Planned(f"map-{model}-{seed}", overrides, trained=trained, cost=0.25)
 
 
-def _betas(seeds: range) -> Iterator[Run]:
+def _betas(seeds: range) -> Iterator[Planned]:
     """Plan trainings at other betas, which embed the posterior mean."""
     for seed in seeds:
         for beta in BETAS:
             for model in VARIATIONAL:
                 overrides = (f"experiment=corrected/{model}", f"seed={seed}", f"beta={beta:g}")
-                yield Run(f"beta-{model}-{beta:g}-{seed}", (*overrides, "map_3d=false"))
+                yield Planned(f"beta-{model}-{beta:g}-{seed}", (*overrides, "map_3d=false"))
 
 
-def _z_scores() -> Iterator[Run]:
+def _z_scores() -> Iterator[Planned]:
     """Plan the authors' code on Seurat's z-scores, which may diverge."""
     for model, cost in (("ae", 3), ("vae", 11)):
         overrides = (f"experiment=code/{model}", "data.scale=10", *ONE_SEED)
-        yield Run(f"scaled-{model}-0", overrides, cost=cost, may_fail=True)
+        yield Planned(f"scaled-{model}-0", overrides, cost=cost, may_fail=True)

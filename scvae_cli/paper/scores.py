@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.analysis.stats import Estimate, estimate, paired
-from scvae_cli.paper.evidence import MEASURES, NAMES, PUBLISHED, SPACES, Evidence
-from scvae_cli.paper.markdown import table
+from scvae_cli.measures import SPACES
+from scvae_cli.paper.evidence import MEASURES, NAMES, PUBLISHED, Evidence
 from scvae_cli.paper.wording import plain, signed
+from scvae_cli.results.markdown import table
 
 NEAR = 0.05  # difference up to which a mean counts as near to a published number
 

@@ -1,62 +1,41 @@
 """Describe the gates of a sparse model, draw the figures, and write the result for scanpy."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
-from scvae_cli.analysis.sparsity import (
-    by_type,
-    gated_steps,
-    infer_gates,
-    points,
-    top_genes,
-    traverse,
-)
+from scvae_cli.analysis.sparsity import Sparsity, describe_gates
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.dataset_h5ad import annotated, write_h5ad
+from scvae_cli.measures import MEASURE_NAMES
 from scvae_cli.models.model import Model
 from scvae_cli.stages.context import Context
 from scvae_cli.stages.space import Clusters, Maps
 
-MEASURES = {"nmi": "NMI", "ari": "ARI"}
 N_GENES = 20  # genes to name of those that a latent raises, and of those that it lowers
 
 
-@dataclass(frozen=True)
-class Sparsity:
-    """What the gates of a sparse model tell.
-
-    Attributes:
-        latents: in which types each latent is on; latents.csv.
-        genes: which genes each latent raises and lowers most; drivers.csv.
-    """
-
-    latents: pd.DataFrame
-    genes: pd.DataFrame
-
-
-def describe_gates(context: Context, model: Model, dataset: Dataset) -> Sparsity | None:
+def sparsity_of(context: Context, model: Model, dataset: Dataset) -> Sparsity | None:
     """Write latents.csv and drivers.csv; None where the model has no gates."""
     if not model.has_gates:
         return None
     config, writer = context.config, context.writer
     with context.stage("sparsity") as shown:
-        gates = infer_gates(model, dataset.x, batch_size=config.batch_size, device=context.device)
-        latents = by_type(gates, labels=dataset.labels, cell_types=dataset.cell_types)
-        steps = gated_steps(gates)
-        effects = traverse(
+        sparsity = describe_gates(
             model,
-            *points(steps, centre=gates.centre),
+            dataset.x,
+            labels=dataset.labels,
+            cell_types=dataset.cell_types,
+            genes=dataset.genes,
+            n_top=N_GENES,
             target_sum=dataset.recipe.target_sum,
             sd=dataset.recipe.sd,
+            batch_size=config.batch_size,
             device=context.device,
         )
-        genes = top_genes(steps, effects, genes=dataset.genes, n_top=N_GENES)
-        shown.say(f"{gates.n_on:.1f} of {config.latent_dim} latents on in a cell")
-    writer.write_table("latents", latents)
-    writer.write_table("drivers", genes)
-    return Sparsity(latents, genes)
+        shown.say(f"{sparsity.n_on:.1f} of {config.latent_dim} latents on in a cell")
+    writer.write_table("latents", sparsity.latents)
+    writer.write_table("drivers", sparsity.genes)
+    return sparsity
 
 
 def draw_figures(
@@ -76,7 +55,7 @@ def draw_figures(
         groups, type_names = dataset.groups
         cells = groups[maps.mapped], type_names
         first = list(scores["tsne"].items())[:2]
-        result = ", ".join(f"{MEASURES.get(name, name)} {value:.3f}" for name, value in first)
+        result = ", ".join(f"{MEASURE_NAMES[name]} {value:.3f}" for name, value in first)
         k_means = clusters.of_map, clusters.centroids
         drawn = {
             "map_2d": figures.map_2d(maps.of_mapped(2), *cells, *k_means, config.title, result),

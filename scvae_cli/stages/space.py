@@ -18,7 +18,7 @@ from scvae_cli.models.model import Model
 from scvae_cli.stages.cells import Loaded, types_in_words
 from scvae_cli.stages.context import Context
 
-ANNOUNCED = 60  # seconds of t-SNE from which a person is told beforehand
+ANNOUNCED = 60  # seconds of t-SNE that are announced beforehand
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def score_clusters(
                 "tsne": {"silhouette": silhouette(maps.of_mapped(2), clusters.of_map)},
                 "latent": {"silhouette": silhouette(latent, clusters.of_latent)},
             }
-            shown.say("of the clusters alone")
+            shown.say("by the silhouette of the clusters")
     context.writer.write_scores({**scores, **options, "n_clusters": loaded.n_clusters})
     return scores
 
