@@ -21,14 +21,17 @@ class Sweeper(BasicSweeper):
         Raises:
             InputError: the launcher is not installed; names the package that has it.
         """
-        from scvae_cli.errors import InputError
+        from scvae_cli.errors import Given, InputError, Kind
 
         target = config.hydra.launcher._target_
         if target not in Plugins.instance().class_name_to_class:
             name = config.hydra.runtime.choices["hydra/launcher"]
             plugin = target.split(".")[1].replace("_", "-")
             raise InputError(
-                f"hydra/launcher={name}: not installed; `pip install {plugin}` brings it"
+                Kind.UNAVAILABLE,
+                Given("hydra/launcher", name),
+                "not installed",
+                f"`pip install {plugin}` brings it",
             )
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
@@ -38,7 +41,7 @@ class Sweeper(BasicSweeper):
         Raises:
             InputError: there is nothing to run, or `scvae_cli.launch.sweep` refuses the jobs.
         """
-        from scvae_cli.errors import InputError
+        from scvae_cli.errors import Given, InputError, Kind
         from scvae_cli.launch.sweep import sweep
 
         assert self.hydra_context is not None
@@ -50,7 +53,10 @@ class Sweeper(BasicSweeper):
         for override in overrides:
             if override.is_sweep_override() and not [*override.sweep_string_iterator()]:
                 raise InputError(
-                    f"{override.input_line}: finds no choice; there is nothing to run"
+                    Kind.UNKNOWN,
+                    Given("", override.input_line),
+                    "finds no choice",
+                    "there is nothing to run",
                 )
         (jobs,) = self.split_arguments(overrides, max_batch_size=None)
         sweep(self.config, jobs, loader, self.launcher)

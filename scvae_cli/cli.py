@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scvae_cli import __version__, streams
 from scvae_cli.caches import let_numba_cache
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.interrupts import WORDS, exit_code, ignore, listening
 from scvae_cli.threads import wait_asleep
 
@@ -132,7 +132,7 @@ def _dispatch(arguments: list[str]) -> None:
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(COMMANDS)}"
         if "=" in command:
             hint = f"did you mean `scvae train {command}`?"
-        raise InputError(f"{command}: no such command; {hint}")
+        raise InputError(Kind.UNKNOWN, command, "no such command", hint)
 
 
 def _train(arguments: list[str]) -> None:
@@ -163,7 +163,9 @@ def _folder(text: str) -> Path:
     try:
         return Path(os.path.realpath(path, strict=os.path.lexists(path)))
     except OSError as error:
-        raise InputError(f"resume={text}: {error.strerror}; give the folder itself") from error
+        raise InputError(
+            Kind.UNKNOWN, Given("resume", text), str(error.strerror), "give the folder itself"
+        ) from error
 
 
 def _complete(arguments: list[str]) -> None:

@@ -11,7 +11,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from scvae_cli.config import Block, Config
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 
 
 def parse(cfg: DictConfig) -> Config:
@@ -29,18 +29,23 @@ def parse(cfg: DictConfig) -> Config:
     try:
         values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        raise InputError(f"{error.full_key}: no value; give {error.full_key}=...") from error
+        raise InputError(
+            Kind.MISSING, error.full_key, "no value", f"give {error.full_key}=..."
+        ) from error
     except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+        raise InputError(Kind.VALUE, error.full_key, f"{str(error).splitlines()[0]}") from error
     assert isinstance(values, dict)
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise InputError(*_complaints(error, cfg, values)) from error
+        first, *others = _complaints(error, cfg, values)
+        raise first.followed_by(others) from error
     for key in ("beta", "epochs", "kl_warmup", "likelihood", "lr"):
         if getattr(config, key) is None and key not in config.model.ignores:
             what = "one" if key == "likelihood" else "a number"
-            raise InputError(f"{key}=null: model={config.model.name} needs {what}")
+            raise InputError(
+                Kind.MISSING, Given(key, None), f"model={config.model.name} needs {what}"
+            )
     return config.model_copy(update=dict.fromkeys(config.model.ignores))
 
 
@@ -58,7 +63,9 @@ def restored(values: dict[str, Any], path: Path) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         first = _complaints(error, OmegaConf.create(values), values)[0]
-        raise InputError(f"{path}: {first} (damaged, or of another version of scvae)") from error
+        raise InputError(
+            Kind.DAMAGED, path, f"{first} (damaged, or of another version of scvae)"
+        ) from error
 
 
 # Words in pydantic's messages, and those that replace them.
@@ -73,12 +80,12 @@ WORDS = {
 }
 
 
-def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[str]:
-    """Return one line for each key that pydantic rejects; members of a union share a line.
+def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[InputError]:
+    """Return an error for each key that pydantic rejects; members of a union share one.
 
-    A key that only refers to another (`tsne.seed` to `seed`) gets no line; the other one does.
+    A key that only refers to another (`tsne.seed` to `seed`) gets none; the other one does.
     """
-    lines: dict[str, str] = {}
+    errors: dict[str, InputError] = {}
     for problem in error.errors():
         key = _key(problem["loc"], values)
         parent, _, name = key.rpartition(".")
@@ -86,17 +93,18 @@ def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[st
         if isinstance(node, DictConfig) and OmegaConf.is_interpolation(node, name):
             continue
         if problem["type"] == "extra_forbidden":
-            lines[key] = unknown_key(key, str(problem["input"]))
+            errors[key] = unknown_key(key, str(problem["input"]))
         elif problem["type"] == "missing":
-            lines[key] = f"{key}: no value; it needs one"
+            errors[key] = InputError(Kind.MISSING, key, "no value", f"give {key}=...")
         else:
             allowed = problem["msg"]
             for theirs, ours in WORDS.items():
                 allowed = allowed.replace(theirs, ours)
-            if key in lines:
-                allowed = lines[key].split(": ", 1)[1] + ", or " + allowed.removeprefix("must be ")
-            lines[key] = f"{key}={_shown(problem['input'])}: {allowed}"
-    return list(lines.values())
+            if key in errors:
+                allowed = f"{errors[key].reason}, or {allowed.removeprefix('must be ')}"
+            given = Given(key, problem["input"], _shown(problem["input"]))
+            errors[key] = InputError(Kind.VALUE, given, allowed)
+    return list(errors.values())
 
 
 def _key(location: tuple[int | str, ...], values: Any) -> str:
@@ -117,18 +125,20 @@ def _shown(value: Any) -> str:
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
-def unknown_key(key: str, value: str) -> str:
-    """Return the message for an unknown key, with the nearest key or the choice that has it."""
+def unknown_key(key: str, value: str) -> InputError:
+    """Return the error for an unknown key: it names the nearest key, or the choice that has it."""
+    given = Given(key, value)
     owners = _owners()
     if key in owners:
-        return f"{key}={value}: no such key here; it belongs to {' or '.join(owners[key])}"
+        owner = " or ".join(owners[key])
+        return InputError(Kind.UNKNOWN, given, "no such key here", f"it belongs to {owner}")
     last = {k.rsplit(".", 1)[-1]: k for k in owners}
     near = get_close_matches(key, owners, n=1, cutoff=0.7)
     near = near or get_close_matches(key.rsplit(".", 1)[-1], last, n=1, cutoff=0.7)
     if near:
         full = next(k for k in owners if k == near[0] or k.endswith("." + near[0]))
-        return f"{key}={value}: no such key; did you mean {full}?"
-    return f"{key}={value}: no such key; `scvae train --help` lists them"
+        return InputError(Kind.UNKNOWN, given, "no such key", f"did you mean {full}?")
+    return InputError(Kind.UNKNOWN, given, "no such key", "`scvae train --help` lists them")
 
 
 def _owners() -> dict[str, list[str]]:

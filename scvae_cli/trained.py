@@ -22,7 +22,7 @@ from scvae_cli.data.preprocess import log_normalize, logarithm, scale_alike
 from scvae_cli.data.selection import select
 from scvae_cli.data.values import Values, doubt, recognise
 from scvae_cli.data.wording import PYTHON, Wording
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.models.model import Model
 from scvae_cli.models.registry import build
 from scvae_cli.runs.files import MissingError, read_csv
@@ -157,8 +157,11 @@ class TrainedRun:
         if empty := int((np.diff(x.indptr) == 0).sum()):
             first = cells.obs_names[np.diff(x.indptr) == 0][0]
             raise InputError(
-                f"{empty} of {cells.n_obs} cells, such as {first}, have nothing in the genes of "
-                f"the run; leave them out ({wording.filter_empty} does)"
+                Kind.CONTENT,
+                wording.cells,
+                f"{empty} of {cells.n_obs} cells, such as {first}, have nothing in the genes "
+                "of the run",
+                f"leave them out ({wording.filter_empty} does)",
             )
         used = self.genes["used"].to_numpy(dtype=bool)
         x = csr_array(self._logged(x, kind, seen, say, wording)[:, np.flatnonzero(used)])
@@ -182,7 +185,9 @@ class TrainedRun:
             return seen.kind
         if values not in KINDS:
             setting = wording.setting("values", values)
-            raise InputError(f"{setting}: is not auto, {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+            raise InputError(
+                Kind.VALUE, setting, f"is not auto, {', '.join(KINDS[:-1])} or {KINDS[-1]}"
+            )
         return values
 
     def _logged(
@@ -199,8 +204,11 @@ class TrainedRun:
             kind == "normalized" and theirs == "logged"
         ):
             raise InputError(
-                f"values are {kind}, and the run's were {theirs}: treat them as those were "
-                f"({wording.setting('values', 'logged')} takes them as they are)"
+                Kind.CONFLICT,
+                wording.cells,
+                f"values are {kind}, and the run's were {theirs}",
+                f"treat them as those were ({wording.setting('values', 'logged')} takes them "
+                "as they are)",
             )
         factor = target_sum / seen.total if target_sum and seen.total else 1.0
         scaled = f"brought from {seen.total:,g} to {target_sum:,g} and " if factor != 1 else ""
@@ -241,10 +249,15 @@ def load(path: Path | str) -> TrainedRun:
         config = restored(run.settings, run.path / "config.yaml")
     except MissingError as error:
         raise InputError(
-            f"{path}: no trained model there ({error.name} is missing); give the folder of a run"
+            Kind.MISSING,
+            path,
+            f"no trained model there ({error.name} is missing)",
+            "give the folder of a run",
         ) from error
     if not run.data:
-        raise InputError(f"{run.path / 'run.json'}: damaged (it does not say what the cells were)")
+        raise InputError(
+            Kind.DAMAGED, run.path / "run.json", "damaged (it does not say what the cells were)"
+        )
     genes = _genes(genes_csv, run.path / "genes.csv", config.data.scale is not None)
     n_genes = int(genes["used"].sum())
     model = _model(weights, run.path / "model.safetensors", config, n_genes)
@@ -255,7 +268,7 @@ def _genes(contents: bytes, path: Path, scaled: bool) -> pd.DataFrame:
     """Read the table of genes and check it."""
     genes = read_csv(contents, path, ["gene", "used", *(["mean", "sd"] if scaled else [])])
     if genes["used"].dtype != bool:
-        raise InputError(f"{path}: damaged (used is not True or False)")
+        raise InputError(Kind.DAMAGED, path, "damaged (used is not True or False)")
     return genes
 
 
@@ -268,11 +281,11 @@ def _model(contents: bytes, path: Path, config: Config, n_genes: int) -> Model:
     try:
         weights = read_weights(contents)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({error})") from error
+        raise InputError(Kind.DAMAGED, path, f"damaged ({error})") from error
     with torch.device("meta"):  # takes no memory, whatever the settings say
         model = build(n_genes=n_genes, n_latent=config.latent_dim, seed=0, **config.model_options)
     expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
     if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
-        raise InputError(f"{path}: its weights are not those of config.yaml's model")
+        raise InputError(Kind.DIFFERS, path, "its weights are not those of config.yaml's model")
     model.load_state_dict(weights, assign=True)
     return model.eval()

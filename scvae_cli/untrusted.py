@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 
 PER_ENTRY = 64  # peak bytes of memory for each entry of a matrix.mtx, from file to model
 
@@ -42,8 +42,10 @@ def check_memory(needed: float, path: Path | str) -> None:
     if needed > (left := _left()):
         needs = f"needs about {needed / 1e9:,.1f} GB, " if math.isfinite(needed) else "needs "
         raise InputError(
-            f"data.path={path}: {needs}more than this machine's memory ({left / 1e9:,.1f} GB of "
-            "it are left); give fewer cells or genes"
+            Kind.MEMORY,
+            Given("data.path", path),
+            f"{needs}more than this machine's memory ({left / 1e9:,.1f} GB of it are left)",
+            "give fewer cells or genes",
         )
 
 
@@ -79,7 +81,11 @@ def check_hdf5(file: Any, path: Path) -> None:
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
-                raise InputError(f"data.path={path}: {group.name}/{name} leads to another file")
+                raise InputError(
+                    Kind.UNSAFE,
+                    Given("data.path", path),
+                    f"{group.name}/{name} leads to another file",
+                )
             if isinstance(link, h5py.SoftLink):  # its target has another name in this file
                 continue
             address = h5py.h5o.get_info(group.id, name.encode()).addr
@@ -90,7 +96,9 @@ def check_hdf5(file: Any, path: Path) -> None:
             if isinstance(item, h5py.Group):
                 groups.append(item)
             elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-                raise InputError(f"data.path={path}: {item.name} leads to another file")
+                raise InputError(
+                    Kind.UNSAFE, Given("data.path", path), f"{item.name} leads to another file"
+                )
 
 
 def check_zarr(path: Path) -> None:
@@ -100,16 +108,20 @@ def check_zarr(path: Path) -> None:
         InputError: a link leads out of the folder, an array is pickled, or an entry is neither a
             file nor a folder.
     """
-    check_inside(path, f"data.path={path}")
+    check_inside(path, Given("data.path", path))
     for entry in path.rglob("*"):
         if not entry.is_file() and not entry.is_dir():  # reading a pipe would never end
-            raise InputError(f"data.path={path}: {entry.relative_to(path)} is no file")
+            raise InputError(
+                Kind.UNSAFE, Given("data.path", path), f"{entry.relative_to(path)} is no file"
+            )
         if entry.name not in (".zarray", "zarr.json"):
             continue
         header = json.loads(entry.read_text())
         codecs = [header.get(key) for key in ("compressor", "filters", "codecs")]
         if "pickle" in json.dumps(codecs):
-            raise InputError(f"data.path={path}: {entry.parent.name} holds pickles")
+            raise InputError(
+                Kind.UNSAFE, Given("data.path", path), f"{entry.parent.name} holds pickles"
+            )
 
 
 def check_matrix(path: Path, n_genes: int, n_cells: int) -> None:
@@ -133,22 +145,26 @@ def check_matrix(path: Path, n_genes: int, n_cells: int) -> None:
     except (ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:100]
         raise InputError(
-            f"data.path={path.name}: its header is no Matrix Market's ({reason})"
+            Kind.FORMAT, Path(path.name), f"its header is no Matrix Market's ({reason})"
         ) from error
     if (form, symmetry) != ("coordinate", "general") or field == "complex":
         raise InputError(
-            f"{path.name}: is {form} {field} {symmetry}; a 10x folder has a matrix that is "
-            "coordinate integer general (or real)"
+            Kind.FORMAT,
+            Path(path.name),
+            f"is {form} {field} {symmetry}",
+            "a 10x folder has a matrix that is coordinate integer general (or real)",
         )
     if (rows, columns) != (n_genes, n_cells):
         have_headers = (n_genes, n_cells) == (rows + 1, columns + 1)
         hint = "; take the headers off both lists" if have_headers else ""
         raise InputError(
-            f"{path.name}: is {rows} genes x {columns} cells, and there are {n_genes} genes and "
-            f"{n_cells} barcodes{hint}"
+            Kind.DAMAGED,
+            Path(path.name),
+            f"is {rows} genes x {columns} cells, and there are {n_genes} genes and {n_cells} "
+            f"barcodes{hint}",
         )
     if n_entries > path.stat().st_size / 4:  # the line of an entry has at least four characters
-        raise InputError(f"{path.name}: is shorter than its header says")
+        raise InputError(Kind.DAMAGED, Path(path.name), "is shorter than its header says")
     check_memory(PER_ENTRY * n_entries, path)
 
 
@@ -165,12 +181,12 @@ def unpack(source: Path, target: Path) -> None:
             check_memory(PER_ENTRY * written / 32, source)  # 32: a long line
 
 
-def check_inside(folder: Path, what: str) -> None:
+def check_inside(folder: Path, what: Given) -> None:
     """Refuse a folder with a link that leads out of it, as a write there would go elsewhere.
 
     Args:
         folder: the folder to check, with its subfolders.
-        what: start of the message: the setting, or what the folder is.
+        what: the setting that gave the folder.
 
     Raises:
         InputError: a link leads out of the folder, or nowhere.
@@ -183,9 +199,11 @@ def check_inside(folder: Path, what: str) -> None:
         try:
             target = Path(os.path.realpath(path, strict=True))
         except OSError as error:
-            raise InputError(f"{what}: {name}: {error.strerror}; remove it") from error
+            raise InputError(
+                Kind.UNSAFE, what, f"{name}: {error.strerror}", "remove it"
+            ) from error
         if root not in target.parents:
-            raise InputError(f"{what}: {name} leads out of the folder")
+            raise InputError(Kind.UNSAFE, what, f"{name} leads out of the folder")
 
 
 class Plain(yaml.SafeLoader):  # type: ignore[misc]

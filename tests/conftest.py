@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from scvae_cli import CONF
 from scvae_cli.cli import main
+from scvae_cli.errors import Kind, UserError
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside each other, each on one core
     os.environ |= {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
@@ -48,6 +49,16 @@ class Result:
     code: int
     out: str
     err: str
+    error: UserError | None = None  # the last one that was made, in this process
+
+    def refused(self, kind: Kind, key: str | None = None) -> str:
+        """Check that bad input was refused in one line, for this reason; return the line."""
+        assert self.error is not None, self.err
+        assert (self.code, self.error.kind, self.error.key) == (2, kind, key), self.err
+        lines = [line for line in self.err.splitlines() if line.startswith("scvae: ")]
+        assert lines == [f"scvae: {self.error}"]
+        assert "Traceback" not in self.err
+        return lines[0]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -70,8 +81,18 @@ def scvae(capfd, monkeypatch, tmp_path):
     """Runs `scvae ARGUMENTS` in this process, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
 
+    errors: list[UserError] = []
+    make = UserError.__init__
+
+    def record(error: UserError, *arguments: object) -> None:
+        make(error, *arguments)
+        errors.append(error)
+
+    monkeypatch.setattr(UserError, "__init__", record)
+
     def run(*arguments: str) -> Result:
         capfd.readouterr()
+        errors.clear()
         monkeypatch.setattr("sys.argv", ["scvae", *arguments])
         code = 0
         try:
@@ -79,7 +100,7 @@ def scvae(capfd, monkeypatch, tmp_path):
         except SystemExit as stop:
             code = int(stop.code or 0)
         captured = capfd.readouterr()
-        return Result(code, captured.out, captured.err)
+        return Result(code, captured.out, captured.err, errors[-1] if errors else None)
 
     return run
 

@@ -19,7 +19,7 @@ from test_report import Reader
 
 import scvae_cli
 from scvae_cli.console import Console
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.results import figures, report
 from scvae_cli.results.figures.style import LONGEST, legend_shape, type_styles
 from scvae_cli.runs.files import csv_of, read_csv
@@ -100,10 +100,11 @@ def test_a_terminal_shows_them_and_obeys_none(capsys, names):
         return captured.out + captured.err
 
     for name in names:
+        error = InputError(Kind.VALUE, None, name)
         for line in (
             shown(lambda console, name=name: console.line(name)),
             shown(lambda console, name=name: console.warn(name)),
-            shown(lambda console, name=name: console.error(str(InputError(name)))),
+            shown(lambda console, error=error: console.error(str(error))),
             shown(lambda console, name=name: console.facts([("type", name)])),
             shown(lambda console, name=name: console.folder(name)),
         ):

@@ -18,7 +18,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from scvae_cli import load as load_run
 from scvae_cli.data import sources
-from scvae_cli.errors import RunError
+from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.registry import build
 from scvae_cli.runs.claim import discard
 from scvae_cli.runs.files import files_of
@@ -368,7 +368,7 @@ def test_training_has_the_threads_that_were_asked_for(scvae, monkeypatch):
 
     def look(*_, **__):
         seen.append(torch.get_num_threads())
-        raise RunError("enough")
+        raise RunError(Kind.DIVERGED, None, "enough")
 
     monkeypatch.setattr("scvae_cli.stages.cells.load", load)
     monkeypatch.setattr("scvae_cli.stages.fit.train", look)

@@ -23,7 +23,7 @@ from benchmarks.sparsity.runs import MODELS, trained_run
 from scvae_cli.analysis.sparsity import describe_gates
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.sources import load
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.models.vsc import VSC
 from scvae_cli.results import figures
 from scvae_cli.trained import TrainedRun
@@ -71,9 +71,8 @@ def _sorted_cells() -> Path:
     folder = os.environ.get("SCVAE_DATA_DIR", ".")
     data = Path(folder, "zheng_facs", "zheng_facs_raw.h5ad").absolute()
     if not data.exists():
-        raise InputError(
-            f"{data}: the sorted cells are not there; set SCVAE_DATA_DIR to their folder"
-        )
+        fix = "set SCVAE_DATA_DIR to their folder"
+        raise InputError(Kind.MISSING, data, "the sorted cells are not there", fix)
     return data
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from scvae_cli.errors import RunError
+from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.model import Model
 from scvae_cli.models.sparse import take
 
@@ -41,5 +41,10 @@ def embed(
     parts = [model.embed(take(x, b.numpy(), device), kind, noise) for b in batches]
     latent: np.ndarray = torch.cat(parts).cpu().numpy()
     if not np.isfinite(latent).all():
-        raise RunError("the latent space is not finite: training diverged; try a smaller lr")
+        raise RunError(
+            Kind.DIVERGED,
+            None,
+            "the latent space is not finite: training diverged",
+            "try a smaller lr",
+        )
     return latent

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.manifold import TSNE
 
-from scvae_cli.errors import RunError
+from scvae_cli.errors import Kind, RunError
 
 # Seconds for each cell and doubling of their number, of 1,000 steps on two cores.
 _SECONDS = {2: 3.0e-4, 3: 8.7e-4}
@@ -74,7 +74,9 @@ def tsne(
     )
     places: np.ndarray = mapper.fit_transform(latent)
     if not np.isfinite(places).all():
-        raise RunError(f"the {n_dims}-D t-SNE map is not finite; try tsne.init=random")
+        raise RunError(
+            Kind.DIVERGED, None, f"the {n_dims}-D t-SNE map is not finite", "try tsne.init=random"
+        )
     return places
 
 
@@ -87,6 +89,8 @@ def _check_spread(latent: np.ndarray) -> None:
     spread = np.ptp(latent, axis=0)
     if not (varies(latent) & (spread > np.sqrt(np.finfo(np.float32).tiny))).any():
         raise RunError(
-            "all cells have the same latent values: the model has collapsed; "
-            "another seed, a smaller beta or a smaller lr may help"
+            Kind.COLLAPSED,
+            None,
+            "all cells have the same latent values: the model has collapsed",
+            "another seed, a smaller beta or a smaller lr may help",
         )

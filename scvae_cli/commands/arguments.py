@@ -3,7 +3,7 @@
 import argparse
 from typing import NoReturn
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 
 
 class Parser(argparse.ArgumentParser):
@@ -11,4 +11,4 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise what it would have printed."""
-        raise InputError(f"{message}; `{self.prog} --help` says more")
+        raise InputError(Kind.VALUE, None, message, f"`{self.prog} --help` says more")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.console import Console
-from scvae_cli.errors import InputError, unknown_choice
+from scvae_cli.errors import InputError, Kind, unknown_choice
 from scvae_cli.measures import SCORES
 from scvae_cli.results.pages import write_summary
 from scvae_cli.results.runs import find_runs
@@ -73,31 +73,35 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
     asked = parser.parse_args(arguments)
     if asked.score not in (None, *SCORES):
-        raise InputError(unknown_choice("--score", asked.score, SCORES))
+        raise unknown_choice("--score", asked.score, SCORES)
     return asked
 
 
-def _runs(paths: list[str]) -> tuple[list[Run], list[str]]:
-    """Return the runs in and below these folders, and a line for each whose file is damaged.
+def _runs(paths: list[str]) -> tuple[list[Run], list[InputError]]:
+    """Return the runs in and below these folders, and an error for each whose file is damaged.
 
     Raises:
         InputError: there is no such folder, or it has no run with settings.
     """
-    damaged: list[str] = []
+    damaged: list[InputError] = []
     by_path: dict[Path, Run] = {}
     for path in paths:
         if not Path(path).exists():
-            raise InputError(f"{path}: no such folder")
+            raise InputError(Kind.MISSING, Path(path), "no such folder")
         before = len(damaged)
         runs = find_runs([Path(path)], damaged)
         if not runs and len(damaged) > before:
-            raise InputError(damaged[-1])
+            raise damaged[-1]
         if not runs:
-            raise InputError(f"{path}: no run there (a run's folder has a run.json)")
+            raise InputError(
+                Kind.MISSING, Path(path), "no run there (a run's folder has a run.json)"
+            )
         by_path |= {run.path: run for run in runs}
     runs = [run for run in by_path.values() if run.flat_settings]
     if not runs:
-        raise InputError(f"{paths[0]}: its runs ended before they began; see their run.json")
+        raise InputError(
+            Kind.EMPTY, Path(paths[0]), "its runs ended before they began", "see their run.json"
+        )
     return runs, damaged
 
 
@@ -124,7 +128,7 @@ def _settings(table: pd.DataFrame, asked: list[str] | None) -> list[str]:
     settings = settings_of(table)
     for key in asked or []:
         if key not in [*settings, "seed"]:
-            raise InputError(unknown_choice("--by", key, [*settings, "seed"]))
+            raise unknown_choice("--by", key, [*settings, "seed"])
     by = asked or settings
     data = [key for key in ("data", "data_sha") if key in settings and key not in by]
     return [*by, *data]  # data are never averaged over

@@ -19,7 +19,7 @@ from scvae_cli.data.dataset_h5ad import write_h5ad
 from scvae_cli.data.files import read
 from scvae_cli.data.selection import elements, select
 from scvae_cli.data.wording import command_line
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.places import quoted
 from scvae_cli.runs.files import csv_of
@@ -93,9 +93,11 @@ def _check_new(asked: argparse.Namespace) -> None:
     for path in filter(None, (asked.to, asked.h5ad)):
         if path.exists():
             flag = "--h5ad" if path.suffix == ".h5ad" else "--to"
-            raise InputError(f"{path}: exists already; give another file with {flag}")
+            raise InputError(Kind.EXISTS, path, "exists already", f"give another file with {flag}")
         if not path.absolute().parent.is_dir():
-            raise InputError(f"{path}: there is no folder {path.absolute().parent}; make it first")
+            raise InputError(
+                Kind.MISSING, path, f"there is no folder {path.absolute().parent}", "make it first"
+            )
 
 
 def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
@@ -110,10 +112,13 @@ def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
         InputError: a setting is not one of `READING`, or has a wrong value.
     """
     for setting in settings:
-        key = setting.partition("=")[0].lstrip("+")
+        key, _, value = setting.lstrip("+").partition("=")
         if key not in [f"data.{name}" for name in READING]:
             raise InputError(
-                f"{setting}: no such setting here; there is data.{', data.'.join(READING)}"
+                Kind.UNKNOWN,
+                Given(key, value),
+                "no such setting here",
+                f"there is data.{', data.'.join(READING)}",
             )
     own = []
     if isinstance(theirs, FileConfig):
@@ -179,4 +184,4 @@ def _write_cells(cells: anndata.AnnData, path: Path) -> None:
         write_h5ad(cells, path)
     except Exception as error:  # anndata raises all kinds
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: the cells cannot be written: {reason}") from error
+        raise InputError(Kind.CONTENT, path, f"the cells cannot be written: {reason}") from error

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.console import Console, minutes
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.measures import SPACES
 from scvae_cli.results.runs import cells_in_words
 from scvae_cli.runs.run import Run
@@ -22,7 +22,7 @@ def show(arguments: list[str]) -> None:
     if not (path / "run.json").exists():
         sweep = (path / "sweep.json").exists()
         hint = f"; it is a sweep: `scvae compare {path}`" if sweep else ""
-        raise InputError(f"{path}: no run there (run.json is missing){hint}")
+        raise InputError(Kind.MISSING, path, f"no run there (run.json is missing){hint}")
     run = Run(path).read_all()
     console = Console()
     warnings = [("warning", text) for text in run.warnings]

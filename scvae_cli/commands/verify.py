@@ -12,7 +12,7 @@ import pandas as pd
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.config import Config
 from scvae_cli.console import Console
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.execute import DONE, logged, start
 from scvae_cli.launch.places import shown
 from scvae_cli.measures import SPACES
@@ -69,13 +69,19 @@ def _open(path: Path) -> tuple[Run, Config]:
         config = restored(run.settings, path / "config.yaml")
     except MissingError as error:
         hint = "; it is a sweep: name one of its runs" if (path / "sweep.json").exists() else ""
-        raise InputError(f"{shown(path)}: no run there ({error.name} is missing){hint}") from error
+        raise InputError(
+            Kind.MISSING, Given("", shown(path)), f"no run there ({error.name} is missing){hint}"
+        ) from error
     if run.status == "done" and not run.scores:
-        raise InputError(f"{shown(path)}: no run there (scores.json is missing)")
+        raise InputError(
+            Kind.MISSING, Given("", shown(path)), "no run there (scores.json is missing)"
+        )
     if not run.is_intact:
         raise InputError(
-            f"{shown(path)}: did not end well, or a file is not what it wrote; "
-            f"`scvae train resume={shown(path)}` mends it"
+            Kind.DAMAGED,
+            Given("", shown(path)),
+            "did not end well, or a file is not what it wrote",
+            f"`scvae train resume={shown(path)}` mends it",
         )
     return run, config
 

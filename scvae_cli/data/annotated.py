@@ -16,7 +16,7 @@ from scipy.sparse import issparse
 
 from scvae_cli.data.headers import COPIES, check_numbers, check_sparse, header, is_group, measure
 from scvae_cli.data.stores import opened, reason
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.untrusted import check_memory
 
 UNUSED = ("obsm", "varm", "obsp", "varp", "uns")  # elements that no model looks at
@@ -41,7 +41,11 @@ def read_annotated(
         missing = [name for name in ("obs", "var") if name not in file]
         if missing:
             there = ", ".join(list(file)[:5]) or "nothing"
-            raise InputError(f"data.path={path}: is no AnnData: has {there}, and no {missing[0]}")
+            raise InputError(
+                Kind.FORMAT,
+                Given("data.path", path),
+                f"is no AnnData: has {there}, and no {missing[0]}",
+            )
         if not is_group(file["obs"]) or not is_group(file["var"]) or "raw.X" in file:
             return _read_oldest(file, path)
         return _Reader(file, path, needed, say).read(whole)
@@ -100,7 +104,9 @@ class _Reader:
                 return None
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"data.path={self.path}: {name}: {reason(error)}") from error
+            raise InputError(
+                Kind.FORMAT, Given("data.path", self.path), f"{name}: {reason(error)}"
+            ) from error
 
     def matrix(self, name: str, shape: tuple[int, int], element: Any) -> Any:
         """Read values (n_cells, n_genes), sparse or dense as they are stored; None for none."""

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from scvae_cli.data.headers import COPIES, check_numbers, check_parts, check_sparse, is_group, size
 from scvae_cli.data.stores import opened
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.untrusted import check_memory
 
 GENES = "Gene Expression"  # what 10x calls features that are genes
@@ -32,18 +32,23 @@ def read_10x(path: Path, *, genome: str | None, say: Callable[[str], None]) -> a
             return _read_features(file["matrix"], path, genome, say)
         genomes = [n for n in file if is_group(file[n]) and {"barcodes", "indptr"} <= {*file[n]}]
         if genome is not None and genome not in genomes:
-            raise InputError(_no_genome(path, genome, genomes))
+            raise _no_genome(path, genome, genomes)
         if len(genomes) > 1 and genome is None:
             raise InputError(
-                f"data.path={path}: has a matrix for each of {', '.join(genomes)}; choose with "
-                f"data.genome={genomes[0]}"
+                Kind.CONFLICT,
+                Given("data.path", path),
+                f"has a matrix for each of {', '.join(genomes)}",
+                f"choose with data.genome={genomes[0]}",
             )
         if not genomes:
             molecules = "barcode_idx" in file or "barcode" in file
             what = "single molecules, and no counts" if molecules else "no matrix"
             raise InputError(
-                f"data.path={path}: holds {what}; give filtered_feature_bc_matrix.h5 (or "
-                "filtered_gene_bc_matrices_h5.h5) of the same Cell Ranger run"
+                Kind.FORMAT,
+                Given("data.path", path),
+                f"holds {what}",
+                "give filtered_feature_bc_matrix.h5 (or filtered_gene_bc_matrices_h5.h5) of "
+                "the same Cell Ranger run",
             )
         group = file[genome or genomes[0]]
         names = {"gene_ids": _texts(group["genes"]), "names": _texts(group["gene_names"])}
@@ -61,7 +66,9 @@ def _read_features(
     kinds = cells.var.get("kind", pd.Series(GENES, cells.var_names))
     kept = (kinds == GENES).to_numpy()
     if not kept.any():
-        raise InputError(f"data.path={path}: has no genes, but {', '.join(kinds.unique())}")
+        raise InputError(
+            Kind.EMPTY, Given("data.path", path), f"has no genes, but {', '.join(kinds.unique())}"
+        )
     if not kept.all():
         others = ", ".join(kinds[~kept].unique())
         say(f"{path.name}: {(~kept).sum():,} features of other types ({others}) are left out")
@@ -69,7 +76,7 @@ def _read_features(
     there = [name for name in genomes[kept].unique() if name]
     if genome is not None:
         if genome not in there:
-            raise InputError(_no_genome(path, genome, there))
+            raise _no_genome(path, genome, there)
         kept &= (genomes == genome).to_numpy()
     elif len(there) > 1:
         say(f"{path.name}: genes of {' and '.join(there)} (data.genome={there[0]} keeps its own)")
@@ -84,7 +91,11 @@ def _counts(group: Any, path: Path, var: pd.DataFrame) -> anndata.AnnData:
     n_genes, n_cells = map(int, group["shape"][:])
     for what, n, there in (("genes", n_genes, len(var)), ("cells", n_cells, len(barcodes))):
         if n != there:
-            raise InputError(f"data.path={path}: has names of {there} {what}, and {n} of them")
+            raise InputError(
+                Kind.DAMAGED,
+                Given("data.path", path),
+                f"has names of {there} {what}, and {n} of them",
+            )
     parts = [group[name] for name in ("data", "indices", "indptr")]
     check_parts(parts, (n_cells, n_genes), "csr")
     check_numbers(parts[0].dtype)
@@ -96,8 +107,9 @@ def _counts(group: Any, path: Path, var: pd.DataFrame) -> anndata.AnnData:
     return cells
 
 
-def _no_genome(path: Path, genome: str, there: list[str]) -> str:
-    return f"data.genome={genome}: not in {path} (there are {', '.join(there) or 'none'})"
+def _no_genome(path: Path, genome: str, there: list[str]) -> InputError:
+    known = f"there are {', '.join(there) or 'none'}"
+    return InputError(Kind.UNKNOWN, Given("data.genome", genome), f"not in {path} ({known})")
 
 
 def _texts(dataset: Any) -> pd.Index:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.visible import UNLABELLED
 
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
@@ -225,4 +225,9 @@ def _check_names(kind: str, names: np.ndarray) -> None:
     """
     for name in map(str, names):
         if UNWRITABLE.search(name):
-            raise InputError(f"{kind} {name!r}: cannot be written to csv and h5ad; rename it")
+            raise InputError(
+                Kind.NAMES,
+                Given("", f"{kind} {name!r}"),
+                "cannot be written to csv and h5ad",
+                "rename it",
+            )

@@ -17,7 +17,7 @@ from scvae_cli.data.cellranger import GENES, read_10x
 from scvae_cli.data.mtx import MATRIX, read_10x_folder
 from scvae_cli.data.stores import is_annotated, is_store, reason
 from scvae_cli.data.tables import SUFFIX, read_table
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 
 KINDS = ".h5ad, .zarr, 10x's .h5, a 10x folder or its matrix.mtx, .csv, .tsv or .txt (also .gz)"
 PACKED = re.compile(r".*\.(h5ad|h5|zarr)\.(gz|zip|bz2|xz)")
@@ -45,26 +45,32 @@ def read(
     Raises:
         InputError: it cannot be read.
     """
+    given = Given("data.path", path)
     if not path.exists():
-        raise InputError(f"data.path={path}: no such file or folder")
+        raise InputError(Kind.MISSING, given, "no such file or folder")
     if not path.is_file() and not path.is_dir():
-        raise InputError(f"data.path={path}: is a pipe or a device; give {KINDS}")
+        raise InputError(Kind.FORMAT, given, "is a pipe or a device", f"give {KINDS}")
     try:
         with warnings.catch_warnings():  # of old formats, and names to be made unique
             warnings.simplefilter("ignore")
             if is_store(path):
                 return _read_store(path, genome, needed, whole, say)
             if genome is not None:
-                raise InputError(
-                    f"data.genome={genome}: only 10x's .h5 has genomes to choose from"
-                )
+                raise _no_genomes(genome)
             return _read_text(path, transpose, say)
     except InputError:
         raise
     except MemoryError as error:
-        raise InputError(f"data.path={path}: more than this machine's memory holds") from error
+        raise InputError(Kind.MEMORY, given, "more than this machine's memory holds") from error
     except Exception as error:  # readers raise all kinds
-        raise InputError(f"data.path={path}: cannot be read: {reason(error)}") from error
+        raise InputError(Kind.FORMAT, given, f"cannot be read: {reason(error)}") from error
+
+
+def _no_genomes(genome: str) -> InputError:
+    fix = "leave it out"
+    return InputError(
+        Kind.CONFLICT, Given("data.genome", genome), "only 10x's .h5 has genomes to choose", fix
+    )
 
 
 def _read_store(
@@ -80,7 +86,7 @@ def _read_store(
         cells.var_names_make_unique()  # symbols: some genes share one
         return cells
     if genome is not None:
-        raise InputError(f"data.genome={genome}: only 10x's .h5 has genomes")
+        raise _no_genomes(genome)
     cells = read_annotated(path, needed=needed, whole=whole, say=say)
     kinds = cells.var.get("feature_types", pd.Series(dtype=str)).astype(str)
     if others := sorted(set(kinds) - {GENES}):  # whoever wrote the file chose to keep them
@@ -103,4 +109,6 @@ def _read_text(path: Path, transpose: bool | None, say: Callable[[str], None]) -
     if SUFFIX.search(name):
         return read_table(path, transpose, say)
     hint = f"unpack it (gunzip {path.name}), or " if PACKED.fullmatch(name) else ""
-    raise InputError(f"data.path={path}: unknown format; {hint}give {KINDS}")
+    raise InputError(
+        Kind.FORMAT, Given("data.path", path), "unknown format", f"{hint}give {KINDS}"
+    )

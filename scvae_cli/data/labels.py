@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.data.tables import other_separator, read_texts
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.visible import UNLABELLED
 
 
@@ -26,26 +26,27 @@ def read_labels(path: str, cells: np.ndarray, *, partly: bool = False) -> np.nda
     Raises:
         InputError: it is no such table, has a barcode twice, or none of the cells, or not all.
     """
-    what = f"data.labels={path}"
+    what = Given("data.labels", path)
     rows = read_texts(Path(path), what)
     if not rows:
-        raise InputError(f"{what}: needs two columns, barcode and label; it is empty")
+        raise InputError(Kind.EMPTY, what, "is empty", "give two columns, barcode and label")
     if short := next((row for row in rows if len(row) < 2), None):
         hint = f" ({other_separator(short, Path(path))})" if short is rows[0] else ""
-        raise InputError(f"{what}: needs two columns, barcode and label; has {short[0]!r}{hint}")
+        raise InputError(
+            Kind.FORMAT, what, f"needs two columns, barcode and label; has {short[0]!r}{hint}"
+        )
     known = set(cells)
     labels: dict[str, str] = {}
     for barcode, label, *_ in rows if rows[0][0] in known else rows[1:]:
         if barcode in labels:
-            raise InputError(f"{what}: barcode {barcode} stands there twice")
+            raise InputError(Kind.NAMES, what, f"barcode {barcode} stands there twice")
         labels[barcode] = label
     missing = [cell for cell in cells if not labels.get(cell)]
     if len(missing) == len(cells) or (missing and not partly):
-        theirs = f"; its barcodes are such as {next(iter(labels))}" if labels else ""
-        raise InputError(
-            f"{what}: no label for {len(missing)} of {len(cells)} cells, such as {missing[0]}"
-            + (theirs if len(missing) == len(cells) else "")
-        )
+        none = f"no label for {len(missing)} of {len(cells)} cells, such as {missing[0]}"
+        if labels and len(missing) == len(cells):
+            none += f"; its barcodes are such as {next(iter(labels))}"
+        raise InputError(Kind.MISSING, what, none)
     return np.array([labels.get(cell, "") for cell in cells], dtype=object)
 
 
@@ -64,13 +65,19 @@ def labels_of(cells: anndata.AnnData, key: str, path: Path) -> np.ndarray:
     """
     if key not in cells.obs:
         there = ", ".join(map(str, cells.obs)) or "none"
-        raise InputError(f"data.label_key={key}: no such column of obs in {path} ({there})")
+        raise InputError(
+            Kind.UNKNOWN,
+            Given("data.label_key", key),
+            f"no such column of obs in {path} ({there})",
+        )
     column = cells.obs[key]
     if pd.api.types.is_float_dtype(column):
         numbers = column.dropna()
         if (broken := numbers[numbers % 1 != 0]).size:
             raise InputError(
-                f"data.label_key={key}: holds numbers such as {broken.iloc[0]}, no types"
+                Kind.VALUE,
+                Given("data.label_key", key),
+                f"holds numbers such as {broken.iloc[0]}, no types",
             )
         column = column.astype("Int64")
     known = column.notna().to_numpy()
@@ -82,7 +89,7 @@ def labels_of(cells: anndata.AnnData, key: str, path: Path) -> np.ndarray:
 def mark_unlabelled(
     types: np.ndarray,
     cells: np.ndarray,
-    given: str,
+    given: Given,
     *,
     unlabelled: Sequence[str] = (),
     say: Callable[[str], None],
@@ -105,7 +112,7 @@ def mark_unlabelled(
     """
     none = np.isin(types.astype(object), ["", UNLABELLED, *unlabelled])
     if none.all():
-        raise InputError(f"{given}: {len(cells)} of {len(cells)} cells have no label")
+        raise InputError(Kind.EMPTY, given, f"{len(cells)} of {len(cells)} cells have no label")
     for text in unlabelled:
         if text not in types:
             say(f"data.unlabelled={text}: no cell is called so")

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from scvae_cli.data.wording import Wording
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 
 LEAST = 0.5  # of a model's genes, the share that cells must have
 VERSION = re.compile(r"(ENS[A-Z]*\d+)\.\d+")  # of an Ensembl id, which changes while the id stays
@@ -63,11 +63,13 @@ def match_genes(
     best = _best(ours, theirs, used)
     n_used = int(used.sum())
     if best.n_genes < LEAST * n_used:
-        raise InputError(
-            f"{best.n_genes:,} of the model's {n_used:,} genes are there, and {LEAST:.0%} must "
-            f"be; they have names such as {genes['gene'][used].iloc[0]}, these cells' are such as "
-            f"{cells.var_names[0]} ({wording.key('gene_names')}=COLUMN takes them from var)"
+        few = (
+            f"{best.n_genes:,} of the model's {n_used:,} genes are there, and {LEAST:.0%} must be"
         )
+        ours_are, theirs_are = genes["gene"][used].iloc[0], cells.var_names[0]
+        names = f"they have names such as {ours_are}, these cells' are such as {theirs_are}"
+        fix = f"{wording.key('gene_names')}=COLUMN takes names from var"
+        raise InputError(Kind.NAMES, wording.cells, f"{few} ({names})", fix)
     rest = "" if best.n_genes == n_used else "; the others count as zero"
     say(
         f"{best.n_genes:,} of the model's {n_used:,} genes found, by {KINDS[best.column]} in "

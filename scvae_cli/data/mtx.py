@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from scvae_cli.data.cellranger import GENES
 from scvae_cli.data.tables import text
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.untrusted import check_matrix, check_memory, unpack
 
 PARTS = {
@@ -79,8 +79,10 @@ def _find(folder: Path, prefix: str, names: Sequence[str]) -> Path:
                 continue
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise InputError(
-                    f"data.path={folder}: {path.name} leads out of the folder; copy the file that "
-                    "it leads to"
+                    Kind.UNSAFE,
+                    Given("data.path", folder),
+                    f"{path.name} leads out of the folder",
+                    "copy the file that it leads to",
                 )
             return path
     matches = (MATRIX.fullmatch(p.name) for p in folder.iterdir())
@@ -90,7 +92,9 @@ def _find(folder: Path, prefix: str, names: Sequence[str]) -> Path:
         several = f" or another of {len(prefixed)}" if len(prefixed) > 1 else ""
         hint = f"; its files have a prefix: give data.path={folder / prefixed[0]}{several}"
     raise InputError(
-        f"data.path={folder}: {' or '.join(prefix + name for name in names)} is missing{hint}"
+        Kind.MISSING,
+        Given("data.path", folder),
+        f"{' or '.join(prefix + name for name in names)} is missing{hint}",
     )
 
 
@@ -100,7 +104,7 @@ def _split(path: Path) -> list[list[str]]:
     Quotes are part of a name, unless all texts are in quotes, as R writes them.
     """
     pieces, size = [], 0
-    with text(path, f"data.path={path}") as lines:
+    with text(path, Given("data.path", path)) as lines:
         for line in lines:
             pieces.append(line)
             size += len(line)
@@ -124,8 +128,9 @@ def _features(path: Path) -> list[list[str]]:
     if len(widths) > 1:
         few = next(i for i, row in enumerate(rows) if len(row) != len(rows[0]))
         raise InputError(
-            f"data.path={path}: line {few + 1} has {len(rows[few])} columns, and the first has "
-            f"{len(rows[0])}"
+            Kind.DAMAGED,
+            Given("data.path", path),
+            f"line {few + 1} has {len(rows[few])} columns, and the first has {len(rows[0])}",
         )
     return rows
 
@@ -143,7 +148,9 @@ def _genes(
         return np.flatnonzero([kind == GENES for kind in kinds])
     if known := OTHERS & set(others):
         raise InputError(
-            f"data.path={folder}: has no {GENES} features, but {' and '.join(sorted(known))}"
+            Kind.EMPTY,
+            Given("data.path", folder),
+            f"has no {GENES} features, but {' and '.join(sorted(known))}",
         )
     return np.arange(len(features))
 

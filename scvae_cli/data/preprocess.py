@@ -4,7 +4,7 @@ import numpy as np
 import scanpy as sc
 from scipy.sparse import csr_array, csr_matrix
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 
 SPANS = (0.3, 0.5, 0.75, 1.0)  # of loess: Seurat's, and wider ones
 
@@ -59,8 +59,10 @@ def variable_genes(counts: sc.AnnData, n_genes: int) -> np.ndarray:
             continue
         return np.flatnonzero(table["highly_variable"].to_numpy())
     raise InputError(
-        f"data.genes={n_genes}: the genes' means differ too little to say which vary most; leave "
-        "rare genes out (data.min_cells=3), or take all (data.genes=null)"
+        Kind.CONTENT,
+        Given("data.genes", n_genes),
+        "the genes' means differ too little to say which vary most",
+        "leave rare genes out (data.min_cells=3), or take all (data.genes=null)",
     )
 
 

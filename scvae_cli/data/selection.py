@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix, issparse, vstack
 from scvae_cli.data.headers import check_sparse
 from scvae_cli.data.values import recognise
 from scvae_cli.data.wording import Wording
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 
 DISTINCT = 0.9  # a column of var with this share of different values, or more, names genes
 INDEX = "var_names"  # the index of var, kept as a column where another one names the genes
@@ -51,7 +51,9 @@ def select(
         InputError: they are not there; names occur twice; values are not finite, or negative.
     """
     if cells.isbacked:
-        raise InputError(f"{wording.cells}: is backed by a file; give adata.to_memory()")
+        raise InputError(
+            Kind.FORMAT, wording.cells, "is backed by a file", "give adata.to_memory()"
+        )
     values, var = _values_and_genes(cells, wording, layer, raw)
     if gene_names is not None:
         var = _renamed(var, gene_names, wording)
@@ -90,26 +92,38 @@ def _values_and_genes(
     values, var = cells.X, cells.var
     if raw:
         if cells.raw is None:
-            raise InputError(f"{wording.setting('raw', True)}: {wording.source} has no raw")
+            raise InputError(
+                Kind.UNKNOWN, wording.setting("raw", True), f"{wording.source} has no raw"
+            )
         values, var = cells.raw.X, cells.raw.var
     if layer is not None:
         setting = wording.setting("layer", layer)
         if layer not in cells.layers:
             there = ", ".join(cells.layers) or "none"
             raise InputError(
-                f"{setting}: no such layer in {wording.source} (there are {there}; "
-                f"{wording.value(None)} is X)"
+                Kind.UNKNOWN,
+                setting,
+                f"no such layer in {wording.source} (there are {there}; {wording.value(None)} "
+                "is X)",
             )
         if raw:
-            raise InputError(f"{setting}: give it or {wording.setting('raw', True)}, not both")
+            raise InputError(
+                Kind.CONFLICT, setting, f"give it or {wording.setting('raw', True)}, not both"
+            )
         values = cells.layers[layer]
     if values is None:
-        raise InputError(f"{wording.cells}: has no X; name a layer with {wording.key('layer')}")
+        raise InputError(
+            Kind.MISSING, wording.cells, "has no X", f"name a layer with {wording.key('layer')}"
+        )
     if 0 in values.shape:
-        raise InputError(f"{wording.cells}: {values.shape[0]} cells x {values.shape[1]} genes")
+        raise InputError(
+            Kind.EMPTY, wording.cells, f"{values.shape[0]} cells x {values.shape[1]} genes"
+        )
     values = values if issparse(values) else np.asarray(values)
     if values.dtype.kind not in "fiub":
-        raise InputError(f"{wording.cells}: its values are {values.dtype}, and not numbers")
+        raise InputError(
+            Kind.CONTENT, wording.cells, f"its values are {values.dtype}, and not numbers"
+        )
     return values, var
 
 
@@ -122,8 +136,10 @@ def _renamed(var: pd.DataFrame, column: str, wording: Wording) -> pd.DataFrame:
     if column not in var:
         there = ", ".join(map(str, var)) or "none"
         raise InputError(
-            f"{wording.setting('gene_names', column)}: no such column of var in {wording.source} "
-            f"(there are {there}; {wording.value(None)} is its index)"
+            Kind.UNKNOWN,
+            wording.setting("gene_names", column),
+            f"no such column of var in {wording.source} (there are {there}; "
+            f"{wording.value(None)} is its index)",
         )
     return var.set_index(var[column].astype(str)).assign(**{INDEX: var.index})
 
@@ -143,7 +159,7 @@ def _sparse(values: Any, wording: Wording) -> csr_matrix:
         shell = type(values)(arrays, shape=values.shape)  # so that `values` stay as they are
         check_sparse(shell)
     except (AttributeError, ValueError) as error:
-        raise InputError(f"{wording.cells}: is damaged: {error}") from error
+        raise InputError(Kind.DAMAGED, wording.cells, f"is damaged: {error}") from error
     return csr_matrix(shell.astype(np.float32, copy=True))
 
 
@@ -164,24 +180,26 @@ def _check(selected: anndata.AnnData, wording: Wording, cells: anndata.AnnData) 
     ):
         if names.has_duplicates:
             twice = names[names.duplicated()][0]
-            raise InputError(f"{wording.cells}: {what} {twice} is there twice; {hint}")
+            raise InputError(Kind.NAMES, wording.cells, f"{what} {twice} is there twice", hint)
     values = selected.X.data
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())
-        raise InputError(f"{wording.cells}: {bad} values are NaN or infinite")
+        raise InputError(Kind.CONTENT, wording.cells, f"{bad} values are NaN or infinite")
     if len(values) and values.min() < 0:
         raise InputError(
-            f"{wording.cells}: has negative values ({values.min():.4g}), so it was scaled; "
-            + _elsewhere(cells, wording)
+            Kind.CONTENT,
+            wording.cells,
+            f"has negative values ({values.min():.4g}), so it was scaled",
+            _elsewhere(cells, wording),
         )
 
 
 def _elsewhere(cells: anndata.AnnData, wording: Wording) -> str:
     """Return the settings that take other values, which a model can use, counts first."""
     settings: dict[str, list[str]] = {"counts": [], "normalized": [], "logged": []}
-    places = {wording.setting("layer", name): values for name, values in cells.layers.items()}
+    places = {str(wording.setting("layer", name)): values for name, values in cells.layers.items()}
     if cells.raw is not None:
-        places[wording.setting("raw", True)] = cells.raw.X
+        places[str(wording.setting("raw", True))] = cells.raw.X
     for setting, values in places.items():
         some = csr_matrix(values[:1000], dtype=np.float32)
         if np.isfinite(some.data).all() and (some.data >= 0).all():

@@ -14,7 +14,7 @@ from scvae_cli.data.dataset import Dataset, Recipe, labelled
 from scvae_cli.data.labels import labels_of, mark_unlabelled, read_labels
 from scvae_cli.data.values import Values, doubt, recognise
 from scvae_cli.data.wording import command_line
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.visible import UNLABELLED
 
 
@@ -78,7 +78,7 @@ def file(*, announcer: Announcer, **options: Any) -> Dataset:
     name, names = Path(asked.path).name, cells.obs_names.to_numpy()
     dataset = labelled(name, x, types, names, genes, recipe)
     if (given := _given(asked)) and not dataset.is_labelled:
-        raise InputError(f"{given}: all cells have one label, {dataset.cell_types[0]}")
+        raise InputError(Kind.EMPTY, given, f"all cells have one label, {dataset.cell_types[0]}")
     return dataset
 
 
@@ -112,13 +112,18 @@ def _filtered(cells: anndata.AnnData, asked: Options) -> anndata.AnnData:
     kept = filter_counts(cells, min_genes=asked.min_genes, min_cells=asked.min_cells)
     if 0 in kept.shape:
         raise InputError(
-            f"data.min_genes={asked.min_genes}, data.min_cells={asked.min_cells}: leave "
-            f"{kept.n_obs} cells x {kept.n_vars} genes of {asked.path}"
+            Kind.EMPTY,
+            Given("data.min_genes", asked.min_genes),
+            f"and data.min_cells={asked.min_cells} leave {kept.n_obs} cells x {kept.n_vars} "
+            f"genes of {asked.path}",
+            "give smaller ones",
         )
     if empty := int((kept.X.getnnz(axis=1) == 0).sum()):
         raise InputError(
-            f"data.path={asked.path}: {empty} cells have no counts; leave them out with "
-            "data.min_genes=1"
+            Kind.CONTENT,
+            Given("data.path", asked.path),
+            f"{empty} cells have no counts",
+            "leave them out with data.min_genes=1",
         )
     return kept
 
@@ -148,12 +153,16 @@ def _check_n_genes(cells: anndata.AnnData, kind: str, asked: Options) -> None:
         return
     if kind != "counts":
         raise InputError(
-            f"data.genes={asked.genes}: variable genes are found in counts; {asked.path} has "
-            f"{kind} values"
+            Kind.CONFLICT,
+            Given("data.genes", asked.genes),
+            "variable genes are found in counts",
+            f"{asked.path} has {kind} values",
         )
     if asked.genes >= cells.n_vars:
         raise InputError(
-            f"data.genes={asked.genes}: there are {cells.n_vars} genes in {asked.path}"
+            Kind.VALUE,
+            Given("data.genes", asked.genes),
+            f"there are {cells.n_vars} genes in {asked.path}",
         )
 
 
@@ -204,7 +213,9 @@ def _types(cells: anndata.AnnData, asked: Options, announcer: Announcer) -> np.n
     names = cells.obs_names.to_numpy(dtype=str)
     if asked.label_key is not None and asked.labels is not None:
         raise InputError(
-            f"data.labels={asked.labels}: give it or data.label_key={asked.label_key}, not both"
+            Kind.CONFLICT,
+            Given("data.labels", asked.labels),
+            f"give it or data.label_key={asked.label_key}, not both",
         )
     if asked.label_key is not None:
         types = labels_of(cells, asked.label_key, Path(asked.path))
@@ -212,18 +223,19 @@ def _types(cells: anndata.AnnData, asked: Options, announcer: Announcer) -> np.n
         types = read_labels(asked.labels, names, partly=True)
     elif asked.unlabelled:
         raise InputError(
-            f"data.unlabelled={','.join(asked.unlabelled)}: of what? give data.label_key or "
-            "data.labels"
+            Kind.CONFLICT,
+            Given("data.unlabelled", asked.unlabelled, ",".join(asked.unlabelled)),
+            "of what? give data.label_key or data.labels",
         )
     else:
         return np.full(cells.n_obs, UNLABELLED)
-    return mark_unlabelled(
-        types, names, _given(asked), unlabelled=asked.unlabelled, say=announcer.say
-    )
+    given = _given(asked)
+    assert given is not None
+    return mark_unlabelled(types, names, given, unlabelled=asked.unlabelled, say=announcer.say)
 
 
-def _given(asked: Options) -> str:
-    """Return the setting that gives the types; empty where none does."""
+def _given(asked: Options) -> Given | None:
+    """Return the setting that gives the types; None where none does."""
     if asked.label_key is not None:
-        return f"data.label_key={asked.label_key}"
-    return "" if asked.labels is None else f"data.labels={asked.labels}"
+        return Given("data.label_key", asked.label_key)
+    return None if asked.labels is None else Given("data.labels", asked.labels)

@@ -22,7 +22,7 @@ from scvae_cli.data.announcer import Announcer
 from scvae_cli.data.dataset import Dataset, Recipe, labelled
 from scvae_cli.data.dataset_h5ad import restore, save
 from scvae_cli.data.labels import mark_unlabelled, read_labels
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 
 log = logging.getLogger("scvae")
 
@@ -92,8 +92,10 @@ def _prepare(
     counts = quality_control(tenx.read(source), **qc)
     if min(counts.shape) <= max(clusters["n_neighbors"], clusters["n_components"]):
         raise InputError(
-            f"data.qc: leaves {counts.n_obs} cells x {counts.n_vars} genes, too few for types; "
-            "widen its limits"
+            Kind.EMPTY,
+            "data.qc",
+            f"leaves {counts.n_obs} cells x {counts.n_vars} genes, too few for types",
+            "widen its limits",
         )
     x = log_normalize(csr_array(counts.X), target_sum=target_sum)
     genes = counts.var_names.to_numpy(dtype=str)
@@ -107,7 +109,7 @@ def _prepare(
 def _with_labels(dataset: Dataset, path: str, say: Callable[[str], None]) -> Dataset:
     """Return the same cells with the types of a csv file."""
     types = read_labels(path, dataset.cells, partly=True)
-    types = mark_unlabelled(types, dataset.cells, f"data.labels={path}", say=say)
+    types = mark_unlabelled(types, dataset.cells, Given("data.labels", path), say=say)
     assert isinstance(dataset.x, csr_array)
     parts = dataset.cells, dataset.genes, dataset.recipe
     return labelled(dataset.name, dataset.x, types, *parts)
@@ -118,7 +120,11 @@ def _most_variable(dataset: Dataset, n_genes: int) -> Dataset:
     from scvae_cli.data.preprocess import variable_genes
 
     if n_genes >= dataset.n_genes:
-        raise InputError(f"data.genes={n_genes}: there are {dataset.n_genes} genes in pbmc3k")
+        raise InputError(
+            Kind.VALUE,
+            Given("data.genes", n_genes),
+            f"there are {dataset.n_genes} genes in pbmc3k",
+        )
     kept = variable_genes(anndata.AnnData(csr_matrix(dataset.counts())), n_genes)
     recipe = replace(dataset.recipe, counted=dataset.genes)
     return replace(

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, vstack
 
 from scvae_cli.data.announcer import Announcer
 from scvae_cli.data.dataset import Dataset, Recipe
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 
 BLOCK = 1000  # cells whose molecules are drawn together
 
@@ -48,9 +48,8 @@ def synthetic(
         InputError: there are more types than cells.
     """
     if n_types > n_cells:
-        raise InputError(
-            f"data.n_types={n_types}: must be at most data.n_cells, which is {n_cells}"
-        )
+        most = f"must be at most data.n_cells, which is {n_cells}"
+        raise InputError(Kind.VALUE, Given("data.n_types", n_types), most)
     rng = np.random.default_rng(seed)
     rates = np.tile(np.exp(rng.normal(0.0, gene_sd, n_genes)), (n_types, 1))
     for rate in rates:

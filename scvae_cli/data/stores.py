@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import zarr
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.untrusted import bounded, check_hdf5, check_zarr
 
 
@@ -43,7 +43,9 @@ def opened(path: Path) -> Iterator[Any]:
     path.open("rb").close()  # tells of a lack of permission
     if not h5py.is_hdf5(path):
         what = "is empty" if path.stat().st_size == 0 else "is not HDF5, or is damaged"
-        raise InputError(f"data.path={path}: {what}; get it again, or give another file")
+        raise InputError(
+            Kind.FORMAT, Given("data.path", path), what, "get it again, or give another file"
+        )
     with h5py.File(path) as file:
         check_hdf5(file, path)
         with bounded():

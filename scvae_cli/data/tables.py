@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.untrusted import check_memory
 
 SUFFIX = re.compile(r"\.(csv|tsv|txt)(\.gz)?$", re.IGNORECASE)
@@ -48,7 +48,7 @@ def read_table(path: Path, transpose: bool | None, say: Callable[[str], None]) -
     Raises:
         InputError: it is no such table, a value is not a number, or it does not fit into memory.
     """
-    what = f"data.path={path}"
+    what = Given("data.path", path)
     separator = separator_of(path)
     with text(path, what) as lines:
         rows = _below_comments(csv.reader(lines, delimiter=separator, strict=True))
@@ -56,12 +56,14 @@ def read_table(path: Path, transpose: bool | None, say: Callable[[str], None]) -
             columns, body = _header(rows, path, what)
             names, values = _values(body, columns, path)
         except csv.Error as error:
-            raise InputError(f"{what}: cannot be read: {error}") from error
+            raise InputError(Kind.FORMAT, what, f"cannot be read: {error}") from error
     axes = pd.Index(names, dtype=object), pd.Index(columns, dtype=object)
     for axis in axes:
         if "" in axis:
             at = list(axis).index("") + 1
-            raise InputError(f"{what}: {'row' if axis is axes[0] else 'column'} {at} has no name")
+            raise InputError(
+                Kind.NAMES, what, f"{'row' if axis is axes[0] else 'column'} {at} has no name"
+            )
     if transpose is None:
         transpose = _rows_are_genes(*axes, path, say)
     if transpose:
@@ -69,7 +71,7 @@ def read_table(path: Path, transpose: bool | None, say: Callable[[str], None]) -
     return anndata.AnnData(values, *(pd.DataFrame(index=axis) for axis in axes))
 
 
-def read_texts(path: Path, what: str) -> list[list[str]]:
+def read_texts(path: Path, what: Given) -> list[list[str]]:
     """Read a table of texts, the header first.
 
     Args:
@@ -91,7 +93,7 @@ def read_texts(path: Path, what: str) -> list[list[str]]:
                 if len(rows) % 1000 == 0:
                     check_memory(size, path)
     except csv.Error as error:
-        raise InputError(f"{what}: cannot be read as csv: {error}") from error
+        raise InputError(Kind.FORMAT, what, f"cannot be read as csv: {error}") from error
     return rows
 
 
@@ -112,7 +114,7 @@ def other_separator(header: list[str], path: Path) -> str:
 
 
 @contextmanager
-def text(path: Path, what: str) -> Iterator[Iterator[str]]:
+def text(path: Path, what: Given) -> Iterator[Iterator[str]]:
     """Open a text file, plain or .gz, as lines with their ends; a mark of UTF-8 is left out.
 
     Raises:
@@ -124,22 +126,30 @@ def text(path: Path, what: str) -> Iterator[Iterator[str]]:
             start = file.read(4096)
         if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start:
             hint = "is text in UTF-16" if start[:1] in b"\xff\xfe" else "is not text"
-            raise InputError(f"{what}: cannot be read: it {hint}; save it as text in UTF-8")
+            raise InputError(
+                Kind.FORMAT, what, f"cannot be read: it {hint}", "save it as text in UTF-8"
+            )
         options: dict[str, Any] = {"mode": "rt", "encoding": "utf-8-sig", "newline": ""}
         with gzip.open(path, **options) if packed else path.open(**options) as opened:
             yield _lines(opened, path)
     except UnicodeDecodeError as error:
         bad = error.object[error.start]
         raise InputError(
-            f"{what}: cannot be read: byte {bad:#x} is not UTF-8; save it as text in UTF-8"
+            Kind.FORMAT,
+            what,
+            f"cannot be read: byte {bad:#x} is not UTF-8",
+            "save it as text in UTF-8",
         ) from error
     except gzip.BadGzipFile as error:
         raise InputError(
-            f"{what}: cannot be read: it is not gzip, as its name says; take .gz off its name"
+            Kind.FORMAT,
+            what,
+            "cannot be read: it is not gzip, as its name says",
+            "take .gz off its name",
         ) from error
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{what}: cannot be read: {reason}") from error
+        raise InputError(Kind.FORMAT, what, f"cannot be read: {reason}") from error
 
 
 def _lines(file: IO[str], path: Path) -> Iterator[str]:
@@ -170,16 +180,16 @@ def _below_comments(rows: Iterator[list[str]]) -> Iterator[list[str]]:
 
 
 def _header(
-    rows: Iterator[list[str]], path: Path, what: str
+    rows: Iterator[list[str]], path: Path, what: Given
 ) -> tuple[list[str], Iterator[list[str]]]:
     """Return the names of the columns, and the rows below: a row's name, then its values."""
     header, first = next(rows, []), next(rows, [])
     if not header:
-        raise InputError(f"{what}: cannot be read: it is empty")
+        raise InputError(Kind.EMPTY, what, "cannot be read: it is empty")
     if len(header) == 1 and len(first) < 2:
-        raise InputError(f"{what}: only one column; {other_separator(header, path)}")
+        raise InputError(Kind.FORMAT, what, "only one column", other_separator(header, path))
     if len(first) < 2:
-        raise InputError(f"{what}: no values below its header")
+        raise InputError(Kind.EMPTY, what, "no values below its header")
     trailing = first[-1] == "" and len(first) > 2 and (
         header[-1] == "" or len(first) == len(header) + 1
     )  # fmt: skip
@@ -189,8 +199,9 @@ def _header(
             header.pop()
     if len(first) not in (len(header), len(header) + 1):
         raise InputError(
-            f"{what}: cannot be read: its header has {len(header)} columns, the next line "
-            f"{len(first)}"
+            Kind.FORMAT,
+            what,
+            f"cannot be read: its header has {len(header)} columns, the next line {len(first)}",
         )
     columns = header if len(first) == len(header) + 1 else header[1:]
 
@@ -201,8 +212,10 @@ def _header(
                 row.pop()
             if len(row) != len(first):
                 raise InputError(
-                    f"{what}: cannot be read: row {row[0]} has {len(row)} columns, and the first "
-                    f"has {len(first)}"
+                    Kind.FORMAT,
+                    what,
+                    f"cannot be read: row {row[0]} has {len(row)} columns, and the first has "
+                    f"{len(first)}",
                 )
             yield row
 
@@ -228,8 +241,9 @@ def _values(
                 value = float(word)
             except ValueError as error:
                 raise InputError(
-                    f"data.path={path}: column {columns[place]} is not numbers: {word[:40]!r} in "
-                    f"row {row[0]}"
+                    Kind.CONTENT,
+                    Given("data.path", path),
+                    f"column {columns[place]} is not numbers: {word[:40]!r} in row {row[0]}",
                 ) from error
             if value:
                 data.append(value)

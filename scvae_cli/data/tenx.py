@@ -15,7 +15,7 @@ import pooch
 import requests
 
 from scvae_cli.atomic import replacing
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 
 ARCHIVE = "pbmc3k_filtered_gene_bc_matrices.tar.gz"
 URL = f"https://cf.10xgenomics.com/samples/cell-exp/1.1.0/pbmc3k/{ARCHIVE}"
@@ -46,7 +46,9 @@ def find(folder: str | None, *, on_download: Callable[[int, int], None]) -> Path
     if folder is not None:
         for path in _places(Path(folder)):
             return path
-        raise InputError(f"data.dir={folder}: holds no {ARCHIVE}, nor the folder {INSIDE}")
+        raise InputError(
+            Kind.MISSING, Given("data.dir", folder), f"holds no {ARCHIVE}, nor the folder {INSIDE}"
+        )
     cache = cache_dir()
     roots = [Path(root) for root in (os.environ.get("SCVAE_DATA_DIR"), str(cache)) if root]
     for path in chain.from_iterable(map(_places, roots)):
@@ -59,8 +61,10 @@ def find(folder: str | None, *, on_download: Callable[[int, int], None]) -> Path
         return cache / ARCHIVE
     except (requests.RequestException, OSError) as error:
         raise InputError(
-            f"data=pbmc3k: cannot download {URL} ({type(error).__name__}); "
-            f"put that file into {cache}, or use data=pbmc68k, which needs no download"
+            Kind.UNAVAILABLE,
+            Given("data", "pbmc3k"),
+            f"cannot download {URL} ({type(error).__name__})",
+            f"put that file into {cache}, or use data=pbmc68k, which needs no download",
         ) from error
 
 
@@ -80,7 +84,7 @@ def read(path: Path) -> anndata.AnnData:
         sha = hashlib.sha256(contents.get(name, b"")).hexdigest()
         if sha != wanted:
             state = "is not the file that 10x published" if name in contents else "is missing"
-            raise InputError(f"{path}: {name} {state}; replace it by that of {URL}")
+            raise InputError(Kind.DAMAGED, path, f"{name} {state}", f"replace it by that of {URL}")
     with TemporaryDirectory() as clean:
         for name in SHA256:
             (Path(clean) / name).write_bytes(contents[name])
@@ -131,5 +135,7 @@ def _from_archive(path: Path) -> dict[str, bytes]:
                     handle: Any = archive.extractfile(member)
                     contents[name] = handle.read()
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it to download it again") from error
+        raise InputError(
+            Kind.DAMAGED, path, f"damaged ({error})", "delete it to download it again"
+        ) from error
     return contents

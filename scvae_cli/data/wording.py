@@ -7,18 +7,20 @@ line, `layer='counts'` in Python.
 from dataclasses import dataclass
 from pathlib import Path
 
+from scvae_cli.errors import Given, written
+
 
 @dataclass(frozen=True)
 class Wording:
     """Words for errors about cells and how they are read.
 
     Attributes:
-        cells: the cells, at the start of an error.
+        cells: the setting or argument that gave the cells.
         source: where they are, within an error.
         in_python: whether settings are arguments of a Python function.
     """
 
-    cells: str
+    cells: Given | str
     source: str
     in_python: bool = False
 
@@ -26,29 +28,25 @@ class Wording:
         """Return the name of a setting."""
         return name if self.in_python else f"data.{name}"
 
-    def setting(self, name: str, value: object) -> str:
+    def setting(self, name: str, value: object) -> Given:
         """Return a setting with its value, as it is given."""
-        return f"{self.key(name)}={self.value(value)}"
+        return Given(self.key(name), value, self.value(value))
 
     def value(self, value: object) -> str:
         """Return a value, as it is given."""
-        if self.in_python:
-            return repr(value)
-        if value is None:
-            return "null"
-        return str(value).lower() if isinstance(value, bool) else str(value)
+        return repr(value) if self.in_python else written(value)
 
     @property
     def filter_empty(self) -> str:
         """Return what leaves cells without counts out."""
         if self.in_python:
             return f"scanpy.pp.filter_cells({self.cells}, min_genes=1)"
-        return self.setting("min_genes", 1)
+        return str(self.setting("min_genes", 1))
 
 
 def command_line(path: Path | str) -> Wording:
     """Return the words of the command line for the cells of a file."""
-    return Wording(f"data.path={path}", str(path))
+    return Wording(Given("data.path", path), str(path))
 
 
 PYTHON = Wording("adata", "adata", in_python=True)

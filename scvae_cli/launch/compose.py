@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from scvae_cli import CONF
-from scvae_cli.errors import InputError, unknown_choice
+from scvae_cli.errors import Given, InputError, Kind, unknown_choice
 from scvae_cli.launch.places import at_home, quoted, slug, with_quoted_path
 from scvae_cli.runs.claim import claim
 
@@ -89,30 +89,37 @@ def raise_as_input_error(error: Exception, arguments: list[str]) -> NoReturn:
     # A ValueError is a fault of this code, unless Hydra says it of a choice such as model=0.
     if type(error) is ValueError and not str(error).startswith("Config group override"):
         raise error
-    raise InputError(explain(error, arguments)) from error
+    raise explain(error, arguments) from error
 
 
-def explain(error: Exception, arguments: list[str]) -> str:
-    """Say in one line what Hydra says in several."""
+def explain(error: Exception, arguments: list[str]) -> InputError:
+    """Make an error of one line of what Hydra says in several."""
     from scvae_cli.settings import unknown_key
 
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}: {error.problem}"
+        return InputError(Kind.FORMAT, Path(mark.name), where)
     if isinstance(error, SearchPathException):
-        return f"--config-dir: {first[0].lower()}{first[1:]}"
+        return InputError(Kind.MISSING, "--config-dir", f"{first[0].lower()}{first[1:]}")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return unknown_choice(group or "--config-name", name, error.options or [])
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read as KEY=VALUE; quote special characters"
+        given = Given("", error.override)
+        return InputError(
+            Kind.VALUE, given, "cannot be read as KEY=VALUE", "quote special characters"
+        )
     if first.startswith("Config group override"):
         groups = r"[+~]*(model|data|experiment|hydra/\w+)?="
-        return f"{next((a for a in arguments if re.match(groups, a)), first)}: names no choice"
+        given = Given("", next((a for a in arguments if re.match(groups, a)), first))
+        return InputError(Kind.UNKNOWN, given, "names no choice")
     if match := re.match(r"Ambiguous value for argument '(.*)'", first):
-        return f"{match[1]}: several values; add -m to run each, or write a list as [1,2]"
+        fix = "add -m to run each, or write a list as [1,2]"
+        return InputError(Kind.VALUE, match[1], "several values", fix)
     if match := re.match(r"Could not override '([^']*)'", first):
         key = match[1]
-        given = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith(f"{key}=")]
-        return unknown_key(key, given[0] if given else "")
-    return first
+        values = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith(f"{key}=")]
+        return unknown_key(key, values[0] if values else "")
+    return InputError(Kind.VALUE, None, first)

@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch import train
 from scvae_cli.launch.compose import register_resolvers
 from scvae_cli.launch.execute import now
@@ -40,7 +40,9 @@ def load_data(plan: list[Job], worker: Worker) -> dict[str, str]:
         return worker.call(_fingerprints, list(asked.values()))
     except WorkerDiedError as error:
         names = ", ".join(dict.fromkeys(options["name"] for options in asked.values()))
-        raise InputError(f"data={names}: loading the cells ended its process: {error}") from error
+        raise InputError(
+            Kind.CONTENT, Given("data", names), f"loading the cells ended its process: {error}"
+        ) from error
 
 
 def _fingerprints(asked: list[dict[str, Any]]) -> dict[str, str]:

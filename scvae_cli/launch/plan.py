@@ -12,7 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from scvae_cli.config import Config
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.compose import parse_job
 from scvae_cli.launch.places import PATHS, shown, slug
 from scvae_cli.launch.presets import check_job
@@ -102,9 +102,9 @@ def _short(override: str) -> str:
     return f"{key}={Path(value).name}" if key in PATHS else override
 
 
-def asked(folder: Path) -> str:
+def asked(folder: Path) -> Given:
     """Return `resume=FOLDER`, as messages begin."""
-    return f"resume={shown(folder)}"
+    return Given("resume", shown(folder))
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
@@ -118,9 +118,11 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     except MissingError as error:
         run = (folder / "run.json").exists()
         what = "a run, and not a sweep" if run else "no sweep there (sweep.json is missing)"
-        raise InputError(f"{asked(folder)}: {what}; give the folder of a sweep") from error
+        raise InputError(
+            Kind.MISSING, asked(folder), what, "give the folder of a sweep"
+        ) from error
     except InputError as error:
-        raise InputError(f"{asked(folder)}: {error}; start a new sweep") from error
+        raise InputError(Kind.DAMAGED, asked(folder), str(error), "start a new sweep") from error
 
 
 def check_same(
@@ -136,7 +138,7 @@ def check_same(
     """
 
     def refuse(what: str) -> NoReturn:
-        raise InputError(f"{asked(folder)}: {what}; {WAY_OUT}")
+        raise InputError(Kind.DIFFERS, asked(folder), what, WAY_OUT)
 
     theirs = [job["folder"] for job in before["jobs"]]
     ours = [job.name for job in plan]
@@ -166,8 +168,10 @@ def check_same_data(folder: Path, before: dict[str, Any], record: dict[str, Any]
     for name, fingerprint in record["data"].items():
         if before.get("data", {}).get(name, fingerprint) != fingerprint:
             raise InputError(
-                f"{asked(folder)}: data={name} are other cells, genes or labels than then; "
-                f"{WAY_OUT}"
+                Kind.DIFFERS,
+                asked(folder),
+                f"data={name} are other cells, genes or labels than then",
+                WAY_OUT,
             )
 
 

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
 from scvae_cli import CONF
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.untrusted import Plain, check_inside
 
 # Launchers that a preset may choose, and their keys that it may set; other keys of launchers are
@@ -54,10 +54,10 @@ def check_presets(folder: Path) -> None:
         InputError: a file sets a key that can run code, leads out of the folder, or is not plain
             YAML; names the file.
     """
-    check_inside(folder, f"--config-dir {folder}")
+    check_inside(folder, Given("--config-dir", folder))
     for path in sorted(folder.rglob("*")):
         if not (path.is_dir() or stat.S_ISREG(path.stat().st_mode)):
-            raise InputError(f"{path}: is no file; remove it from the presets")
+            raise InputError(Kind.UNSAFE, path, "is no file", "remove it from the presets")
         if path.suffix in (".yaml", ".yml") and path.is_file():
             _check_preset(path, path.relative_to(folder))
 
@@ -66,18 +66,24 @@ def _check_preset(path: Path, name: Path) -> None:
     text = path.read_text(errors="replace")
     package_lines = [line for line in text.splitlines() if "@package" in line]
     if name.parts[0] == "hydra" or any("hydra" in line for line in package_lines):
-        raise InputError(f"{path}: presets may not configure Hydra; do so on the command line")
+        raise InputError(
+            Kind.UNSAFE, path, "presets may not configure Hydra", "do so on the command line"
+        )
     if len(name.parts) == 1 and name.stem == "config":
-        raise InputError(f"{path}: stands in for conf/config.yaml; put it into experiment/")
+        raise InputError(
+            Kind.UNSAFE, path, "stands in for conf/config.yaml", "put it into experiment/"
+        )
     try:
         values = yaml.load(text, Plain)
     except yaml.MarkedYAMLError as error:  # Hydra's own loader accepts tags; this one does not
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}, line {line}: {error.problem}") from error
+        raise InputError(
+            Kind.UNSAFE, path, f"line {line}: {error.problem}", "leave it out"
+        ) from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(Kind.UNSAFE, path, str(error)) from error
     for key in _forbidden(values):
-        raise InputError(f"{path}: {key}: presets may not set this, which can run code")
+        raise InputError(Kind.UNSAFE, path, f"{key}: presets may not set this, which can run code")
 
 
 def check_composed(parsed: Namespace) -> None:
@@ -95,8 +101,9 @@ def check_composed(parsed: Namespace) -> None:
     for default in loader.compute_defaults_list("config", parsed.overrides, mode).defaults:
         if ".." in Path(default.config_path or "").parts:
             raise InputError(
-                f"{default.parent or folder}: defaults: {default.config_path}: leads out of the "
-                "folder of presets"
+                Kind.UNSAFE,
+                Path(default.parent or folder),
+                f"defaults: {default.config_path}: leads out of the folder of presets",
             )
     _check_hydra(loader.load_configuration("config", parsed.overrides, mode), mode)
 
@@ -130,7 +137,10 @@ def check_texts(composed: DictConfig) -> None:
             command = "setup" in key  # presets may not set it
             if isinstance(value, str) and CONTROL.search(value) and not command:
                 raise InputError(
-                    f"hydra.{'.'.join(key)}={value!r}: has a control character; leave it out"
+                    Kind.UNSAFE,
+                    Given(f"hydra.{'.'.join(key)}", value, repr(value)),
+                    "has a control character",
+                    "leave it out",
                 )
 
 
@@ -139,7 +149,9 @@ def without_reading() -> Iterator[None]:
     """Refuse the resolvers of `READING` within the block, which resolves untrusted settings."""
 
     def refuse(*_: Any) -> None:
-        raise InputError(f"presets may not use {', '.join(f'oc.{name}' for name in READING)}")
+        raise InputError(
+            Kind.UNSAFE, None, f"presets may not use {', '.join(f'oc.{name}' for name in READING)}"
+        )
 
     try:
         for name in READING:
@@ -163,7 +175,7 @@ def recorded_words(command: str, where: Path) -> list[str]:
     try:
         words = shlex.split(command)[2:]
     except ValueError as error:
-        raise InputError(f"{where}: its command cannot be read: {error}") from error
+        raise InputError(Kind.DAMAGED, where, f"its command cannot be read: {error}") from error
     kept = []
     remaining = iter(words)
     for word in remaining:
@@ -187,9 +199,13 @@ def _check_word(word: str, where: Path) -> None:
     launcher = key == "hydra/launcher" and value in LAUNCHERS
     harmless = not key.startswith("hydra") or allowed or launcher
     if not (equals or word.startswith("~")) or not re.fullmatch(r"[\w./-]+", key) or key[0] == "-":
-        raise InputError(f"{where}: {word}: is no setting; give it on the command line")
+        raise InputError(
+            Kind.UNSAFE, where, f"{word}: is no setting", "give it on the command line"
+        )
     if not harmless or "_target_" in word:
-        raise InputError(f"{where}: {word}: can run code; give it on the command line")
+        raise InputError(
+            Kind.UNSAFE, where, f"{word}: can run code", "give it on the command line"
+        )
 
 
 def _loader(folder: Path | None) -> ConfigLoaderImpl:
@@ -208,7 +224,9 @@ def _check_hydra(composed: DictConfig, mode: RunMode) -> None:
     words = [str(word) for word in node.overrides.hydra]
     launcher = node.runtime.choices.get("hydra/launcher")
     if launcher not in LAUNCHERS:
-        raise InputError(f"hydra/launcher={launcher}: no launcher that presets may choose")
+        raise InputError(
+            Kind.UNSAFE, Given("hydra/launcher", launcher), "no launcher that presets may choose"
+        )
     if not any(word.lstrip("+").startswith("hydra/launcher=") for word in words):
         words.append(f"hydra/launcher={launcher}")
     trusted = _loader(None).load_configuration("config", words, mode).hydra
@@ -220,7 +238,9 @@ def _check_hydra(composed: DictConfig, mode: RunMode) -> None:
         may_differ = noted or (len(key) > 1 and key[1] in HYDRA.get(key[0], ()))
         if not may_differ and actual.get(key) != expected.get(key):
             raise InputError(
-                f"hydra.{'.'.join(map(str, key))}: presets may not set this, which can run code"
+                Kind.UNSAFE,
+                f"hydra.{'.'.join(map(str, key))}",
+                "presets may not set this, which can run code",
             )
 
 

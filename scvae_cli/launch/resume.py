@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.interrupts import WORDS, exit_code
 from scvae_cli.launch.execute import DONE, REFUSED, logged, start, write_report
 from scvae_cli.launch.places import inside, shown
@@ -65,18 +65,23 @@ def say_how_to_resume(error: KeyboardInterrupt, path: Path, console: "Console") 
 
 def _open(path: Path, others: list[str]) -> Run:
     """Open the run that is to be resumed, if no other process writes there."""
-    asked = f"resume={shown(path)}"
+    asked = Given("resume", shown(path))
     check_inside(path, asked)
     unlock(lock(path))
     unknown = [word for word in others if word not in ("force=true", "force=false")]
     if unknown:
         raise InputError(
-            f"{asked}: continues with the settings of its config.yaml; leave out {unknown[0]}"
+            Kind.CONFLICT,
+            asked,
+            "continues with the settings of its config.yaml",
+            f"leave out {unknown[0]}",
         )
     try:
         return Run(path)
     except InputError as error:
-        raise InputError(f"{asked}: cannot be resumed ({error}); start a new run") from error
+        raise InputError(
+            Kind.DAMAGED, asked, f"cannot be resumed ({error})", "start a new run"
+        ) from error
 
 
 def _finished(run: Run, console: "Console") -> int:
@@ -93,8 +98,10 @@ def _check_code(run: Run, force: bool) -> None:
     differs = difference(codes(run.record)[-1], {"versions": versions(), "git": git_state()})
     if differs and not force:
         raise InputError(
-            f"resume={shown(run.path)}: {differs}; start a new run, or continue all the same with "
-            "force=true"
+            Kind.DIFFERS,
+            Given("resume", shown(run.path)),
+            differs,
+            "start a new run, or continue all the same with force=true",
         )
 
 
@@ -133,6 +140,8 @@ def _settings(run: Run) -> "Config":
         if hashlib.sha256(written).hexdigest() == run.files.get("config.yaml"):
             return config
     raise InputError(
-        f"resume={shown(run.path)}: config.yaml is damaged; start a new run, as "
-        f"`{run.record.get('command')}`"
+        Kind.DAMAGED,
+        Given("resume", shown(run.path)),
+        "config.yaml is damaged",
+        f"start a new run, as `{run.record.get('command')}`",
     )

@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from scvae_cli import CONF
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.interrupts import exit_code
 from scvae_cli.launch.compose import (
     CANNOT_COMPOSE,
@@ -79,8 +79,10 @@ def launch(arguments: list[str]) -> None:
             raise
         discard(created)  # Hydra's own record could not be written, and no run began
         raise InputError(
-            f"{error.filename or created[-1]}: {error.strerror}; give another place with "
-            "output_dir=FOLDER"
+            Kind.UNAVAILABLE,
+            Path(error.filename or created[-1]),
+            str(error.strerror),
+            "give another place with output_dir=FOLDER",
         ) from error
     finally:
         created = ClaimFolder.created
@@ -139,7 +141,9 @@ class ClaimFolder(Callback):
         """Check the configuration and point hydra.run.dir at a new folder."""
         with _leaving_on_errors():
             if (folder := parse_job(config).resume) is not None:
-                raise InputError(f"resume={folder}: give it on the command line")
+                raise InputError(
+                    Kind.CONFLICT, Given("resume", folder), "give it on the command line"
+                )
             check_texts(config)
             _, ClaimFolder.created = claim_folder(config, "run")
 
@@ -163,8 +167,8 @@ def _leaving_on_errors() -> Iterator[None]:
     except (InputError, HydraException, OmegaConfBaseException) as error:
         from scvae_cli.console import Console
 
-        bad_input = isinstance(error, InputError)
-        Console().error(str(error) if bad_input else explain(error, sys.argv[1:]))
+        shown = error if isinstance(error, InputError) else explain(error, sys.argv[1:])
+        Console().error(str(shown))
         raise SystemExit(REFUSED) from error
     except Exception as error:
         traceback.print_exc()
@@ -216,10 +220,15 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
     parsed.overrides = overrides
     for override in overrides:
         if re.match(r"[+]*hydra\.searchpath=", override):
-            raise InputError(f"{override}: not supported; give a folder with --config-dir")
+            raise InputError(
+                Kind.UNSAFE, override, "not supported", "give a folder with --config-dir"
+            )
         if match := re.match(r"[+]*(model|data)\.name=(.*)", override):
             raise InputError(
-                f"{override}: the name goes with its settings; use {match[1]}={match[2]}"
+                Kind.CONFLICT,
+                override,
+                "the name goes with its settings",
+                f"use {match[1]}={match[2]}",
             )
     return flags + overrides, parsed if presets else None
 
@@ -238,4 +247,4 @@ def _check_flags(parsed: Namespace) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    raise InputError(f"{message}; `scvae train --help` lists the flags")
+    raise InputError(Kind.VALUE, None, message, "`scvae train --help` lists the flags")

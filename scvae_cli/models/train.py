@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Generator, Tensor
 
-from scvae_cli.errors import RunError
+from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.adam import Adam
 from scvae_cli.models.checkpoint import Checkpoint
 from scvae_cli.models.losses import ACTIVE
@@ -184,8 +184,11 @@ class _Training:
         total, reconstruction, kl = self.sums[:3].tolist()
         if not all(map(math.isfinite, (total, reconstruction, kl))):
             raise RunError(
+                Kind.DIVERGED,
+                None,
                 f"the loss is {total} in epoch {len(self.history) + 1} (reconstruction "
-                f"{reconstruction:.6g}, kl {kl:.6g}); a smaller lr may help"
+                f"{reconstruction:.6g}, kl {kl:.6g})",
+                "a smaller lr may help",
             )
 
     def checkpoint(self) -> Checkpoint:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from scvae_cli.atomic import write_file
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.measures import SPACES
 from scvae_cli.results import markdown
 from scvae_cli.results.means import brief, differences, summarise
@@ -189,7 +189,9 @@ def run_page(run: Run) -> str:
     """
     config = run.flat_settings
     if not config or not run.data:
-        raise InputError(f"{run.path}: its run.json and config.yaml do not say what was run")
+        raise InputError(
+            Kind.DAMAGED, run.path, "its run.json and config.yaml do not say what was run"
+        )
     rows = [{"k-means on": name, **run.scores[space]} for space, name in SPACES.items()]
     seconds = run.record.get("seconds", {}).items()
     settings = [{"key": key, "value": shown(value)} for key, value in config.items()]

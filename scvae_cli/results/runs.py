@@ -9,12 +9,12 @@ from scvae_cli.runs.provenance import codes
 from scvae_cli.runs.run import Run
 
 
-def find_runs(paths: Iterable[Path], damaged: list[str] | None = None) -> list[Run]:
+def find_runs(paths: Iterable[Path], damaged: list[InputError] | None = None) -> list[Run]:
     """Read the runs in these folders and below, each once, in order of their paths.
 
     Args:
         paths: where to look.
-        damaged: gets a line for each run that cannot be read.
+        damaged: gets an error for each run that cannot be read.
     """
     folders: dict[Path, None] = {}
     for path in paths:
@@ -27,7 +27,7 @@ def find_runs(paths: Iterable[Path], damaged: list[str] | None = None) -> list[R
             runs.append(Run(folder).read_all())
         except InputError as error:
             if damaged is not None:
-                damaged.append(str(error))
+                damaged.append(error)
     return runs
 
 

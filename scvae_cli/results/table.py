@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.atomic import write_file
-from scvae_cli.errors import InputError, unknown_choice
+from scvae_cli.errors import unknown_choice
 from scvae_cli.measures import SCORES, SILHOUETTES
 from scvae_cli.runs.files import csv_of
 from scvae_cli.runs.run import Run
@@ -88,7 +88,7 @@ def main_score(table: pd.DataFrame, asked: str | None) -> str:
     """
     known = scores_of(table)
     if asked is not None and asked not in known:
-        raise InputError(unknown_choice("--score", asked, known))
+        raise unknown_choice("--score", asked, known)
     return asked or known[0]
 
 

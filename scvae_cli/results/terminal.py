@@ -5,7 +5,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from scvae_cli.errors import InputError, unknown_choice
+from scvae_cli.errors import unknown_choice
 from scvae_cli.measures import MEASURE_NAMES, SILHOUETTES
 from scvae_cli.results.means import brief, summarise
 from scvae_cli.results.table import main_score, results, scores_of, settings_of
@@ -54,7 +54,7 @@ def show(
     if sort is not None:
         column = f"{sort}_mean" if sort in known else sort
         if column not in means:
-            raise InputError(unknown_choice("--sort", sort, [*by, "n", *known]))
+            raise unknown_choice("--sort", sort, [*by, "n", *known])
         means = means.sort_values(column, ascending=sort not in known, key=sortable)
     names = {s: _heading(s) for s in [*(s for s in SHOWN if s in known), score]}
     rows = brief(means, by, list(names))

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from scvae_cli.atomic import TEMPORARY, clear, temporary_path
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 
 log = logging.getLogger("scvae")
 
@@ -47,12 +47,16 @@ def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
                 if not exact:
                     continue
                 if not path.is_dir() or any(path.iterdir()):
-                    raise InputError(f"{path}: exists already; give a folder of its own") from None
+                    raise InputError(
+                        Kind.EXISTS, path, "exists already", "give a folder of its own"
+                    ) from None
             return path, [*reversed([p for p in missing if p != wanted]), path]
     except OSError as error:
         raise InputError(
-            f"output_dir: cannot create {wanted.parent}: {error.strerror}; "
-            "give another with output_dir=FOLDER"
+            Kind.UNAVAILABLE,
+            "output_dir",
+            f"cannot create {wanted.parent}: {error.strerror}",
+            "give another with output_dir=FOLDER",
         ) from error
     raise AssertionError
 
@@ -84,7 +88,7 @@ def lock(path: Path) -> FileLock:
         file_lock.acquire()
     except Timeout as error:
         raise InputError(
-            f"{path}: another process writes there; wait for it, or stop it"
+            Kind.BUSY, path, "another process writes there", "wait for it, or stop it"
         ) from error
     except (OSError, NotImplementedError) as error:
         log.warning("%s cannot be locked: %s", path, error)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.untrusted import read_yaml
 
 
@@ -141,7 +141,7 @@ class MissingError(InputError):
     """A file of a run is not there."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path}: is missing")
+        super().__init__(Kind.MISSING, path, "is missing")
         self.name = path.name
 
 
@@ -156,7 +156,7 @@ def contents_of(path: Path) -> bytes:
             raise MissingError(path)
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+        raise InputError(Kind.DAMAGED, path, f"cannot be read ({error})") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -192,12 +192,12 @@ def read_csv(contents: bytes, path: Path, needed: Sequence[str] = ()) -> Any:
         table = pd.read_csv(io.BytesIO(contents), converters=NAMES, float_precision="round_trip")
     except (ValueError, OverflowError) as error:
         reason = str(error).split("\n")[0]
-        raise InputError(f"{path}: damaged ({reason})") from error
+        raise InputError(Kind.DAMAGED, path, f"damaged ({reason})") from error
     for column in needed:
         if column not in table:
-            raise InputError(f"{path}: damaged (it has no column {column})")
+            raise InputError(Kind.DAMAGED, path, f"damaged (it has no column {column})")
         if column not in NAMES and len(table) and pd.api.types.is_object_dtype(table[column]):
-            raise InputError(f"{path}: damaged (not all of {column} are numbers)")
+            raise InputError(Kind.DAMAGED, path, f"damaged (not all of {column} are numbers)")
     return table
 
 
@@ -220,7 +220,7 @@ def read_weights(path: Path) -> tuple[dict[str, Any], Any]:
     try:
         weights = load(contents)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{path / 'model.safetensors'}: damaged ({error})") from error
+        raise InputError(Kind.DAMAGED, path / "model.safetensors", f"damaged ({error})") from error
     return weights, read_table(path, "history", LOSSES)
 
 
@@ -237,7 +237,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         OmegaConf.create(settings)  # raises for values that settings cannot have
     except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         reason = str(error).split("\n")[0]
-        raise InputError(f"{file}: damaged ({reason})") from error
+        raise InputError(Kind.DAMAGED, file, f"damaged ({reason})") from error
     return settings
 
 
@@ -259,9 +259,9 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
         contents: dict[str, Any] = json.loads(contents_of(file))
         json.dumps(contents, indent=2)  # as it may be written again
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: damaged ({error})") from error
+        raise InputError(Kind.DAMAGED, file, f"damaged ({error})") from error
     if wrong := fault(name, contents):
-        raise InputError(f"{file}: damaged ({wrong})")
+        raise InputError(Kind.DAMAGED, file, f"damaged ({wrong})")
     return contents
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.runs.files import (
     FILES,
     LOSSES,
@@ -84,10 +84,14 @@ class Run:
         flat = {**flattened(self.settings), "experiment": _experiment(self.record)}
         for key, kind in {"model": str, "data": str, "seed": int}.items():
             if not isinstance(flat.get(key), kind):
-                raise InputError(f"{self.path / 'config.yaml'}: damaged (it names no {key})")
+                raise InputError(
+                    Kind.DAMAGED, self.path / "config.yaml", f"damaged (it names no {key})"
+                )
         for key, value in flat.items():
             if isinstance(value, int) and abs(value) >= 2**63:  # which no table can hold
-                raise InputError(f"{self.path / 'config.yaml'}: damaged ({key} is out of range)")
+                raise InputError(
+                    Kind.DAMAGED, self.path / "config.yaml", f"damaged ({key} is out of range)"
+                )
         return flat
 
     @cached_property
@@ -139,7 +143,9 @@ class Run:
         """
         contents = contents_of(self.path / name)
         if self.files.get(name) not in (None, hashlib.sha256(contents).hexdigest()):
-            raise InputError(f"{self.path / name}: damaged: it is not what the run wrote")
+            raise InputError(
+                Kind.DAMAGED, self.path / name, "damaged: it is not what the run wrote"
+            )
         return contents
 
     @cached_property

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.runs.files import MissingError
 from scvae_cli.runs.run import Run
 
@@ -57,17 +57,23 @@ def read_training(
         weights, history = run.weights
     except MissingError as error:
         raise InputError(
-            f"trained={path}: no trained model there ({error.name} is missing); give the folder "
-            "of a run"
+            Kind.MISSING,
+            Given("trained", path),
+            f"no trained model there ({error.name} is missing)",
+            "give the folder of a run",
         ) from error
     except InputError as error:
-        raise InputError(f"trained={path}: damaged ({error}); train it again") from error
+        raise InputError(
+            Kind.DAMAGED, Given("trained", path), f"damaged ({error})", "train it again"
+        ) from error
     for key in TRAINING:
         if theirs.get(key) != config[key]:
             what = first_difference(key, theirs.get(key), config[key])
-            raise InputError(f"trained={path}: was trained with {what}")
+            raise InputError(Kind.DIFFERS, Given("trained", path), f"was trained with {what}")
     if run.fingerprint != fingerprint:
-        raise InputError(f"trained={path}: was trained on other cells, genes or labels")
+        raise InputError(
+            Kind.DIFFERS, Given("trained", path), "was trained on other cells, genes or labels"
+        )
     return weights, history
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scvae_cli.atomic import clear, write_file
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.runs.claim import LOCK, RESERVE_FILE, lock, point_latest, unlock
 from scvae_cli.runs.files import (
     CHECKPOINT,
@@ -60,7 +60,9 @@ class RunWriter:
             if resumes is not None:
                 self._take_over(resumes)
             elif (path / "run.json").exists():
-                raise InputError(f"{path}: holds a run already; give a folder of its own")
+                raise InputError(
+                    Kind.EXISTS, path, "holds a run already", "give a folder of its own"
+                )
             self._reserve = path / RESERVE_FILE
             # On a disk that fills up, the record of why needs room.
             self._reserve.write_bytes(b"0" * RESERVE)
@@ -72,7 +74,7 @@ class RunWriter:
     def _take_over(self, run: Run) -> None:
         """Start from the record and the undamaged files of a run."""
         if read_json(self.path, "run") != run.record:
-            raise InputError(f"{self.path}: another process has changed it; try again")
+            raise InputError(Kind.BUSY, self.path, "another process has changed it", "try again")
         self._record = {**run.record, **self._record}
         self._digests = {n: sha for n, sha in run.files.items() if n not in run.damaged}
 

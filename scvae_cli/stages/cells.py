@@ -12,7 +12,7 @@ from scvae_cli.analysis.tsne import choose
 from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.sources import load
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.runs.same import read_training
 from scvae_cli.stages.context import Context
 
@@ -53,7 +53,9 @@ def load_cells(context: Context) -> Loaded:
         _check(config, dataset, n_clusters)
         fingerprint = dataset.fingerprint()
         if writer.fingerprint not in (None, fingerprint):
-            raise InputError(f"{writer.path}: was begun on other cells, genes or labels")
+            raise InputError(
+                Kind.DIFFERS, writer.path, "was begun on other cells, genes or labels"
+            )
         training = None
         if config.trained is not None:
             training = read_training(Path(config.trained), config.model_dump(), fingerprint)
@@ -89,8 +91,10 @@ def _n_clusters(config: Config, dataset: Dataset) -> int:
     if dataset.is_labelled:
         return len(dataset.cell_types)
     raise InputError(
-        "cluster.n_clusters=null: these cells have no labels, whose number it would be; give "
-        "data.label_key=COLUMN, or cluster.n_clusters=K"
+        Kind.MISSING,
+        Given("cluster.n_clusters", None),
+        "these cells have no labels, whose number it would be",
+        "give data.label_key=COLUMN, or cluster.n_clusters=K",
     )
 
 
@@ -119,8 +123,10 @@ def _check(config: Config, dataset: Dataset, n_clusters: int) -> None:
     ]
     if dataset.is_labelled and len(np.unique(mapped_labels[mapped_labels >= 0])) < 2:
         raise InputError(
-            f"tsne.max_cells={config.tsne.max_cells}: of the mapped cells, less than two types "
-            "have a label; map more"
+            Kind.EMPTY,
+            Given("tsne.max_cells", config.tsne.max_cells),
+            "of the mapped cells, less than two types have a label",
+            "map more",
         )
     _check_sizes(config, dataset, n_clusters)
 
@@ -129,18 +135,24 @@ def _check_counts(config: Config, dataset: Dataset) -> None:
     """Refuse a likelihood of counts where values are none."""
     if dataset.recipe.totals is None:
         raise InputError(
-            f"likelihood={config.likelihood}: needs counts, and data={dataset.name} has "
-            f"{dataset.recipe.values} values; give counts, or likelihood=gaussian"
+            Kind.CONFLICT,
+            Given("likelihood", config.likelihood),
+            f"needs counts, and data={dataset.name} has {dataset.recipe.values} values",
+            "give counts, or likelihood=gaussian",
         )
     if not dataset.recipe.whole:
         raise InputError(
-            f"likelihood={config.likelihood}: is of whole numbers, and the counts of "
-            f"data={dataset.name} are not; give likelihood=gaussian"
+            Kind.CONFLICT,
+            Given("likelihood", config.likelihood),
+            f"is of whole numbers, and the counts of data={dataset.name} are not",
+            "give likelihood=gaussian",
         )
     if config.data.scale is not None:
         raise InputError(
-            f"likelihood={config.likelihood}: is of counts, and data.scale={config.data.scale:g} "
-            "makes z-scores; leave one of them out"
+            Kind.CONFLICT,
+            Given("likelihood", config.likelihood),
+            f"is of counts, and data.scale={config.data.scale:g} makes z-scores",
+            "leave one of them out",
         )
 
 
@@ -159,6 +171,7 @@ def _check_sizes(config: Config, dataset: Dataset, n_clusters: int) -> None:
     for key, value, limit, what in limits:
         if value >= limit:
             raise InputError(
-                f"{key}={value:g}: must be less than the number of {what}, "
-                f"which is {limit} in data={dataset.name}"
+                Kind.VALUE,
+                Given(key, value),
+                f"must be less than the number of {what}, which is {limit} in data={dataset.name}",
             )

@@ -9,7 +9,7 @@ import torch
 
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage
-from scvae_cli.errors import InputError
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.runs.writer import RunWriter
 from scvae_cli.threads import available
 
@@ -88,5 +88,10 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = next((kind for kind, is_there in there.items() if is_there), "cpu")
     if not there.get(name, True):
-        raise InputError(f"device={name}: there is none on this machine; use device=cpu or auto")
+        raise InputError(
+            Kind.UNAVAILABLE,
+            Given("device", name),
+            "there is none on this machine",
+            "use device=cpu or auto",
+        )
     return torch.device(name)

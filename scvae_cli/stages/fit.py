@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -9,7 +10,7 @@ import torch
 from scvae_cli.config import Config
 from scvae_cli.console import Stage
 from scvae_cli.data.dataset import Dataset
-from scvae_cli.errors import InputError, RunError
+from scvae_cli.errors import Given, InputError, Kind, RunError
 from scvae_cli.interrupts import held
 from scvae_cli.models.checkpoint import Checkpoint, Checkpointer, unpack
 from scvae_cli.models.model import Model
@@ -58,9 +59,9 @@ def _fitted(context: Context, loaded: Loaded, model: Model, shown: Stage) -> pd.
     """Give the model its weights, from wherever they come; return the history."""
     config, writer = context.config, context.writer
     if (kept := writer.kept_training()) is not None:
-        return _restore(config, model, *kept, f"{writer.path}")
+        return _restore(config, model, *kept, writer.path)
     if loaded.training is not None:
-        return _restore(config, model, *loaded.training, f"trained={config.trained}")
+        return _restore(config, model, *loaded.training, Given("trained", config.trained))
     if model.is_solved:
         return solve(
             model,
@@ -77,14 +78,17 @@ def _restore(
     model: Model,
     weights: dict[str, torch.Tensor],
     history: pd.DataFrame,
-    where: str,
+    where: Given | Path,
 ) -> pd.DataFrame:
     """Give the model weights that are there; return their history."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
-            f"{where}: its weights are not those of model={config.model.name}; train it again"
+            Kind.DIFFERS,
+            where,
+            f"its weights are not those of model={config.model.name}",
+            "train it again",
         ) from error
     return history
 
