@@ -25,8 +25,7 @@ from scvae_cli.data.sources import load
 from scvae_cli.models.linear import PCA
 from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
-from scvae_cli.results import figures
-from scvae_cli.results.figures.sparsity import programmes
+from scvae_cli.results.figures.sparsity import programme_map, programmes
 
 CPU = torch.device("cpu")
 GENES = np.array([f"g{i}" for i in range(6)])
@@ -188,7 +187,7 @@ def test_nothing_in_the_figure_is_cut(n_latent, n_types, word, on):
         by_type(found, labels=labels, cell_types=[f"{word * 5}{i}" for i in range(n_types)]),
         top_genes(steps, effects, genes=np.array([word * 8 + gene for gene in GENES]), n_top=5),
     )
-    picture = imread(BytesIO(figures.sparsity(*tables, "title")))[:, :, :3]
+    picture = imread(BytesIO(programme_map(*tables, "title")))[:, :, :3]
     edges = picture[0], picture[-1], picture[:, 0], picture[:, -1]
     assert all((edge == 1).all() for edge in edges)
     assert len(programmes(*tables)[0]) == n_latent * (2 if on else 1)

@@ -12,7 +12,7 @@ from benchmarks.sparsity.measures import MEASURES, ROTATIONS
 from benchmarks.sparsity.programmes import N_MARKERS, TOP
 from scvae_cli.analysis.stats import estimate
 from scvae_cli.paper.wording import plain
-from scvae_cli.results.figures import NOTABLE
+from scvae_cli.results.figures.sparsity import NOTABLE
 from scvae_cli.results.markdown import table
 
 

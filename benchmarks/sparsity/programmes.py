@@ -19,7 +19,7 @@ from scvae_cli.analysis.sparsity import (
 from scvae_cli.data.celltypes import MARKERS
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.models.vsc import VSC
-from scvae_cli.results.figures import NOTABLE
+from scvae_cli.results.figures.sparsity import NOTABLE
 from scvae_cli.trained import TrainedRun
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import pandas as pd
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError, Kind, unknown_choice
-from scvae_cli.measures import SCORES
+from scvae_cli.measures import MEASURES, SCORES, SPACES
 from scvae_cli.results.pages import write_summary
 from scvae_cli.results.runs import find_runs
 from scvae_cli.results.table import HIDDEN, main_score, results, settings_of
@@ -66,7 +66,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--score",
-        help="what to compare by (tsne_nmi); tsne or latent, then nmi, ari, hom or com",
+        help=f"what to compare by (tsne_nmi): {', '.join(SPACES)}, then _{', _'.join(MEASURES)}",
     )
     parser.add_argument("--sort", metavar="COLUMN", help="a score, a setting, or n")
     parser.add_argument("--to", metavar="FOLDER", help="write tables, figures and report.html")

@@ -1,4 +1,4 @@
-"""`scvae train --help`: the keys, as conf/config.yaml describes them."""
+"""`scvae train --help`: the models, the data and the keys, as the comments of conf/ say them."""
 
 import re
 import textwrap
@@ -25,8 +25,20 @@ def train_help() -> str:
         first, *rest = textwrap.wrap(description, WIDTH - INDENT)
         lines.append(f"  {key:<{INDENT - 3}} {first}")
         lines += [" " * INDENT + line for line in rest]
-    text: str = Template(page["template"]).substitute(KEYS="\n".join(lines).lstrip())
+    choices = "\n".join(_choices("model", "data")).lstrip()
+    text: str = Template(page["template"]).substitute(
+        KEYS="\n".join(lines).lstrip(), CHOICES=choices
+    )
     return text
+
+
+def _choices(*groups: str) -> Iterator[str]:
+    """Yield a line for each choice of these groups, with the first comment of its file."""
+    for group in groups:
+        for path in sorted((CONF / group).glob("*.yaml")):
+            first = path.read_text().partition("\n")[0]
+            choice, meaning = f"{group}={path.stem}", first.removeprefix("# ").rstrip(".")
+            yield f"  {choice:<29} {meaning}"
 
 
 def described() -> Iterator[tuple[str, str]]:

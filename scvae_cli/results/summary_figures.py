@@ -32,7 +32,8 @@ def summary_figures(
     Returns:
         Name of each figure to its caption and PNG.
     """
-    from scvae_cli.results import figures  # matplotlib
+    from scvae_cli.results.figures.maps import map_table  # matplotlib
+    from scvae_cli.results.figures.scores import score_heat, score_lines
 
     drawn = {}
     complete = means.dropna(subset=[f"{scores_of(table)[0]}_mean"])
@@ -41,16 +42,16 @@ def summary_figures(
         if lines:
             drawn[re.sub(r"[^\w.-]", "_", f"scores_by_{key}")] = (
                 f"Scores against {key}, mean over seeds and 95 % interval",
-                figures.score_lines(lines, key, references),
+                score_lines(lines, key, references),
             )
     if "tsne_nmi" in table and 1 < len(complete) <= MOST_ROWS:
         heat = _heat(complete, by)
-        drawn["scores"] = ("Scores of each setting, mean over seeds", figures.score_heat(heat))
+        drawn["scores"] = ("Scores of each setting, mean over seeds", score_heat(heat))
     examples = dict(list(first_runs(runs, table, by).items())[:MOST_MAPS])
     if examples:
         maps = {name: run.cells() for name, run in examples.items()}
         caption = "2-D maps by cell type, the first run of each setting"
-        drawn["maps"] = (caption, figures.map_table(maps))
+        drawn["maps"] = (caption, map_table(maps))
     return drawn
 
 
@@ -75,7 +76,7 @@ def _heat(means: pd.DataFrame, by: Sequence[str]) -> dict[str, pd.DataFrame]:
 
 
 def _lines(means: pd.DataFrame, by: Sequence[str], key: str) -> tuple[Lines, References]:
-    """Return lines of scores against a setting, a panel a score; see `figures.score_lines`.
+    """Return lines of scores against a setting, a panel a score; see `score_lines`.
 
     Settings that have no value of this key are references: a score without a place on the axis.
     """

@@ -71,7 +71,7 @@ FILES = {
         ),
         RunFile(
             "scores.json",
-            "nmi, ari, hom, com: on the map, in the latent space",
+            "how well clusters agree with types: on the map, in the latent space",
             "score",
             repeats=True,
         ),

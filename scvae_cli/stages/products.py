@@ -48,7 +48,10 @@ def draw_figures(
     sparsity: Sparsity | None,
 ) -> None:
     """Draw the maps, the loss and the latents; write figures/NAME.png."""
-    from scvae_cli.results import figures  # matplotlib takes a second: only here
+    # matplotlib takes a second: only here
+    from scvae_cli.results.figures.losses import loss_terms
+    from scvae_cli.results.figures.maps import map_2d, map_3d
+    from scvae_cli.results.figures.sparsity import programme_map
 
     config = context.config
     with context.stage("figures") as shown:
@@ -58,14 +61,14 @@ def draw_figures(
         result = ", ".join(f"{MEASURE_NAMES[name]} {value:.3f}" for name, value in first)
         k_means = clusters.of_map, clusters.centroids
         drawn = {
-            "map_2d": figures.map_2d(maps.of_mapped(2), *cells, *k_means, config.title, result),
+            "map_2d": map_2d(maps.of_mapped(2), *cells, *k_means, config.title, result),
         }
         if config.map_3d:
-            drawn["map_3d"] = figures.map_3d(maps.of_mapped(3), *cells, config.title)
+            drawn["map_3d"] = map_3d(maps.of_mapped(3), *cells, config.title)
         if len(history) > 1:
-            drawn["loss"] = figures.loss_terms(history, config.beta)
+            drawn["loss"] = loss_terms(history, config.beta)
         if sparsity is not None:
-            drawn["sparsity"] = figures.sparsity(sparsity.latents, sparsity.genes, config.title)
+            drawn["sparsity"] = programme_map(sparsity.latents, sparsity.genes, config.title)
         for name, png in drawn.items():
             context.writer.write_figure(name, png)
         shown.say(", ".join(f"{name}.png" for name in drawn))

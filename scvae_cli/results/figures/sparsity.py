@@ -20,7 +20,7 @@ BESIDE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def sparsity(latents: pd.DataFrame, top_genes: pd.DataFrame, title: str) -> bytes:
+def programme_map(latents: pd.DataFrame, top_genes: pd.DataFrame, title: str) -> bytes:
     """Draw in which cell types each latent is on, by sign, beside the genes that it raises there.
 
     Args:
