@@ -36,10 +36,22 @@ def _texts(value: Any) -> Any:
     return [str(v) if isinstance(v, bool | int) else v for v in values]
 
 
-class AEConfig(Block):
+class ModelBlock(Block):
+    """Options of a model.
+
+    Attributes:
+        ignores: keys that have no effect on it.
+        needs_cells: whether it needs more cells than latent features.
+    """
+
+    ignores: ClassVar[tuple[str, ...]] = ()
+    needs_cells: ClassVar[bool] = False
+
+
+class AEConfig(ModelBlock):
     """Deep autoencoder."""
 
-    ignores: ClassVar = ("beta", "kl_warmup")
+    ignores = ("beta", "kl_warmup")
     name: Literal["ae"]
     encoder: Widths
     decoder: Widths
@@ -47,10 +59,9 @@ class AEConfig(Block):
     latent_activation: Activation
 
 
-class VAEConfig(Block):
+class VAEConfig(ModelBlock):
     """beta-VAE."""
 
-    ignores: ClassVar = ()
     name: Literal["vae"]
     encoder: Widths
     branch: Count | None
@@ -59,10 +70,9 @@ class VAEConfig(Block):
     first_activation: Activation
 
 
-class VSCConfig(Block):
+class VSCConfig(ModelBlock):
     """beta-VSC."""
 
-    ignores: ClassVar = ()
     name: Literal["vsc"]
     encoder: Widths
     branch: Count | None
@@ -83,17 +93,18 @@ class VSCUAIConfig(VSCConfig):
     pseudo_inputs: Count
 
 
-class PCAConfig(Block):
+class PCAConfig(ModelBlock):
     """Principal components."""
 
-    ignores: ClassVar = ("beta", "epochs", "kl_warmup", "likelihood", "lr")
+    ignores = ("beta", "epochs", "kl_warmup", "likelihood", "lr")
+    needs_cells = True
     name: Literal["pca"]
 
 
-class ProjectionConfig(Block):
+class ProjectionConfig(ModelBlock):
     """Random directions."""
 
-    ignores: ClassVar = PCAConfig.ignores
+    ignores = PCAConfig.ignores
     name: Literal["projection"]
 
 

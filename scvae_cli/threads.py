@@ -33,13 +33,12 @@ def available() -> int:
     return threads
 
 
-def for_step(threads: int, *, batch_size: int, n_genes: int, width: int) -> int:
+def for_step(threads: int, *, batch_size: int, layer_size: int) -> int:
     """Return the number of threads for a gradient step: 1 where more would make it slower.
 
     Args:
         threads: number of threads available.
         batch_size: cells per step.
-        n_genes: input units.
-        width: units of the layer next to the genes.
+        layer_size: weights of the largest layer.
     """
-    return 1 if batch_size * n_genes * width < SMALL_STEP else threads
+    return 1 if batch_size * layer_size < SMALL_STEP else threads

@@ -29,8 +29,8 @@ def test_affinity_is_a_limit(monkeypatch):
 
 
 def test_a_small_step_takes_one_thread():
-    assert for_step(8, batch_size=256, n_genes=765, width=128) == 1
-    assert for_step(8, batch_size=256, n_genes=13_714, width=128) == 8
+    assert for_step(8, batch_size=256, layer_size=765 * 128) == 1
+    assert for_step(8, batch_size=256, layer_size=13_714 * 128) == 8
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def _check_sizes(config: Config, dataset: Dataset, n_clusters: int) -> None:
         ("latent_dim", config.latent_dim, dataset.n_genes, "genes"),
         ("cluster.n_clusters", n_clusters, n_mapped, mapped),
     ]
-    if config.model.name == "pca":
+    if config.model.needs_cells:
         limits.append(("latent_dim", config.latent_dim, n_cells, "cells"))
     for key, value, limit, what in limits:
         if value >= limit:

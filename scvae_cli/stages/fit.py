@@ -103,8 +103,7 @@ def _train(context: Context, model: Model, dataset: Dataset, shown: Stage) -> pd
     threads = for_step(
         torch.get_num_threads(),
         batch_size=min(config.batch_size, dataset.n_cells),
-        n_genes=dataset.n_genes,
-        width=config.model_options["encoder"][0],
+        layer_size=max(weights.numel() for weights in model.parameters()),
     )
 
     def on_epoch(row: dict[str, float]) -> None:
