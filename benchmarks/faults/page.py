@@ -35,9 +35,9 @@ PAGE = """\
 # What is lost when something goes wrong
 
 `make faults` wrote this page: {n} faults, for real, in runs of some seconds, at moments drawn at
-random (seed {seed}). After each, `scvae train resume=RUN` continued the run, and every file was compared,
-byte by byte, with those of a run that nothing happened to: weights, latent space, map, clusters,
-scores, figures, and the history but for its seconds.
+random (seed {seed}). After each, `scvae train resume=RUN` continued the run, and every file was
+compared, byte by byte, with those of a run that nothing happened to: weights, latent space, map,
+clusters, scores, figures, and the history but for its seconds.
 
 {table}
 
