@@ -1,5 +1,6 @@
 """The command line: help without torch, completion in a real shell, one line for each mistake."""
 
+import errno
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from conftest import FAST
 
 from scvae_cli.config import Config
+from scvae_cli.errors import Kind, UserError, written
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,99 +84,108 @@ def test_tab_completion_in_bash(tmp_path):
     assert registered.endswith("scvae")
 
 
-# What a person may mistype, and what the answer has to name.
+# What a person may mistype: the kind of mistake, and what else the answer has to name.
 MISTAKES = {
-    "model=vcs": ["model=vcs", "did you mean vsc"],
-    "data=pbmc68": ["data=pbmc68", "did you mean pbmc68k"],
-    "bta=2": ["bta=2", "did you mean beta"],
-    "+bta=2": ["bta=2", "did you mean beta"],
-    "perplexity=30": ["perplexity=30", "did you mean tsne.perplexity"],
-    "tsne.perplexty=30": ["tsne.perplexty=30", "did you mean tsne.perplexity"],
-    "data.n_cells=30": ["data.n_cells=30", "data=synthetic"],
-    "nonsense=1": ["nonsense=1", "--help"],
-    "epochs=-1": ["epochs=-1", "at least 0"],
-    "epochs=1.5": ["epochs=1.5", "whole number"],
-    "epochs=true": ["epochs=true", "whole number"],
-    "beta=-1": ["beta=-1", "at least 0"],
-    "beta=nan": ["beta=nan", "finite"],
-    "beta=inf": ["beta=inf", "finite"],
-    "beta=null": ["beta=null", "number"],
-    "latent_dim=two": ["latent_dim=two", "whole number"],
-    "latent_dim=800": ["latent_dim=800", "765"],
-    "lr=0": ["lr=0", "greater than 0"],
-    "batch_size=0": ["batch_size=0", "at least 1"],
-    "seed=-1": ["seed=-1", "at least 0"],
-    "threads=0": ["threads=0", "at least 1"],
-    "device=gpu": ["device=gpu", "'cuda'"],
-    "embedding=average": ["embedding=average", "'mean', 'sample' or 'mu'"],
-    "tsne.perplexity=700": ["tsne.perplexity=700", "700 in data=pbmc68k"],
-    "tsne.perplexity=0": ["tsne.perplexity=0", "greater than 0"],
-    "tsne.learning_rate=fast": ["tsne.learning_rate=fast", "'auto'"],
-    "tsne.max_iter=10": ["tsne.max_iter=10", "at least 250"],
-    "cluster.n_clusters=1": ["cluster.n_clusters=1", "at least 2"],
-    "cluster.n_clusters=700": ["cluster.n_clusters=700", "700 in data=pbmc68k"],
-    "score.nmi_average=max": ["score.nmi_average=max", "'geometric'"],
-    "model.encoder=[]": ["model.encoder=[]", "at least 1 item"],
-    "model.encoder=[128,0]": ["model.encoder.1=0", "at least 1"],
-    "model.alpha=1": ["model.alpha=1", "less than 1"],
-    "model.name=ae": ["model.name=ae", "use model=ae"],
-    "data.scale=0": ["data.scale=0", "greater than 0"],
-    "beta=1,2": ["beta=1,2", "add -m"],
-    "beta": ["beta", "KEY=VALUE"],
-    "beta=[1": ["beta=[1", "KEY=VALUE"],
-    "beta=${nope}": ["beta", "nope"],
-    "hydra/launcher=slurm": ["hydra/launcher=slurm", "basic"],
-    "--frobnicate": ["--frobnicate", "--help"],
-    "--experimental-rerun=x": ["--experimental-rerun", "pickle"],
-    "--config-name=nope": ["--config-name=nope"],
-    "--config-dir=nope": ["--config-dir", "nope"],
-    "output_dir=/dev/null": ["output_dir", "/dev/null"],
-    "output_dir=/proc/nope": ["output_dir", "/proc/nope"],
+    "model=vcs": (Kind.UNKNOWN, "vsc?"),
+    "data=pbmc68": (Kind.UNKNOWN, "pbmc68k?"),
+    "bta=2": (Kind.UNKNOWN, "beta?"),
+    "+bta=2": (Kind.UNKNOWN, "beta?"),
+    "perplexity=30": (Kind.UNKNOWN, "tsne.perplexity?"),
+    "tsne.perplexty=30": (Kind.UNKNOWN, "tsne.perplexity?"),
+    "data.n_cells=30": (Kind.UNKNOWN, "data=synthetic"),
+    "nonsense=1": (Kind.UNKNOWN, "--help"),
+    "hydra/launcher=slurm": (Kind.UNKNOWN, "basic"),
+    "epochs=-1": (Kind.VALUE, "0"),
+    "epochs=1.5": (Kind.VALUE, ""),
+    "epochs=true": (Kind.VALUE, ""),
+    "beta=-1": (Kind.VALUE, "0"),
+    "beta=nan": (Kind.VALUE, ""),
+    "beta=inf": (Kind.VALUE, ""),
+    "beta=null": (Kind.MISSING, "model=vsc"),
+    "latent_dim=two": (Kind.VALUE, ""),
+    "latent_dim=800": (Kind.VALUE, "765 in data=pbmc68k"),
+    "lr=0": (Kind.VALUE, "0"),
+    "batch_size=0": (Kind.VALUE, "1"),
+    "seed=-1": (Kind.VALUE, "0"),
+    "threads=0": (Kind.VALUE, "1"),
+    "device=gpu": (Kind.VALUE, "'cuda'"),
+    "embedding=average": (Kind.VALUE, "'mean', 'sample' or 'mu'"),
+    "tsne.perplexity=700": (Kind.VALUE, "700 in data=pbmc68k"),
+    "tsne.perplexity=0": (Kind.VALUE, "0"),
+    "tsne.learning_rate=fast": (Kind.VALUE, "'auto'"),
+    "tsne.max_iter=10": (Kind.VALUE, "250"),
+    "cluster.n_clusters=1": (Kind.VALUE, "2"),
+    "cluster.n_clusters=700": (Kind.VALUE, "700 in data=pbmc68k"),
+    "score.nmi_average=max": (Kind.VALUE, "'geometric'"),
+    "model.encoder=[]": (Kind.VALUE, "1"),
+    "model.alpha=1": (Kind.VALUE, "1"),
+    "data.scale=0": (Kind.VALUE, "0"),
 }
 
 
-@pytest.mark.parametrize("argument", MISTAKES)
-def test_a_mistake_gets_one_clear_line(scvae, tmp_path, argument):
-    result = scvae("train", argument)
-    assert result.code == 2
-    assert len(result.err.splitlines()) == 1, result.err
-    assert result.err.startswith("scvae: ")
+def refused(scvae, tmp_path, arguments, kind, key, *facts) -> UserError:
+    """The error of a command that said one line with these facts, and left nothing behind."""
+    result = scvae(*arguments)
+    assert result.refused(kind, key) == result.err.rstrip("\n")
     assert result.out == ""
-    for part in MISTAKES[argument]:
-        assert part in result.err
+    for fact in facts:
+        assert fact in f"{result.error.reason}; {result.error.fix}"
     assert not list(tmp_path.iterdir()), "something was left behind"
+    return result.error
+
+
+@pytest.mark.parametrize("argument", MISTAKES)
+def test_a_mistaken_setting_gets_one_clear_line(scvae, tmp_path, argument):
+    kind, fact = MISTAKES[argument]
+    key, _, value = argument.removeprefix("+").partition("=")
+    error = refused(scvae, tmp_path, ["train", argument], kind, key, fact)
+    assert written(error.value) == value
+    assert str(error).startswith(f"{key}={value}: ")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "parts"),
+    ("arguments", "kind", "key", "shown"),
     [
-        (["trian"], ["trian", "did you mean train"]),
-        (["model=vsc"], ["scvae train model=vsc"]),
-        (["train", "-m", "model=vae,vcs"], ["model=vcs", "did you mean vsc"]),
-        (["train", "-m", "beta=1,-2"], ["beta=-2", "at least 0"]),
-        (["train", "-m", "beta=1,2", "epochs=-1"], ["epochs=-1"]),
-        (["train", "data=synthetic", "data.n_types=2000"], ["data.n_types=2000", "1000"]),
-        (["train", "data=synthetic", "data.n_cells=30"], ["tsne.perplexity=40", "30"]),
+        ("trian", Kind.UNKNOWN, "trian", "did you mean train?"),
+        ("model=vsc", Kind.UNKNOWN, "model=vsc", "scvae train model=vsc"),
+        ("train -m model=vae,vcs", Kind.UNKNOWN, "model", "model=vcs"),
+        ("train -m beta=1,-2", Kind.VALUE, "beta", "beta=-2: "),
+        ("train -m beta=1,2 epochs=-1", Kind.VALUE, "epochs", "epochs=-1: "),
+        ("train data=synthetic data.n_types=2000", Kind.VALUE, "data.n_types", "1000"),
+        ("train data=synthetic data.n_cells=30", Kind.VALUE, "tsne.perplexity", "30"),
+        ("train model.encoder=[128,0]", Kind.VALUE, "model.encoder.1", "model.encoder.1=0: "),
+        ("train model.name=ae", Kind.CONFLICT, "model.name=ae", "use model=ae"),
+        ("train beta=1,2", Kind.VALUE, "beta=1,2", "-m"),
+        ("train beta", Kind.VALUE, None, "beta: "),
+        ("train beta=[1", Kind.VALUE, None, "beta=[1: "),
+        ("train beta=${nope}", Kind.VALUE, "beta", "nope"),
+        ("train --frobnicate", Kind.VALUE, None, "--frobnicate"),
+        ("train --experimental-rerun=x", Kind.VALUE, None, "--experimental-rerun: "),
+        ("train --config-name=nope", Kind.VALUE, None, "--config-name=nope: "),
+        ("train --config-dir=nope", Kind.MISSING, "--config-dir", "/nope"),
+        ("train output_dir=/dev/null", Kind.UNAVAILABLE, "output_dir", "/dev/null"),
+        ("train output_dir=/proc/nope", Kind.UNAVAILABLE, "output_dir", "/proc/nope"),
     ],
 )
-def test_mistakes_of_several_words(scvae, tmp_path, arguments, parts):
-    result = scvae(*arguments)
-    assert result.code == 2
-    assert len(result.err.splitlines()) == 1, result.err
-    for part in parts:
-        assert part in result.err
-    assert not list(tmp_path.iterdir())
+def test_other_mistakes_get_one_clear_line(scvae, tmp_path, arguments, kind, key, shown):
+    assert shown in str(refused(scvae, tmp_path, arguments.split(), kind, key))
 
 
 @pytest.mark.parametrize(
-    "text", ["beta: [1", "beta: 2\n bad indent: : :", "nonsense: 1\n", "- 1\n"]
+    ("text", "kind", "key"),
+    [
+        ("beta: [1", Kind.UNSAFE, None),
+        ("beta: 2\n bad indent: : :", Kind.UNSAFE, None),
+        ("nonsense: 1\n", Kind.UNKNOWN, "nonsense"),
+        ("- 1\n", Kind.VALUE, None),
+    ],
 )
-def test_a_bad_preset_gets_one_clear_line(scvae, tmp_path, text):
+def test_a_bad_preset_gets_one_clear_line(scvae, tmp_path, text, kind, key):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "bad.yaml").write_text("# @package _global_\n" + text)
     result = scvae("train", "--config-dir", str(tmp_path), "experiment=bad")
-    assert result.code == 2
-    assert len(result.err.splitlines()) == 1, result.err
+    assert result.refused(kind, key) == result.err.rstrip("\n")
+    assert key or "experiment/bad" in result.err
     assert not (tmp_path / "outputs").exists()
 
 
@@ -182,13 +193,14 @@ def test_a_bad_preset_gets_one_clear_line(scvae, tmp_path, text):
 def test_a_read_only_folder(scvae, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o555)
     result = scvae("train", "output_dir=locked")
-    assert result.code == 2
-    assert "Permission denied" in result.err
+    result.refused(Kind.UNAVAILABLE, "output_dir")
+    assert os.strerror(errno.EACCES) in result.error.reason
 
 
 def test_mistakes_leave_the_users_own_folder_alone(scvae, tmp_path):
     (tmp_path / "mine").mkdir()
-    assert scvae("train", "output_dir=mine", "tsne.perplexity=9999").code == 2
+    result = scvae("train", "output_dir=mine", "tsne.perplexity=9999")
+    result.refused(Kind.VALUE, "tsne.perplexity")
     assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
 
 

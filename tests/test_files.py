@@ -1,7 +1,9 @@
 """Cells of one's own: every format gives the same cells, and whatever is wrong is one line."""
 
+import errno
 import gzip
 import json
+import os
 import re
 import shlex
 import shutil
@@ -18,6 +20,7 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import silhouette_score
 
 from scvae_cli.data.sources import load
+from scvae_cli.errors import Kind, written
 from scvae_cli.launch.compose import compose
 
 TINY = [
@@ -196,8 +199,8 @@ def test_cells_without_labels(counts, scvae, tmp_path):
     counts.write_h5ad(tmp_path / "c.h5ad")
     base = ["train", "data=file", "data.path=c.h5ad", *TINY]
     result = scvae(*base)
-    assert result.code == 2
-    assert "give data.label_key=COLUMN, or cluster.n_clusters=K" in result.err
+    result.refused(Kind.MISSING, "cluster.n_clusters")
+    assert "data.label_key=" in result.error.fix
     result = scvae(*base, "cluster.n_clusters=3", "hydra.run.dir=r")
     assert result.code == 0, result.err
     scores = json.loads((tmp_path / "r" / "scores.json").read_text())
@@ -212,7 +215,8 @@ def test_cells_without_labels(counts, scvae, tmp_path):
     assert "silh." in sweep.out
     assert "Highest" not in sweep.err  # one setting alone
     compared = scvae("compare", "r", "outputs", "--score", "tsne_nmi")
-    assert (compared.code, "--score=tsne_nmi: no such choice" in compared.err) == (2, True)
+    compared.refused(Kind.UNKNOWN, "--score")
+    assert compared.error.value == "tsne_nmi"
 
 
 def test_labels_from_a_table(counts, scvae, tmp_path):
@@ -292,45 +296,39 @@ def broken(cells: anndata.AnnData, to: Path, name: str) -> str:
     return "c.h5ad"
 
 
-def refusal(result) -> str:
-    """The one line of a command that was refused."""
-    assert result.code == 2, result.err
-    (line,) = result.err.strip().splitlines()
-    assert line.startswith("scvae: ")
-    return line
-
-
+# The kind of fault, the key, and what else the line has to name.
+PATH = "data.path"
 BAD_FILES = {
-    "nan": "1 values are NaN or infinite",
-    "inf": "1 values are NaN or infinite",
-    "scaled": "has negative values",
-    "empty cell": "1 cells have no counts; leave them out with data.min_genes=1",
-    "all zero": "60 cells have no counts",
-    "two cells of a name": "is there twice; make them unique",
-    "two genes of a name": "gene MT-CO1 is there twice",
-    "no label": "data.label_key=kind: 60 of 60 cells have no label",
-    "one label": "data.label_key=kind: all cells have one label, only",
-    "numbers as labels": "data.label_key=kind: holds numbers",
-    "no X": "has no X",
-    "few": "must be less than the number of cells, which is 2",
-    "none": "0 cells x 40 genes",
-    "cut": "cannot be read",
-    "folder": "matrix.mtx is missing (a 10x folder has matrix.mtx, features.tsv or genes.tsv, bar",
-    "10x without genes": "features.tsv or genes.tsv is missing",
-    "10x without barcodes": "barcodes.tsv is missing",
-    "10x without matrix": "matrix.mtx is missing",
-    "10x of short barcodes": "there are 40 genes and 1 barcodes",
-    "10x of a cut matrix": "matrix.mtx: is shorter than its header says",
-    "words.csv": "column g2 is not numbers",
-    "column.csv": "only one column",
-    "empty.csv": "cannot be read",
-    "tabs.csv": "only one column",
-    "short.tsv.gz": "cannot be read",
-    "ragged.csv": "cannot be read",
-    "damaged.h5": "cannot be read",
-    "damaged.h5ad": "cannot be read",
-    "strange.xyz": "unknown format; give .h5ad",
-    "matrix.mtx": "features.tsv or genes.tsv is missing",
+    "nan": (Kind.CONTENT, PATH, ": 1 "),
+    "inf": (Kind.CONTENT, PATH, ": 1 "),
+    "scaled": (Kind.CONTENT, PATH, "(-"),
+    "empty cell": (Kind.CONTENT, PATH, ": 1 "),
+    "all zero": (Kind.CONTENT, PATH, ": 60 "),
+    "two cells of a name": (Kind.NAMES, PATH, "obs_names"),
+    "two genes of a name": (Kind.NAMES, PATH, "gene MT-CO1 "),
+    "no label": (Kind.EMPTY, "data.label_key", "kind: 60 of 60 cells"),
+    "one label": (Kind.EMPTY, "data.label_key", ", only"),
+    "numbers as labels": (Kind.VALUE, "data.label_key", " 0.0169"),
+    "no X": (Kind.MISSING, PATH, "data.layer"),
+    "few": (Kind.VALUE, "tsne.perplexity", "is 2 in data=c.h5ad"),
+    "none": (Kind.EMPTY, PATH, "0 cells x 40 genes"),
+    "cut": (Kind.FORMAT, PATH, ""),
+    "folder": (Kind.MISSING, PATH, ": matrix.mtx "),
+    "10x without genes": (Kind.MISSING, PATH, ": features.tsv or genes.tsv "),
+    "10x without barcodes": (Kind.MISSING, PATH, ": barcodes.tsv "),
+    "10x without matrix": (Kind.MISSING, PATH, ": matrix.mtx "),
+    "10x of short barcodes": (Kind.DAMAGED, None, "40 genes and 1 barcodes"),
+    "10x of a cut matrix": (Kind.DAMAGED, None, "matrix.mtx: "),
+    "words.csv": (Kind.CONTENT, PATH, "column g2 "),
+    "column.csv": (Kind.FORMAT, PATH, "commas are"),
+    "empty.csv": (Kind.EMPTY, PATH, ""),
+    "tabs.csv": (Kind.FORMAT, PATH, ".tsv"),
+    "short.tsv.gz": (Kind.FORMAT, PATH, ""),
+    "ragged.csv": (Kind.FORMAT, PATH, "3 columns"),
+    "damaged.h5": (Kind.FORMAT, PATH, ""),
+    "damaged.h5ad": (Kind.FORMAT, PATH, ""),
+    "strange.xyz": (Kind.FORMAT, PATH, ".h5ad, .zarr"),
+    "matrix.mtx": (Kind.MISSING, PATH, "features.tsv or genes.tsv "),
 }
 
 
@@ -338,44 +336,46 @@ BAD_FILES = {
 def test_a_bad_file_is_one_line(counts, scvae, tmp_path, name):
     file = broken(counts, tmp_path, name)
     before = set(tmp_path.rglob("*"))
-    key = [] if file != "c.h5ad" else ["data.label_key=kind"]
-    result = scvae("train", "data=file", f"data.path={file}", *key, "cluster.n_clusters=2", *TINY)
-    assert BAD_FILES[name] in refusal(result)
+    words = [] if file != "c.h5ad" else ["data.label_key=kind"]
+    base = ["train", "data=file", f"data.path={file}", "cluster.n_clusters=2", *TINY]
+    result = scvae(*base, *words)
+    kind, key, fact = BAD_FILES[name]
+    assert result.refused(kind, key) == result.err.rstrip("\n")
+    assert fact in result.err
+    assert key != PATH or file in (str(result.error.value), "matrix.mtx")
     assert set(tmp_path.rglob("*")) == before
 
 
 BAD_KEYS = {
-    "data.path=nowhere.h5ad": "data.path=nowhere.h5ad: no such file or folder",
-    "data.path=null": "data.path=null: must be",
-    "data.path=[a,b]": "data.path=",
-    "data.label_key=knd": "data.label_key=knd: no such column of obs in c.h5ad (kind)",
-    "data.labels=nowhere.csv": "data.labels=nowhere.csv: cannot be read: No such file",
-    "data.labels=c.h5ad": "data.labels=c.h5ad: cannot be read: it is not text",
-    "data.layer=counts": "data.layer=counts: no such layer in c.h5ad (there are none; null is X)",
-    "data.raw=true": "data.raw=true: c.h5ad has no raw",
-    "data.raw=2": "data.raw=2: must be",
-    "data.gene_names=ids": "data.gene_names=ids: no such column of var in c.h5ad (there are gene_",
-    "data.transpose=perhaps": "data.transpose=perhaps: must be",
-    "data.values=count": "data.values=count: must be",
-    "data.min_genes=-1": "data.min_genes=-1: must be at least 0",
-    "data.min_genes=41": "data.min_genes=41, data.min_cells=0: leave 0 cells",
-    "data.min_cells=61": "data.min_genes=0, data.min_cells=61: leave 60 cells x 0 genes",
-    "data.min_cells=0.5": "data.min_cells=0.5: must be",
-    "data.genes=1": "data.genes=1: must be at least 2",
-    "data.genes=40": "data.genes=40: there are 40 genes in c.h5ad",
-    "data.genes=all": "data.genes=all: must be",
-    "data.target_sum=0": "data.target_sum=0: must be greater than 0",
-    "data.scale=-1": "data.scale=-1: must be greater than 0",
-    "data.n_cells=9": "data.n_cells=9: no such key here; it belongs to data=synthetic",
-    "data.pth=x": "data.pth=x: no such key; did you mean data.path?",
-    "cluster.n_clusters=60": "cluster.n_clusters=60: must be less than the number of cells",
-    "cluster.n_clusters=1": "cluster.n_clusters=1: must be at least 2",
-    "latent_dim=40": "latent_dim=40: must be less than the number of genes",
-    "tsne.perplexity=60": "tsne.perplexity=60: must be less than the number of cells",
-    "data.name=pbmc3k": "data.name=pbmc3k: the name goes with its settings",
-    "data=fiel": "data=fiel: no such choice",
-    "data.labels=kinds.csv": "data.labels=kinds.csv: give it or data.label_key=kind, not both",
-    "data.labels=half.csv": "data.labels=half.csv: give it or",
+    "data.path=nowhere.h5ad": (Kind.MISSING, ""),
+    "data.path=null": (Kind.VALUE, ""),
+    "data.path=[a,b]": (Kind.VALUE, ""),
+    "data.label_key=knd": (Kind.UNKNOWN, "c.h5ad (kind)"),
+    "data.labels=nowhere.csv": (Kind.FORMAT, os.strerror(errno.ENOENT)),
+    "data.labels=c.h5ad": (Kind.FORMAT, "UTF-8"),
+    "data.layer=counts": (Kind.UNKNOWN, "c.h5ad"),
+    "data.raw=true": (Kind.UNKNOWN, "c.h5ad"),
+    "data.raw=2": (Kind.VALUE, ""),
+    "data.gene_names=ids": (Kind.UNKNOWN, " gene_ids;"),
+    "data.transpose=perhaps": (Kind.VALUE, ""),
+    "data.values=count": (Kind.VALUE, "'counts'"),
+    "data.min_genes=-1": (Kind.VALUE, "0"),
+    "data.min_genes=41": (Kind.EMPTY, "data.min_cells=0 leave 0 cells x 40 genes"),
+    "data.min_cells=0.5": (Kind.VALUE, ""),
+    "data.genes=1": (Kind.VALUE, "2"),
+    "data.genes=40": (Kind.VALUE, "40 genes in c.h5ad"),
+    "data.genes=all": (Kind.VALUE, ""),
+    "data.target_sum=0": (Kind.VALUE, "0"),
+    "data.scale=-1": (Kind.VALUE, "0"),
+    "data.n_cells=9": (Kind.UNKNOWN, "data=synthetic"),
+    "data.pth=x": (Kind.UNKNOWN, "data.path?"),
+    "cluster.n_clusters=60": (Kind.VALUE, "60 in data=c.h5ad"),
+    "cluster.n_clusters=1": (Kind.VALUE, "2"),
+    "latent_dim=40": (Kind.VALUE, "40 in data=c.h5ad"),
+    "tsne.perplexity=60": (Kind.VALUE, "60 in data=c.h5ad"),
+    "data=fiel": (Kind.UNKNOWN, "file?"),
+    "data.labels=kinds.csv": (Kind.CONFLICT, "data.label_key=kind"),
+    "data.labels=half.csv": (Kind.CONFLICT, "data.label_key=kind"),
 }
 
 
@@ -387,24 +387,36 @@ def test_a_bad_key_is_one_line(counts, scvae, tmp_path, bad):
     base = ["data=file", "data.path=c.h5ad", "data.label_key=kind", *TINY]
     if bad in ("data.labels=nowhere.csv", "data.labels=c.h5ad"):
         base.remove("data.label_key=kind")
-    kept = [o for o in base if o.split("=")[0] != bad.split("=")[0]]
-    assert BAD_KEYS[bad] in refusal(scvae("train", *kept, bad))
+    (key, value), (kind, fact) = bad.split("="), BAD_KEYS[bad]
+    kept = [o for o in base if o.split("=")[0] != key]
+    result = scvae("train", *kept, bad)
+    assert result.refused(kind, key) == result.err.rstrip("\n")
+    assert written(result.error.value) == value
+    assert fact in f"{result.error.reason}; {result.error.fix}"
     assert set(tmp_path.rglob("*")) == before
 
 
+def test_too_strict_filters_are_one_line(counts, scvae, tmp_path):
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    result = scvae("data", "c.h5ad", "data.min_cells=61")
+    line = result.refused(Kind.EMPTY, "data.min_genes")
+    assert "data.min_cells=61 leave 60 cells x 0 genes" in line
+
+
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "kind", "fact"),
     [
-        ("cell,kind\n", "no label for 60 of 60 cells"),
-        ("cell\na\n", "needs two columns"),
-        ("", "it is empty"),
+        ("cell,kind\n", Kind.MISSING, "60 of 60 cells"),
+        ("cell\na\n", Kind.FORMAT, "'cell'"),
+        ("", Kind.EMPTY, ""),
     ],
 )
-def test_labels_that_do_not_match(counts, scvae, tmp_path, labels, said):
+def test_labels_that_do_not_match(counts, scvae, tmp_path, labels, kind, fact):
     counts.write_h5ad(tmp_path / "c.h5ad")
     (tmp_path / "k.csv").write_text(labels)
     result = scvae("train", "data=file", "data.path=c.h5ad", "data.labels=k.csv", *TINY)
-    assert said in refusal(result)
+    assert result.refused(kind, "data.labels") == result.err.rstrip("\n")
+    assert fact in result.err
 
 
 def test_the_axis_of_cells_is_said_aloud(counts, scvae, tmp_path):

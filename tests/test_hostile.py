@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix
 from scvae_cli import untrusted
 from scvae_cli.data import files, selection
 from scvae_cli.data.wording import command_line
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.places import quoted
 from scvae_cli.launch.presets import recorded_words
@@ -40,12 +40,6 @@ class Harm:
 
     def __reduce__(self):
         return Path.touch, (Path("harmed"),)
-
-
-def refusal(result) -> str:
-    assert result.code == 2, result.err
-    (line,) = result.err.strip().splitlines()
-    return line
 
 
 def cells() -> AnnData:
@@ -111,19 +105,20 @@ def hostile(to: Path, name: str) -> str:
     return "ten"
 
 
+# The kind of fault, and what else the line has to name.
 HOSTILE = {
-    "large.h5ad": "more than this machine's memory",
-    "external.h5ad": "leads to another file",
-    "raw.h5ad": "leads to another file",
-    "virtual.h5ad": "leads to another file",
-    "large.h5": "more than this machine's memory",
-    "large.zarr": "more than this machine's memory",
-    "pickle.zarr": "data holds pickles",
-    "link.zarr": "X/data/0 leads out of the folder",
-    "large matrix": "is 1000000000 genes x 1000000000 cells, and there are 9 genes and 12 barc",
-    "long matrix": "is shorter than its header says",
-    "no matrix": "its header is no Matrix Market's",
-    "bomb.csv.gz": "more than this machine's memory",
+    "large.h5ad": (Kind.MEMORY, "400,000.0 GB"),
+    "external.h5ad": (Kind.UNSAFE, "/layers/l "),
+    "raw.h5ad": (Kind.UNSAFE, "/uns/l "),
+    "virtual.h5ad": (Kind.UNSAFE, "/layers/l "),
+    "large.h5": (Kind.MEMORY, "400,000.0 GB"),
+    "large.zarr": (Kind.MEMORY, "800,000.0 GB"),
+    "pickle.zarr": (Kind.UNSAFE, "pickle.zarr: data "),
+    "link.zarr": (Kind.UNSAFE, "X/data/0 "),
+    "large matrix": (Kind.DAMAGED, "1000000000 genes x 1000000000 cells"),
+    "long matrix": (Kind.DAMAGED, "matrix.mtx"),
+    "no matrix": (Kind.FORMAT, "matrix.mtx"),
+    "bomb.csv.gz": (Kind.MEMORY, "bomb.csv.gz"),
 }
 
 
@@ -135,8 +130,12 @@ def test_hostile_cells_are_refused(scvae, tmp_path, monkeypatch, name):
     before = set(tmp_path.rglob("*"))
     layer = ["data.layer=l"] if name in ("large.h5", "large.h5ad") else []
     words = ["train", "data=file", f"data.path={path}", "cluster.n_clusters=3", *layer]
-    line = refusal(scvae(*words))
-    assert HOSTILE[name] in line
+    kind, fact = HOSTILE[name]
+    result = scvae(*words)
+    line = result.refused(kind, None if path == "ten" else "data.path")
+    assert line == result.err.rstrip("\n")
+    assert fact in line
+    assert path in ("ten", str(result.error.value))
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -225,7 +224,8 @@ def test_what_a_preset_becomes_is_checked_before_it_is_made(
         else:
             path.write_text(text + "\n")
     choice = "experiment=e,null" if sweep else "experiment=e"
-    refusal(scvae("train", *sweep, "--config-dir", "their", choice, *FAST))
+    result = scvae("train", *sweep, "--config-dir", "their", choice, *FAST)
+    assert (result.code, result.err) == (2, f"scvae: {result.error}\n")
     assert not (tmp_path / "harmed").exists()
     assert not (tmp_path / "outputs").exists()
 
@@ -233,7 +233,9 @@ def test_what_a_preset_becomes_is_checked_before_it_is_made(
 def test_a_preset_that_is_no_file_does_not_stop_the_command(scvae, tmp_path):
     (tmp_path / "their" / "experiment").mkdir(parents=True)
     os.mkfifo(tmp_path / "their" / "experiment" / "e.yaml")
-    assert "is no file" in refusal(scvae("train", "--config-dir", "their", "experiment=e", *FAST))
+    result = scvae("train", "--config-dir", "their", "experiment=e", *FAST)
+    result.refused(Kind.UNSAFE)
+    assert result.error.value == Path("their/experiment/e.yaml")
 
 
 @pytest.mark.parametrize(
@@ -246,8 +248,10 @@ def test_a_preset_that_is_no_file_does_not_stop_the_command(scvae, tmp_path):
     ],
 )  # fmt: skip
 def test_a_recorded_command_says_settings_alone(tmp_path, words):
-    with pytest.raises(InputError, match=r"sweep\.json"):
+    with pytest.raises(InputError) as caught:
         recorded_words(f"scvae train -m {words}", tmp_path / "sweep.json")
+    kind = Kind.DAMAGED if words == "'x" else Kind.UNSAFE
+    assert (caught.value.kind, caught.value.value) == (kind, tmp_path / "sweep.json")
 
 
 def test_a_recorded_command_keeps_its_settings(tmp_path):
@@ -269,8 +273,9 @@ def test_a_strangers_preset_runs_nothing(scvae, tmp_path, name):
     path = tmp_path / "their" / place
     path.parent.mkdir(parents=True)
     path.write_text(text + "\n")
-    line = refusal(scvae("train", "--config-dir", "their", "experiment=e", *FAST))
-    assert str(Path("their") / place) in line
+    result = scvae("train", "--config-dir", "their", "experiment=e", *FAST)
+    assert result.refused(Kind.UNSAFE) == result.err.rstrip("\n")
+    assert result.error.value == Path("their") / place
     assert not (tmp_path / "harmed").exists()
     assert not (tmp_path / "outputs").exists()
 
@@ -288,10 +293,15 @@ def test_a_preset_may_say_where_and_how_many(scvae, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "word", ["--config-path=x", "hydra.searchpath=[file://x]", "--experimental-rerun=x"]
+    ("word", "kind", "key"),
+    [
+        ("--config-path=x", Kind.VALUE, None),
+        ("hydra.searchpath=[file://x]", Kind.UNSAFE, "hydra.searchpath=[file://x]"),
+        ("--experimental-rerun=x", Kind.VALUE, None),
+    ],
 )
-def test_other_ways_in_are_shut(scvae, word):
-    assert "not supported" in refusal(scvae("train", word, *FAST))
+def test_other_ways_in_are_shut(scvae, word, kind, key):
+    assert word.split("=")[0] in scvae("train", word, *FAST).refused(kind, key)
 
 
 RUNS = ["log", "figures", "reserve", "bomb", "sweep"]
@@ -317,7 +327,9 @@ def test_a_strangers_run_writes_nowhere_else(scvae, tmp_path, how):
         levels += [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
         (run / "config.yaml").write_text("\n".join(levels))
         shutil.rmtree(run / ".hydra")  # which has the settings too
-        assert refusal(scvae("embed", "r", "r/latent.csv")).count("aliases (*) are not read") == 1
+        result = scvae("embed", "r", "r/latent.csv")
+        assert result.refused(Kind.DAMAGED).count("(*)") == 1
+        assert result.error.value == Path("r/config.yaml")
     else:
         harm = "hydra.callbacks.x={_target_: pathlib.Path.touch, _args_: [harmed]}"
         record = {
@@ -327,10 +339,12 @@ def test_a_strangers_run_writes_nowhere_else(scvae, tmp_path, how):
         }
         (run / "run.json").unlink()
         (run / "sweep.json").write_text(json.dumps(record))
-    line = refusal(scvae("train", "resume=r"))
-    assert {"bomb": "config.yaml is damaged", "sweep": "can run code"}.get(
-        how, "leads out"
-    ) in line
+    result = scvae("train", "resume=r")
+    kind = Kind.DAMAGED if how == "bomb" else Kind.UNSAFE
+    line = result.refused(kind, None if how == "sweep" else "resume")
+    names = {"log": "scvae.log", "bomb": "config.yaml", "sweep": "hydra.callbacks.x"}
+    assert names.get(how, how) in line
+    assert result.error.value == (run / "sweep.json" if how == "sweep" else "r")
     assert (outside / "file").read_text() == "mine"
     assert [path.name for path in outside.iterdir()] == ["file"]
     assert not (tmp_path / "harmed").exists()

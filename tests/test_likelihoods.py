@@ -15,6 +15,7 @@ from torch.distributions import NegativeBinomial, Poisson
 
 from scvae_cli.data import tenx
 from scvae_cli.data.sources import load
+from scvae_cli.errors import Kind
 from scvae_cli.launch.compose import compose
 from scvae_cli.models import likelihoods
 from scvae_cli.models.likelihoods import Likelihood
@@ -282,22 +283,20 @@ def test_a_run_of_counts_embeds_other_cells(scvae, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "kind", "fact"),
     [
-        (["likelihood=nb"], "likelihood=nb: needs counts, and data=pbmc68k has logged values"),
-        (["likelihood=nb", "data=synthetic", "data.scale=10"], "likelihood=nb: is of counts, and"),
-        (
-            ["likelihood=normal"],
-            "likelihood=normal: must be 'gaussian', 'poisson', 'nb' or 'zinb'",
-        ),
-        (["likelihood=null"], "likelihood=null: model=vsc needs one"),
+        (["likelihood=nb"], Kind.CONFLICT, "data=pbmc68k"),
+        (["likelihood=nb", "data=synthetic", "data.scale=10"], Kind.CONFLICT, "data.scale=10"),
+        (["likelihood=normal"], Kind.VALUE, "'gaussian', 'poisson', 'nb' or 'zinb'"),
+        (["likelihood=null"], Kind.MISSING, "model=vsc"),
     ],
 )
-def test_mistakes_are_one_line(scvae, tmp_path, words, said):
+def test_mistakes_are_one_line(scvae, tmp_path, words, kind, fact):
     result = scvae("train", *words)
-    assert result.code == 2
-    (line,) = result.err.strip().splitlines()
-    assert said in line
+    line = result.refused(kind, "likelihood")
+    assert line == result.err.rstrip("\n")
+    assert words[0] in line
+    assert fact in line
     assert not (tmp_path / "outputs").exists()
 
 

@@ -24,7 +24,7 @@ from scvae_cli import untrusted
 from scvae_cli.data import files, headers, selection
 from scvae_cli.data.sources import load
 from scvae_cli.data.wording import command_line
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.launch.compose import compose
 
 N, G = 12, 9
@@ -37,6 +37,7 @@ OBS = pd.DataFrame(
 VAR = pd.DataFrame({"ids": [f"E{i}" for i in range(G)]}, index=[f"g{i}" for i in range(G)])
 
 Edit = Callable[[h5py.File], None]
+Make = Callable[[Path], object]
 
 
 def cells(x=None, **parts) -> anndata.AnnData:
@@ -321,110 +322,113 @@ def test_zarr_is_the_same(tmp_path, name):
     assert said == (loops if name == "a link in a circle" else [])
 
 
-WRONG: dict[str, tuple[Edit, str]] = {
-    "index at the end": (put("X/indices", at(3, G)), f"indices must be < {G}"),
-    "index far out": (put("X/indices", at(3, 2**31 - 1)), f"indices must be < {G}"),
+# An edit, and what the line then names; its kind is FORMAT if none is given.
+WRONG: dict[str, tuple[Edit, str] | tuple[Edit, str, Kind]] = {
+    "index at the end": (put("X/indices", at(3, G)), f"< {G}"),
+    "index far out": (put("X/indices", at(3, 2**31 - 1)), f"< {G}"),
     "index of 64 bits": (
-        put("X/indices", lambda v: at(3, 2**40)(v.astype("i8"))), f"indices must be < {G}",
+        put("X/indices", lambda v: at(3, 2**40)(v.astype("i8"))), f"< {G}",
     ),
     "index of uint64": (
-        put("X/indices", lambda v: at(3, 2**64 - 1)(v.astype("u8"))), f"indices must be < {G}",
+        put("X/indices", lambda v: at(3, 2**64 - 1)(v.astype("u8"))), f"< {G}",
     ),
-    "negative index": (put("X/indices", at(3, -1)), "indices must be >= 0"),
-    "index of fractions": (put("X/indices", lambda v: v + 0.5), "indices are float64"),
-    "index of NaN": (put("X/indices", lambda v: v * np.nan), "indices are float64"),
-    "index of booleans": (put("X/indices", lambda v: v > 0), "indices are bool"),
-    "wild indptr": (put("X/indptr", at(3, 10**7)), "non-decreasing"),
-    "wild last indptr": (put("X/indptr", at(-1, 10**7)), "Last value of index pointer"),
-    "negative indptr": (put("X/indptr", at(3, -(10**7))), "non-decreasing"),
-    "decreasing indptr": (put("X/indptr", lambda v: at(3, v[2] - 1)(v)), "non-decreasing"),
-    "indptr that ends in 0": (put("X/indptr", at(-1, 0)), "non-decreasing"),
+    "negative index": (put("X/indices", at(3, -1)), ">= 0"),
+    "index of fractions": (put("X/indices", lambda v: v + 0.5), "float64"),
+    "index of NaN": (put("X/indices", lambda v: v * np.nan), "float64"),
+    "index of booleans": (put("X/indices", lambda v: v > 0), "bool"),
+    "wild indptr": (put("X/indptr", at(3, 10**7)), "X: indptr"),
+    "wild last indptr": (put("X/indptr", at(-1, 10**7)), "X: "),
+    "negative indptr": (put("X/indptr", at(3, -(10**7))), "X: indptr"),
+    "decreasing indptr": (put("X/indptr", lambda v: at(3, v[2] - 1)(v)), "X: indptr"),
+    "indptr that ends in 0": (put("X/indptr", at(-1, 0)), "X: indptr"),
     "indptr of zeros but one": (
-        put("X/indptr", lambda v: at(3, 10**6)(v * 0)), "non-decreasing",
+        put("X/indptr", lambda v: at(3, 10**6)(v * 0)), "X: indptr",
     ),
-    "indptr that starts late": (put("X/indptr", at(0, 1)), "start with 0"),
+    "indptr that starts late": (put("X/indptr", at(0, 1)), "X: "),
     "indptr of uint32 that wraps": (
-        put("X/indptr", lambda v: at(3, 2**32 - 1)(v.astype("u4"))), "non-decreasing",
+        put("X/indptr", lambda v: at(3, 2**32 - 1)(v.astype("u4"))), "X: indptr",
     ),
-    "short indptr": (put("X/indptr", lambda v: v[:-1]), "no matrix of"),
-    "no indptr": (drop("X/indptr"), "indptr"),
-    "indptr of two axes": (put("X/indptr", lambda v: v[None]), "should be 1-D"),
-    "one index": (put("X/indices", 3), "should be 1-D"),
-    "data too short": (put("X/data", lambda v: v[:-1]), "no matrix of"),
-    "indices too short": (put("X/indices", lambda v: v[:-1]), "no matrix of"),
+    "short indptr": (put("X/indptr", lambda v: v[:-1]), f"indptr of {N} "),
+    "no indptr": (drop("X/indptr"), "'indptr'"),
+    "indptr of two axes": (put("X/indptr", lambda v: v[None]), "X: "),
+    "one index": (put("X/indices", 3), "X: "),
+    "data too short": (put("X/data", lambda v: v[:-1]), f"{np.count_nonzero(X) - 1} values"),
+    "indices too short": (
+        put("X/indices", lambda v: v[:-1]), f"{np.count_nonzero(X) - 1} indices",
+    ),
     "no data": (drop("X/data"), "X: "),
-    "shape of more cells": (mark("X", shape=np.array([N + 1, G])), "no matrix of"),
-    "shape of more genes": (mark("X", shape=np.array([N, G + 1])), f"is {N} x {G + 1}, and there"),
-    "shape turned": (mark("X", shape=np.array([G, N])), "no matrix of"),
-    "shape without end": (mark("X", shape=np.array([10**12, 10**12])), "no matrix of"),
-    "negative shape": (mark("X", shape=np.array([-1, G])), "no matrix of"),
-    "shape of three": (mark("X", shape=np.array([N, G, 1])), "not two numbers"),
-    "shape in words": (mark("X", shape="large"), "not two numbers"),
-    "another kind": (mark("X", **{"encoding-type": "csc_matrix"}), "no matrix of"),
-    "an unknown kind": (mark("X", **{"encoding-type": "hologram"}), "is stored as hologram"),
+    "shape of more cells": (mark("X", shape=np.array([N + 1, G])), f"{N + 1} x {G}"),
+    "shape of more genes": (mark("X", shape=np.array([N, G + 1])), f"{N} x {G + 1}"),
+    "shape turned": (mark("X", shape=np.array([G, N])), f"{G} x {N}"),
+    "shape without end": (mark("X", shape=np.array([10**12, 10**12])), f"{10**12} x {10**12}"),
+    "negative shape": (mark("X", shape=np.array([-1, G])), f"-1 x {G}"),
+    "shape of three": (mark("X", shape=np.array([N, G, 1])), f"[{N} {G} 1]"),
+    "shape in words": (mark("X", shape="large"), "large"),
+    "another kind": (mark("X", **{"encoding-type": "csc_matrix"}), f"{N} x {G}"),
+    "an unknown kind": (mark("X", **{"encoding-type": "hologram"}), "hologram"),
     "sparse data of half precision": (put("X/data", lambda v: v.astype("f2")), "float16"),
-    "data of text": (put("X/data", lambda v: v.astype("S")), "not numbers"),
-    "data of complex numbers": (put("X/data", lambda v: v * 1j), "complex64, and not numbers"),
-    "one axis": (lambda f: (drop("X")(f), coded("X", "array", X[0])(f)), f"X: is {G}, and there"),
-    "three axes": (lambda f: coded("X", "array", X[..., None])(f), f"is {N} x {G} x 1"),
-    "one number": (lambda f: coded("X", "array", 1.0)(f), "is one number"),
-    "dense text": (lambda f: coded("X", "array", X.astype("S"))(f), "not numbers"),
-    "dense complex": (lambda f: coded("X", "array", X * 1j)(f), "complex64, and not numbers"),
+    "data of text": (put("X/data", lambda v: v.astype("S")), "|S32"),
+    "data of complex numbers": (put("X/data", lambda v: v * 1j), "complex64"),
+    "one axis": (lambda f: (drop("X")(f), coded("X", "array", X[0])(f)), f"X: is {G},"),
+    "three axes": (lambda f: coded("X", "array", X[..., None])(f), f"{N} x {G} x 1"),
+    "one number": (lambda f: coded("X", "array", 1.0)(f), "X: "),
+    "dense text": (lambda f: coded("X", "array", X.astype("S"))(f), "|S32"),
+    "dense complex": (lambda f: coded("X", "array", X * 1j)(f), "complex64"),
     "records": (
         lambda f: coded("X", "array", np.zeros((N, G), [("a", "f4"), ("b", "f4")]))(f),
-        "not numbers",
+        "[('a', '<f4'), ('b', '<f4')]",
     ),
     "objects": (
-        lambda f: (drop("X")(f), f.__setitem__("X", np.full((N, G), "a", object))), "not numbers",
+        lambda f: (drop("X")(f), f.__setitem__("X", np.full((N, G), "a", object))), "object",
     ),
-    "dense, turned": (lambda f: coded("X", "array", X.T)(f), f"is {G} x {N}, and there"),
-    "an empty group": (lambda f: (drop("X")(f), f.create_group("X")), "is stored as a group"),
-    "X that leads nowhere": (link("X", h5py.SoftLink("/nowhere")), "X: lacks a part"),
+    "dense, turned": (lambda f: coded("X", "array", X.T)(f), f"{G} x {N}"),
+    "an empty group": (lambda f: (drop("X")(f), f.create_group("X")), "X: "),
+    "X that leads nowhere": (link("X", h5py.SoftLink("/nowhere")), "X: "),
     "X that leads to itself": (link("X", h5py.SoftLink("/X")), "a.h5ad"),
-    "no X at all": (drop("X"), "has no X; name a layer with data.layer"),
-    "X that is obs": (link("X", "obs"), "is stored as dataframe"),
+    "no X at all": (drop("X"), "data.layer", Kind.MISSING),
+    "X that is obs": (link("X", "obs"), "dataframe"),
     "X that was never written": (
-        all_of(drop("X"), never_written("X", (10**7, 10**7))), "more than this machine's memory",
+        all_of(drop("X"), never_written("X", (10**7, 10**7))), "a.h5ad", Kind.MEMORY,
     ),
     "values that were never written": (
         all_of(*(never_written(f"X/{k}", (10**13,), dtype="i4") for k in ("data", "indices"))),
-        "more than this machine's memory",
+        "a.h5ad", Kind.MEMORY,
     ),
-    "no obs": (drop("obs"), "is no AnnData: has X, layers"),
-    "no var": (drop("var"), "no var"),
-    "fewer cells": (put("obs/_index", lambda v: v[:-1]), f"and there are {N - 1} rows"),
+    "no obs": (drop("obs"), "X, layers"),
+    "no var": (drop("var"), "var"),
+    "fewer cells": (put("obs/_index", lambda v: v[:-1]), f" {N - 1} "),
     "more genes": (
         put("var/_index", lambda v: np.append(v, b"new"), dtype=h5py.string_dtype()),
-        f"x {G + 1} genes",
+        f"{N} cells x {G + 1}",
     ),
-    "no names": (drop("obs/_index"), "obs: lacks a part"),
-    "names by no key": (lambda f: f["obs"].attrs.__delitem__("_index"), "obs: lacks a part"),
-    "names by a wrong key": (mark("obs", _index="barcode"), "obs: lacks a part"),
+    "no names": (drop("obs/_index"), "obs: "),
+    "names by no key": (lambda f: f["obs"].attrs.__delitem__("_index"), "obs: "),
+    "names by a wrong key": (mark("obs", _index="barcode"), "obs: "),
     "names of two axes": (coded("obs/_index", "array", np.zeros((N, 2))), "obs: "),
     "missing names": (
         coded("obs/_index", "array", at(3, np.nan)(np.arange(N, dtype=float))),
-        f"obs: 1 of {N} names are missing",
+        f"obs: 1 of {N} ",
     ),
     "names of no encoding": (
-        coded("obs/_index", "string-array", np.array([b"\xff\xfe"] * N)), "can't decode",
+        coded("obs/_index", "string-array", np.array([b"\xff\xfe"] * N)), "obs: ",
     ),
     "cells of one name": (
         put("obs/_index", lambda v: at(3, v[2])(v), dtype=h5py.string_dtype()),
-        "c2 is there twice",
+        " c2 ", Kind.NAMES,
     ),
     "genes of one name": (
         put("var/_index", lambda v: at(3, v[2])(v), dtype=h5py.string_dtype()),
-        "g2 is there twice",
+        " g2 ", Kind.NAMES,
     ),
-    "codes out of range": (put("obs/kind/codes", at(3, 7)), "obs/kind: codes"),
-    "codes too few": (put("obs/kind/codes", lambda v: v[:-1]), "obs/kind: has the shape"),
+    "codes out of range": (put("obs/kind/codes", at(3, 7)), "obs/kind: "),
+    "codes too few": (put("obs/kind/codes", lambda v: v[:-1]), f"({N - 1},)"),
     "links without end in obs": (
         all_of(graph("obs/kind"), mark("obs/kind", **{"encoding-type": "dict"})),
-        "is linked to more than once",
+        "/obs/kind/",
     ),
     "names that were never written": (
         never_written("obs/_index", (10**6,), dtype=h5py.string_dtype(), fillvalue="x" * 10**6),
-        "more than this machine's memory",
+        "a.h5ad", Kind.MEMORY,
     ),
     "chunks as large as a disk": (
         never_written(
@@ -432,37 +436,36 @@ WRONG: dict[str, tuple[Edit, str]] = {
         ),
         "X: ",
     ),
-    "a link to a file": (link("uns/l", h5py.ExternalLink("b.h5ad", "/X")), "to another file"),
-    "a link to a pipe": (link("X", h5py.ExternalLink("/dev/stdin", "/X")), "to another file"),
+    "a link to a file": (link("uns/l", h5py.ExternalLink("b.h5ad", "/X")), "/uns/l", Kind.UNSAFE),
+    "a link to a pipe": (link("X", h5py.ExternalLink("/dev/stdin", "/X")), "/X", Kind.UNSAFE),
     "a link over a link to a file": (
         all_of(
             link("uns/l", h5py.ExternalLink("b.h5ad", "/X")),
             link("X", h5py.SoftLink("/uns/l/X")),
         ),
-        "to another file",
+        "/uns/l", Kind.UNSAFE,
     ),
-    "0.6 that leads out": (all_of(oldest, put("X/indices", at(3, 99))), "indices must be <"),
-    "0.6 of a wild indptr": (all_of(oldest, put("X/indptr", at(3, 10**7))), "non-decreasing"),
+    "0.6 that leads out": (all_of(oldest, put("X/indices", at(3, 99))), f"< {G}"),
+    "0.6 of a wild indptr": (all_of(oldest, put("X/indptr", at(3, 10**7))), "indptr"),
     "0.6 of another shape": (
-        all_of(oldest, mark("X", h5sparse_shape=np.array([10**12, 9]))), "no matrix of",
+        all_of(oldest, mark("X", h5sparse_shape=np.array([10**12, 9]))), f"{10**12} x 9",
     ),
-    "0.6 with links without end": (all_of(oldest, graph("uns")), "linked to more than once"),
+    "0.6 with links without end": (all_of(oldest, graph("uns")), "/uns/"),
 }  # fmt: skip
 
 
-def refusal(result) -> str:
-    assert result.code == 2, result.err
-    (line,) = result.err.strip().splitlines()
-    assert line.startswith("scvae: data.path=")
-    return line
+def check(result, said: str, kind: Kind = Kind.FORMAT) -> None:
+    """The file is refused, in a line that names this."""
+    assert said in result.refused(kind, "data.path")
+    assert len(result.err.splitlines()) == 1, result.err
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_one_line(scvae, tmp_path, name):
-    edit, said = WRONG[name]
+    edit, *said = WRONG[name]
     write(tmp_path / "a.h5ad", edit)
-    assert said in refusal(scvae("data", "a.h5ad", "data.label_key=kind"))
+    check(scvae("data", "a.h5ad", "data.label_key=kind"), *said)
 
 
 @pytest.mark.timeout(60)
@@ -472,7 +475,7 @@ def test_what_is_wrong_is_one_line(scvae, tmp_path, name):
 )
 def test_what_is_wrong_elsewhere_is_one_line(scvae, tmp_path, name, part):
     key = "data.raw=true" if part == "raw/X" else "data.layer=other"
-    edit, said = WRONG[name]
+    edit = WRONG[name][0]
 
     def in_part(file: h5py.File) -> None:
         file.copy("X", "good")
@@ -482,7 +485,7 @@ def test_what_is_wrong_elsewhere_is_one_line(scvae, tmp_path, name, part):
         file.move("good", "X")
 
     write(tmp_path / "a.h5ad", in_part)
-    assert said in refusal(scvae("data", "a.h5ad", key))
+    check(scvae("data", "a.h5ad", key), f"{part}: ")
 
 
 def test_no_structure_ends_the_process(tmp_path):
@@ -564,11 +567,11 @@ def run(tmp_path_factory) -> Path:
 
 
 BENT = {
-    "a negative index": ("indices", at(3, -1), "indices must be >= 0"),
-    "an index too far": ("indices", at(3, 99), "indices must be <"),
-    "a wild indptr": ("indptr", at(3, 10**7), "non-decreasing"),
-    "an indptr that ends in 0": ("indptr", at(-1, 0), "non-decreasing"),
-    "too few values": ("data", lambda v: v[:-1], "same size"),
+    "a negative index": ("indices", at(3, -1)),
+    "an index too far": ("indices", at(3, 99)),
+    "a wild indptr": ("indptr", at(3, 10**7)),
+    "an indptr that ends in 0": ("indptr", at(-1, 0)),
+    "too few values": ("data", lambda v: v[:-1]),
 }
 
 
@@ -577,11 +580,13 @@ BENT = {
 def test_cells_from_python_are_checked_too(run, name, kind):
     import scvae_cli
 
-    part, change, said = BENT[name]
+    part, change = BENT[name]
     bent = cells(kind(X))
     setattr(bent.X, part, change(getattr(bent.X, part)))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError) as caught:
         scvae_cli.load(run).embed(bent)
+    assert (caught.value.kind, caught.value.key) == (Kind.DAMAGED, "adata")
+    assert part.removesuffix("ptr") in caught.value.reason
 
 
 def test_cells_from_python_stay_as_they_are(run, tmp_path):
@@ -597,8 +602,10 @@ def test_cells_from_python_stay_as_they_are(run, tmp_path):
         np.testing.assert_array_equal(part, old)
         assert part.dtype == old.dtype
     backed = anndata.read_h5ad(write(tmp_path / "b.h5ad"), backed="r")
-    with pytest.raises(InputError, match=r"adata.to_memory\(\)"):
+    with pytest.raises(InputError) as caught:
         trained.embed(backed)
+    assert (caught.value.kind, caught.value.key) == (Kind.FORMAT, "adata")
+    assert "adata.to_memory()" in caught.value.fix
 
 
 def test_all_that_can_be_read_is_written_along(run, scvae, tmp_path):
@@ -673,8 +680,9 @@ def test_names_are_what_they_were(tmp_path, cells_names, genes, kind):
 def test_names_that_are_no_text_become_it(tmp_path, index, text):
     path = write(tmp_path / "a.h5ad", coded("obs/_index", "array", index))
     if text is None:
-        with pytest.raises(InputError, match="is there twice"):
+        with pytest.raises(InputError) as caught:
             read(path)
+        assert (caught.value.kind, caught.value.value) == (Kind.NAMES, path)
     else:
         assert list(read(path).obs_names) == text
 
@@ -683,8 +691,10 @@ def test_a_nul_in_a_name_is_refused(tmp_path):
     named = cells()
     named.obs_names = ["c\0", *named.obs_names[1:]]
     named.write_zarr(tmp_path / "a.zarr")
-    with pytest.raises(InputError, match="has a NUL, which no table can hold"):
+    with pytest.raises(InputError) as caught:
         read(tmp_path / "a.zarr")
+    assert (caught.value.kind, caught.value.value) == (Kind.FORMAT, tmp_path / "a.zarr")
+    assert repr("c\0") in caught.value.reason
 
 
 def write_10x(path: Path, x=X, *, barcodes=OBS.index, names=VAR.index, **columns) -> Path:
@@ -752,12 +762,14 @@ def test_genomes_are_named_and_chosen(tmp_path, scvae):
     write_legacy(tmp_path / "b.h5", "hg19", "mm10")
     mouse = read(tmp_path / "b.h5", label_key=None, genome="mm10")
     assert list(mouse.var_names) == [f"mm10_{name}" for name in VAR.index]
-    said = refusal(scvae("data", "b.h5"))
-    assert "has a matrix for each of hg19, mm10; choose with data.genome=hg19" in said
-    for name in ("a.h5", "b.h5"):
-        assert "data.genome=rat: not in" in scvae("data", name, "data.genome=rat").err
+    said = scvae("data", "b.h5").refused(Kind.CONFLICT, "data.path")
+    assert "hg19, mm10" in said
+    assert "data.genome=hg19" in said
+    for name, there in (("a.h5", "GRCh38, mm10"), ("b.h5", "hg19, mm10")):
+        told = scvae("data", name, "data.genome=rat").refused(Kind.UNKNOWN, "data.genome")
+        assert there in told
     write(tmp_path / "c.h5ad")
-    assert "only 10x's .h5 has genomes" in scvae("data", "c.h5ad", "data.genome=mm10").err
+    scvae("data", "c.h5ad", "data.genome=mm10").refused(Kind.CONFLICT, "data.genome")
 
 
 def test_embed_takes_the_genome_that_it_is_told(run, scvae, tmp_path):
@@ -793,60 +805,61 @@ def molecules(path: Path) -> None:
         file.create_group("features")
 
 
-OTHERS: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "an empty file": ("a.h5ad", lambda p: p.touch(), "is empty"),
-    "text": ("a.h5ad", lambda p: p.write_text("cell,g1\na,1\n"), "is not HDF5, or is damaged"),
-    "text by 10x's name": ("a.h5", lambda p: p.write_text("cell\n"), "is not HDF5"),
-    "a folder": ("a.h5ad", lambda p: p.mkdir(), "matrix.mtx"),
-    "a pipe": ("a.h5ad", os.mkfifo, "is a pipe or a device"),
-    "a pipe of text": ("a.csv", os.mkfifo, "is a pipe or a device"),
+OTHERS: dict[str, tuple[str, Make, str] | tuple[str, Make, str, Kind]] = {
+    "an empty file": ("a.h5ad", lambda p: p.touch(), "a.h5ad"),
+    "text": ("a.h5ad", lambda p: p.write_text("cell,g1\na,1\n"), "HDF5"),
+    "text by 10x's name": ("a.h5", lambda p: p.write_text("cell\n"), "HDF5"),
+    "a folder": ("a.h5ad", lambda p: p.mkdir(), "matrix.mtx", Kind.MISSING),
+    "a pipe": ("a.h5ad", os.mkfifo, "a."),
+    "a pipe of text": ("a.csv", os.mkfifo, "a."),
     "packed": (
-        "a.h5ad.gz", lambda p: p.write_bytes(gzip.compress(b"x")), "unpack it (gunzip a.h5ad.gz)",
+        "a.h5ad.gz", lambda p: p.write_bytes(gzip.compress(b"x")), "gunzip a.h5ad.gz",
     ),
-    "molecules": ("a.h5", molecules, "holds single molecules, and no counts; give filtered_"),
+    "molecules": ("a.h5", molecules, "filtered_"),
     "HDF5 of something else": (
-        "a.h5", lambda p: h5py.File(p, "w").close(), "holds no matrix; give filtered_",
+        "a.h5", lambda p: h5py.File(p, "w").close(), "filtered_",
     ),
     "HDF5 of something else as h5ad": (
-        "a.h5ad", lambda p: h5py.File(p, "w").close(), "is no AnnData: has nothing, and no obs",
+        "a.h5ad", lambda p: h5py.File(p, "w").close(), "obs",
     ),
-    "10x as h5ad": ("a.h5ad", tenx(), "is no AnnData: has matrix, and no obs"),
+    "10x as h5ad": ("a.h5ad", tenx(), " matrix, "),
     "no genes": (
-        "a.h5", tenx(feature_type=["Antibody Capture"] * G), "has no genes, but Antibody Capture",
+        "a.h5", tenx(feature_type=["Antibody Capture"] * G), "Antibody Capture", Kind.EMPTY,
     ),
-    "10x that leads out": ("a.h5", tenx(put("matrix/indices", at(3, G))), "must be <"),
-    "10x with a negative index": ("a.h5", tenx(put("matrix/indices", at(3, -1))), "must be >= 0"),
-    "10x of a wild indptr": ("a.h5", tenx(put("matrix/indptr", at(3, 10**7))), "non-decreasing"),
-    "10x that ends in 0": ("a.h5", tenx(put("matrix/indptr", at(-1, 0))), "non-decreasing"),
-    "10x of fractions": ("a.h5", tenx(put("matrix/indices", lambda v: v / 2)), "are float64"),
-    "10x of text": ("a.h5", tenx(put("matrix/data", lambda v: v.astype("S"))), "not numbers"),
+    "10x that leads out": ("a.h5", tenx(put("matrix/indices", at(3, G))), f"< {G}"),
+    "10x with a negative index": ("a.h5", tenx(put("matrix/indices", at(3, -1))), ">= 0"),
+    "10x of a wild indptr": ("a.h5", tenx(put("matrix/indptr", at(3, 10**7))), "indptr"),
+    "10x that ends in 0": ("a.h5", tenx(put("matrix/indptr", at(-1, 0))), "indptr"),
+    "10x of fractions": ("a.h5", tenx(put("matrix/indices", lambda v: v / 2)), "float64"),
+    "10x of text": ("a.h5", tenx(put("matrix/data", lambda v: v.astype("S"))), "|S11"),
     "10x of another shape": (
-        "a.h5", tenx(put("matrix/shape", np.array([10, N]))), f"names of {G} genes, and 10",
+        "a.h5", tenx(put("matrix/shape", np.array([10, N]))), f" {G} genes, and 10", Kind.DAMAGED,
     ),
     "10x of fewer cells": (
         "a.h5", tenx(put("matrix/barcodes", lambda v: v[1:], dtype=h5py.string_dtype())),
-        f"names of {N - 1} cells, and {N}",
+        f" {N - 1} cells, and {N}", Kind.DAMAGED,
     ),
-    "10x without a shape": ("a.h5", tenx(drop("matrix/shape")), "read: lacks a part"),
-    "10x without features": ("a.h5", tenx(drop("matrix/features")), "read: lacks a part"),
-    "10x without names": ("a.h5", tenx(drop("matrix/features/name")), "read: lacks a part"),
-    "10x of numbered cells": ("a.h5", tenx(put("matrix/barcodes", np.arange(N))), "string"),
+    "10x without a shape": ("a.h5", tenx(drop("matrix/shape")), "shape"),
+    "10x without features": ("a.h5", tenx(drop("matrix/features")), "features"),
+    "10x without names": ("a.h5", tenx(drop("matrix/features/name")), "name"),
+    "10x of numbered cells": ("a.h5", tenx(put("matrix/barcodes", np.arange(N))), "a.h5"),
     "10x never written": (
         "a.h5",
         tenx(all_of(*(
             never_written(f"matrix/{k}", (10**13,), dtype="i4") for k in ("data", "indices")
         ))),
-        "more than this machine's memory",
+        "a.h5", Kind.MEMORY,
     ),
     "10x of large names": (
         "a.h5",
         tenx(never_written(
             "matrix/barcodes", (10**6,), dtype=h5py.string_dtype(), fillvalue="x" * 10**6,
         )),
-        "more than this machine's memory",
+        "a.h5", Kind.MEMORY,
     ),
     "10x that leads elsewhere": (
-        "a.h5", tenx(link("matrix/data", h5py.ExternalLink("b.h5", "/x"))), "to another file",
+        "a.h5", tenx(link("matrix/data", h5py.ExternalLink("b.h5", "/x"))),
+        "/matrix/data", Kind.UNSAFE,
     ),
 }  # fmt: skip
 
@@ -854,9 +867,9 @@ OTHERS: dict[str, tuple[str, Callable[[Path], object], str]] = {
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_files_are_one_line(scvae, tmp_path, name):
-    called, make, said = OTHERS[name]
+    called, make, *said = OTHERS[name]
     make(tmp_path / called)
-    assert said in refusal(scvae("data", called))
+    check(scvae("data", called), *said)
 
 
 def header(**changes) -> Callable[[Path], object]:
@@ -877,32 +890,34 @@ def replaced(*place: str, by: Callable[[Path], object]) -> Callable[[Path], obje
     return change
 
 
-ZARRS_WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a pipe for a header": (replaced("X", "data", ".zarray", by=os.mkfifo), "is no file"),
-    "a pipe for values": (replaced("X", "data", "0", by=os.mkfifo), "is no file"),
-    "a pipe elsewhere": (lambda p: os.mkfifo(p / "pipe"), "pipe is no file"),
-    "a link out": (lambda p: (p / "uns" / "l").symlink_to("/etc"), "leads out of the folder"),
-    "a link to nothing": (lambda p: (p / "uns" / "l").symlink_to(p / "no"), "uns/l: No such file"),
-    "a pickle": (header(compressor={"id": "pickle"}), "data holds pickles"),
-    "a pickle among filters": (header(filters=[{"id": "pickle"}]), "data holds pickles"),
-    "values never written": (header(shape=[10**14]), "no matrix of"),
+ZARRS_WRONG: dict[str, tuple[Make, str] | tuple[Make, str, Kind]] = {
+    "a pipe for a header": (
+        replaced("X", "data", ".zarray", by=os.mkfifo), "X/data/.zarray", Kind.UNSAFE,
+    ),
+    "a pipe for values": (replaced("X", "data", "0", by=os.mkfifo), "X/data/0", Kind.UNSAFE),
+    "a pipe elsewhere": (lambda p: os.mkfifo(p / "pipe"), ": pipe ", Kind.UNSAFE),
+    "a link out": (lambda p: (p / "uns" / "l").symlink_to("/etc"), "uns/l", Kind.UNSAFE),
+    "a link to nothing": (lambda p: (p / "uns" / "l").symlink_to(p / "no"), "uns/l", Kind.UNSAFE),
+    "a pickle": (header(compressor={"id": "pickle"}), ": data ", Kind.UNSAFE),
+    "a pickle among filters": (header(filters=[{"id": "pickle"}]), ": data ", Kind.UNSAFE),
+    "values never written": (header(shape=[10**14]), f"{10**14} "),
     "no values": (where("X", "data", ".zarray"), "X: "),
     "a header in words": (
-        replaced("X", "data", ".zarray", by=lambda p: p.write_text("words")), "cannot be read",
+        replaced("X", "data", ".zarray", by=lambda p: p.write_text("words")), "a.zarr",
     ),
     "values in words": (replaced("X", "data", "0", by=lambda p: p.write_text("words")), "X: "),
-    "no names": (lambda p: shutil.rmtree(p / "obs" / "_index"), "obs: lacks a part"),
-    "no obs": (lambda p: shutil.rmtree(p / "obs"), "is no AnnData"),
+    "no names": (lambda p: shutil.rmtree(p / "obs" / "_index"), "obs: "),
+    "no obs": (lambda p: shutil.rmtree(p / "obs"), "obs"),
 }  # fmt: skip
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ZARRS_WRONG)
 def test_a_zarr_that_is_wrong_is_one_line(scvae, tmp_path, name):
-    change, said = ZARRS_WRONG[name]
+    change, *said = ZARRS_WRONG[name]
     cells().write_zarr(tmp_path / "a.zarr")
     change(tmp_path / "a.zarr")
-    assert said in refusal(scvae("data", "a.zarr"))
+    check(scvae("data", "a.zarr"), *said)
 
 
 @pytest.mark.timeout(120)
@@ -911,8 +926,9 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
         whole = make(tmp_path / name).read_bytes()
         for part in range(24):
             (tmp_path / name).write_bytes(whole[: len(whole) * part // 24])
-            with pytest.raises(InputError, match=name):
+            with pytest.raises(InputError) as caught:
                 read(tmp_path / name, label_key=None)
+            assert (caught.value.kind, caught.value.value) == (Kind.FORMAT, tmp_path / name)
 
 
 def test_links_without_end_take_no_time_when_all_is_read(run, scvae, tmp_path):
@@ -965,8 +981,10 @@ def test_copies_are_counted(tmp_path, monkeypatch):
     ends = put("X/indptr", np.linspace(0, n, N + 1).astype("i8"))
     path = write(tmp_path / "a.h5ad", all_of(*filled, ends))
     monkeypatch.setattr(untrusted, "_left", lambda: 60e6)
-    with pytest.raises(InputError, match=r"needs about 0\.1 GB, more than this machine's memory"):
+    with pytest.raises(InputError) as caught:
         read(path)
+    assert (caught.value.kind, caught.value.value) == (Kind.MEMORY, path)
+    assert " 0.1 GB" in caught.value.reason
     monkeypatch.setattr(untrusted, "_left", lambda: 200e6)
     assert read(path).shape == (N, G)
 

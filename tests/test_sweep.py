@@ -16,6 +16,8 @@ from conftest import FAST, SMALL, Result
 from filelock import FileLock
 from scipy import stats
 
+from scvae_cli.errors import Kind
+
 SCORES = [f"{space}_{m}" for space in ("tsne", "latent") for m in ("nmi", "ari", "hom", "com")]
 QUICK = [*FAST, "map_3d=false", "tsne.max_iter=250", "cluster.n_init=2"]
 
@@ -143,15 +145,14 @@ def test_on_error_stop(scvae, tmp_path):
 
 
 def test_bad_jobs_are_refused_before_any_starts(scvae, tmp_path):
-    for bad, said in [
-        ("beta=1,x", "beta=x: must be a number"),
-        ("model=vae,vea", "model=vea: no such choice"),
-        ("data.n_types=2,999", "data.n_types=999: must be at most data.n_cells"),
+    for bad, kind, key, value in [
+        ("beta=1,x", Kind.VALUE, "beta", "x"),
+        ("model=vae,vea", Kind.UNKNOWN, "model", "vea"),
+        ("data.n_types=2,999", Kind.VALUE, "data.n_types", 999),
     ]:
         result = scvae("train", "-m", *QUICK, bad)
-        assert result.code == 2
-        assert said in result.err
-        assert "Traceback" not in result.err
+        result.refused(kind, key)
+        assert result.error.value == value
         assert not (tmp_path / "outputs").exists()
 
 
@@ -213,21 +214,21 @@ def test_resume_redoes_what_is_damaged_and_keeps_the_rest(scvae, tmp_path, finis
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "kind", "named"),
     [
-        (["epochs=3"], "000-vae-synthetic-seed0 differs in epochs=2 epochs=3"),
-        (["seed=range(0,3)"], "the sweep there has no job 002-vae-synthetic-seed2"),
-        (["seed=0"], "the sweep there has no job 000-vae-synthetic"),
-        ("version", "was begun with torch 1.0, and not "),
-        ("commit", "was begun at commit abc, and not "),
-        ("data", "data=synthetic are other cells, genes or labels than then"),
-        ("config", "000-vae-synthetic-seed0 has lr=0.5, and not 0.002"),
-        ("damaged", "sweep.json: damaged"),
-        ("run", "continues with the settings of its config.yaml; leave out"),
-        ("nothing", "no sweep there"),
+        (["epochs=3"], Kind.DIFFERS, ["000-vae-synthetic-seed0", "epochs=2 epochs=3"]),
+        (["seed=range(0,3)"], Kind.DIFFERS, ["002-vae-synthetic-seed2"]),
+        (["seed=0"], Kind.DIFFERS, ["000-vae-synthetic;"]),
+        ("version", Kind.DIFFERS, ["torch 1.0"]),
+        ("commit", Kind.DIFFERS, ["commit abc"]),
+        ("data", Kind.DIFFERS, ["data=synthetic"]),
+        ("config", Kind.DIFFERS, ["000-vae-synthetic-seed0", "lr=0.5", " 0.002"]),
+        ("damaged", Kind.DAMAGED, ["sweep.json"]),
+        ("run", Kind.CONFLICT, ["config.yaml", " -m"]),
+        ("nothing", Kind.MISSING, ["sweep.json"]),
     ],
 )
-def test_resume_refuses_what_differs(scvae, tmp_path, finished, change, said):
+def test_resume_refuses_what_differs(scvae, tmp_path, finished, change, kind, named):
     base = ["train", "-m", *QUICK, "model=vae"]
     shutil.copytree(finished, tmp_path / "s")
     record = tmp_path / "s" / "sweep.json"
@@ -254,9 +255,10 @@ def test_resume_refuses_what_differs(scvae, tmp_path, finished, change, said):
     record.write_text("{" if change == "damaged" else json.dumps(contents))
     before = {p: p.read_bytes() for p in (tmp_path / "s").rglob("*") if p.is_file()}
     result = scvae(*command, f"resume={where}")
-    assert result.code == 2
-    (line,) = result.err.strip().splitlines()
-    assert said in line
+    line = result.refused(kind, "resume")
+    assert len(result.err.splitlines()) == 1
+    for part in (f"resume={where}: ", *named):
+        assert part in line
     assert before == {p: p.read_bytes() for p in (tmp_path / "s").rglob("*") if p.is_file()}
     if change in ("version", "commit", "data"):
         result = scvae(*command, f"resume={where}", "force=true")
@@ -282,7 +284,8 @@ def test_two_processes_do_not_resume_one_sweep(scvae, tmp_path, finished):
     shutil.copytree(finished, tmp_path / "s")
     with FileLock(tmp_path / "s" / ".lock"):
         result = scvae("train", "resume=s")
-    assert (result.code, "another process writes there" in result.err) == (2, True)
+    result.refused(Kind.BUSY)
+    assert result.error.value == tmp_path / "s"
     assert scvae("train", "resume=s").code == 0
 
 
@@ -340,15 +343,16 @@ def test_a_launcher_that_is_not_installed(scvae, tmp_path, monkeypatch):
         if "joblib" in name:
             monkeypatch.delitem(known, name)
     result = scvae("train", "-m", *QUICK, "seed=0,1", "hydra/launcher=joblib")
-    assert (result.code, list(tmp_path.iterdir())) == (2, [])
-    assert result.err.startswith("scvae: hydra/launcher=joblib: not installed; `pip install")
+    assert list(tmp_path.iterdir()) == []
+    line = result.refused(Kind.UNAVAILABLE, "hydra/launcher")
+    assert line.startswith("scvae: hydra/launcher=joblib: ")
+    assert "`pip install hydra-joblib-launcher`" in line
     assert len(result.err.splitlines()) == 1
 
 
 def test_flags_that_exclude_each_other(scvae):
-    result = scvae("train", "-m", "seed=0,1", "--cfg", "job")
-    assert result.code == 2
-    assert "--multirun and --cfg do not go together" in result.err
+    line = scvae("train", "-m", "seed=0,1", "--cfg", "job").refused(Kind.VALUE)
+    assert "--multirun and --cfg " in line
 
 
 def test_compare_sums_up_any_runs(swept, scvae, tmp_path):
@@ -363,7 +367,7 @@ def test_compare_sums_up_any_runs(swept, scvae, tmp_path):
     assert means == sorted(means, reverse=True)
     assert (tmp_path / "both" / "report.html").exists()
     again = scvae("compare", str(folder), "--to", "both")
-    assert (again.code, "both: exists already" in again.err) == (2, True)
+    assert again.refused(Kind.EXISTS).startswith("scvae: both: ")
     by = scvae("compare", str(folder), "--by", "model")
     assert "Means are over beta too" in by.err
     assert len([line for line in by.out.splitlines() if line.strip()]) == 3
@@ -393,23 +397,22 @@ def test_compare_counts_a_run_once(scvae, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "kind", "key", "named"),
     [
-        (["nowhere"], "nowhere: no such folder"),
-        (["."], ".: no run there"),
-        ([".", "--score", "tsne_nim"], "--score=tsne_nim: no such choice"),
-        (["r", "--by", "betta"], "--by=betta: no such choice"),
-        (["r", "--sort", "x"], "--sort=x: no such choice"),
-        ([], "the following arguments are required: PATH"),
+        (["nowhere"], Kind.MISSING, None, "nowhere: "),
+        (["."], Kind.MISSING, None, " .: "),
+        ([".", "--score", "tsne_nim"], Kind.UNKNOWN, "--score", "--score=tsne_nim: "),
+        (["r", "--by", "betta"], Kind.UNKNOWN, "--by", "--by=betta: "),
+        (["r", "--sort", "x"], Kind.UNKNOWN, "--sort", "--sort=x: "),
+        ([], Kind.VALUE, None, " PATH"),
     ],
 )
-def test_compare_refuses_in_one_line(scvae, tmp_path, arguments, said):
+def test_compare_refuses_in_one_line(scvae, tmp_path, arguments, kind, key, named):
     if "r" in arguments:
         assert scvae("train", *QUICK, "model=pca", "hydra.run.dir=r").code == 0
     result = scvae("compare", *arguments)
-    assert result.code == 2
-    (line,) = result.err.strip().splitlines()
-    assert said in line
+    assert named in result.refused(kind, key)
+    assert len(result.err.splitlines()) == 1
 
 
 def test_sweeps_need_no_more_than_defaults_say(scvae, tmp_path):

@@ -16,7 +16,7 @@ from scipy.sparse import coo_matrix
 from scvae_cli import untrusted
 from scvae_cli.data.files import read
 from scvae_cli.data.labels import read_labels
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 
 AWKWARD = [
     "001", "1E5", "0.10", "1e400", "1_000", "NA", "None", "nan", "null", "NULL", "N/A", "True",
@@ -151,7 +151,14 @@ def test_labels_without_a_header_are_all_read(tmp_path):
     assert list(read_labels(str(tmp_path / "a.csv"), np.array(["c2", "c1"]))) == ["NA", "B"]
 
 
-# Contents of a file, and what is said of it, or the values and names that are read.
+def refused(path: Path, *, transpose: bool | None = None) -> InputError:
+    """The error of a file that is not read."""
+    with pytest.raises(InputError) as caught:
+        read(path, transpose=transpose, say=print)
+    return caught.value
+
+
+# Contents of a file, and the values that are read, or the kind of fault and what is named.
 GOOD = {
     "float.csv": (b"c,g,h\na,1.5,2e1\nb,0.0,-0\n", [[1.5, 20], [0, 0]]),
     "spaces.csv": (b"c,g,h\na, 1,2 \nb,3,4\n", [[1, 2], [3, 4]]),
@@ -165,44 +172,38 @@ GOOD = {
     "infinite.csv": (b"c,g,h\na,inf,2\nb,3,1e400\n", [[np.inf, 2], [3, np.inf]]),
 }
 BAD = {
-    "word.csv": (b"c,g,h\na,1,two\n", "column h is not numbers: 'two' in row a"),
-    "empty-value.csv": (b"c,g,h\na,1,\n", "column h is not numbers: '' in row a"),
-    "missing.csv": (b"c,g,h\na,NA,1\n", "column g is not numbers: 'NA' in row a"),
-    "underscore.csv": (b"c,g,h\na,1_0,1\n", "column g is not numbers: '1_0' in row a"),
-    "comma.csv": (b'c,g,h\na,"1,5",1\n', "column g is not numbers: '1,5' in row a"),
-    "hex.csv": (b"c,g,h\na,0x1F,1\n", "column g is not numbers: '0x1F' in row a"),
-    "truth.csv": (b"c,g,h\na,True,1\n", "column g is not numbers: 'True' in row a"),
-    "annotated.tsv": (
-        b"id\tchr\tc1\nE1\tchr1\t4\n",
-        "column chr is not numbers: 'chr1' in row E1",
-    ),
-    "two-headers.csv": (b"c,g,h\nid,E1,E2\na,1,2\n", "column g is not numbers: 'E1' in row id"),
-    "comment-as-wide.csv": (b"# a, b, c\nc,g,h\na,1,2\n", "is not numbers: 'g' in row c"),
-    "empty.csv": (b"", "it is empty"),
-    "lines.csv": (b"\n\n\n", "it is empty"),
-    "header.csv": (b"c,g,h\n", "no values below its header"),
-    "column.csv": (b"c\na\n", "only one column; commas are expected"),
-    "semicolon.csv": (
-        b"c;g;h\na;1;2\n",
-        "semicolons seem to separate it, and not commas; save",
-    ),
-    "tab.csv": (b"c\tg\th\na\t1\t2\n", "tabs seem to separate it, and not commas; call it .tsv"),
-    "comma.txt": (b"c,g,h\na,1,2\n", "commas seem to separate it, and not tabs; call it .csv"),
-    "comma.tsv": (b"c,g,h\na,1,2\n", "commas seem to separate it, and not tabs; call it .csv"),
-    "space.txt": (b"g h\na 1 2\nb 3 4\n", "spaces seem to separate it, and not tabs; save it"),
-    "long.csv": (b"c,g,h\na,1,2,3,4\n", "its header has 3 columns, the next line 5"),
-    "ragged.csv": (b"c,g,h\na,1,2\nb,1\n", "row b has 2 columns, and the first has 3"),
-    "ragged-long.csv": (b"c,g,h\na,1,2\nb,1,2,3\n", "row b has 4 columns, and the first has 3"),
-    "no-name.csv": (b"c,,h\na,1,2\n", "column 1 has no name"),
-    "no-row-name.csv": (b"c,g,h\na,1,2\n,3,4\n", "row 2 has no name"),
-    "open-quote.csv": (b'c,g,h\na,"1,2\n', "cannot be read"),
-    "utf16.csv": ("c,g,h\na,1,2\n".encode("utf-16"), "it is text in UTF-16; save it as text in"),
-    "utf16-bare.csv": ("c,g,h\na,1,2\n".encode("utf-16-le"), "it is not text"),
-    "latin1.csv": ("c,gµ,h\na,1,2\n".encode("latin-1"), "byte 0xb5 is not UTF-8"),
-    "binary.csv": (bytes(range(256)), "it is not text"),
-    "plain.csv.gz": (b"c,g,h\na,1,2\n", "it is not gzip, as its name says"),
-    "cut.csv.gz": (gzip.compress(b"c,g,h\na,1,2\n")[:-9], "cannot be read"),
-    "damaged.csv.gz": (gzip.compress(b"c,g,h\na,1,2\n" * 99)[:40] + b"??", "cannot be read"),
+    "word.csv": (b"c,g,h\na,1,two\n", Kind.CONTENT, "column h", "'two' in row a"),
+    "empty-value.csv": (b"c,g,h\na,1,\n", Kind.CONTENT, "column h", "'' in row a"),
+    "missing.csv": (b"c,g,h\na,NA,1\n", Kind.CONTENT, "column g", "'NA' in row a"),
+    "underscore.csv": (b"c,g,h\na,1_0,1\n", Kind.CONTENT, "column g", "'1_0' in row a"),
+    "comma.csv": (b'c,g,h\na,"1,5",1\n', Kind.CONTENT, "column g", "'1,5' in row a"),
+    "hex.csv": (b"c,g,h\na,0x1F,1\n", Kind.CONTENT, "column g", "'0x1F' in row a"),
+    "truth.csv": (b"c,g,h\na,True,1\n", Kind.CONTENT, "column g", "'True' in row a"),
+    "annotated.tsv": (b"id\tchr\tc1\nE1\tchr1\t4\n", Kind.CONTENT, "column chr", "row E1"),
+    "two-headers.csv": (b"c,g,h\nid,E1,E2\na,1,2\n", Kind.CONTENT, "column g", "'E1' in row id"),
+    "comment-as-wide.csv": (b"# a, b, c\nc,g,h\na,1,2\n", Kind.CONTENT, "'g' in row c"),
+    "empty.csv": (b"", Kind.EMPTY),
+    "lines.csv": (b"\n\n\n", Kind.EMPTY),
+    "header.csv": (b"c,g,h\n", Kind.EMPTY, "header"),
+    "column.csv": (b"c\na\n", Kind.FORMAT, "commas are"),
+    "semicolon.csv": (b"c;g;h\na;1;2\n", Kind.FORMAT, "semicolons", "commas"),
+    "tab.csv": (b"c\tg\th\na\t1\t2\n", Kind.FORMAT, "tabs", ".tsv"),
+    "comma.txt": (b"c,g,h\na,1,2\n", Kind.FORMAT, "commas", "tabs", ".csv"),
+    "comma.tsv": (b"c,g,h\na,1,2\n", Kind.FORMAT, "commas", "tabs", ".csv"),
+    "space.txt": (b"g h\na 1 2\nb 3 4\n", Kind.FORMAT, "spaces", "tabs"),
+    "long.csv": (b"c,g,h\na,1,2,3,4\n", Kind.FORMAT, "header", "3 columns", "line 5"),
+    "ragged.csv": (b"c,g,h\na,1,2\nb,1\n", Kind.FORMAT, "row b", "2 columns", "3"),
+    "ragged-long.csv": (b"c,g,h\na,1,2\nb,1,2,3\n", Kind.FORMAT, "row b", "4 columns", "3"),
+    "no-name.csv": (b"c,,h\na,1,2\n", Kind.NAMES, "column 1 "),
+    "no-row-name.csv": (b"c,g,h\na,1,2\n,3,4\n", Kind.NAMES, "row 2 "),
+    "open-quote.csv": (b'c,g,h\na,"1,2\n', Kind.FORMAT),
+    "utf16.csv": ("c,g,h\na,1,2\n".encode("utf-16"), Kind.FORMAT, "UTF-16", "UTF-8"),
+    "utf16-bare.csv": ("c,g,h\na,1,2\n".encode("utf-16-le"), Kind.FORMAT, "UTF-8"),
+    "latin1.csv": ("c,gµ,h\na,1,2\n".encode("latin-1"), Kind.FORMAT, "0xb5", "UTF-8"),
+    "binary.csv": (bytes(range(256)), Kind.FORMAT, "UTF-8"),
+    "plain.csv.gz": (b"c,g,h\na,1,2\n", Kind.FORMAT, ".gz"),
+    "cut.csv.gz": (gzip.compress(b"c,g,h\na,1,2\n")[:-9], Kind.FORMAT),
+    "damaged.csv.gz": (gzip.compress(b"c,g,h\na,1,2\n" * 99)[:40] + b"??", Kind.FORMAT),
 }
 
 
@@ -216,13 +217,13 @@ def test_a_table_as_the_field_makes_it(tmp_path, name):
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_table_is_one_line(tmp_path, name):
-    (tmp_path / name).write_bytes(BAD[name][0])
-    with pytest.raises(InputError) as refused:
-        read(tmp_path / name, transpose=False, say=print)
-    line = str(refused.value)
-    assert BAD[name][1] in line
-    assert line.startswith(f"data.path={tmp_path / name}: ")
-    assert "\n" not in line
+    contents, kind, *facts = BAD[name]
+    (tmp_path / name).write_bytes(contents)
+    error = refused(tmp_path / name, transpose=False)
+    assert (error.kind, error.key, error.value) == (kind, "data.path", tmp_path / name)
+    for fact in facts:
+        assert fact in f"{error.reason}; {error.fix}"
+    assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("transpose", [False, True])
@@ -234,8 +235,7 @@ def test_twice_is_twice_on_either_axis(scvae, tmp_path, transpose, twice):
     rows, columns = (genes, cells) if transpose else (cells, genes)
     (tmp_path / "t.csv").write_bytes(table(rows, columns))
     result = scvae("data", "t.csv", f"data.transpose={str(transpose).lower()}")
-    assert result.code == 2
-    assert f"{twice} {same[0]} is there twice" in result.err
+    assert f" {twice} {same[0]} " in result.refused(Kind.NAMES, "data.path")
 
 
 @pytest.mark.parametrize("prefix", ["", "GSM1_", "s#1:", "day 2 - "])
@@ -279,13 +279,14 @@ def test_names_in_quotes_as_r_writes_them(tmp_path):
 def test_a_folder_of_geo(scvae, tmp_path):
     rows = three(["Gene Expression"] * 4)
     x = write_folder(tmp_path / "geo", rows, ["a", "b"], prefix="GSM1_x_")
-    line = scvae("data", "geo").err
-    assert "matrix.mtx is missing; its files have a prefix: give data.path=geo/GSM1_x_matr" in line
+    line = scvae("data", "geo").refused(Kind.MISSING, "data.path")
+    assert "data.path=geo/GSM1_x_matrix.mtx" in line
     found = read(tmp_path / "geo" / "GSM1_x_matrix.mtx", transpose=None, say=print)
     np.testing.assert_array_equal(found.X.toarray(), x)
     (tmp_path / "geo" / "GSM1_x_barcodes.tsv").rename(tmp_path / "geo" / "GSM2_x_barcodes.tsv")
-    with pytest.raises(InputError, match=r"GSM1_x_barcodes.tsv is missing"):
-        read(tmp_path / "geo" / "GSM1_x_matrix.mtx", transpose=None, say=print)
+    error = refused(tmp_path / "geo" / "GSM1_x_matrix.mtx")
+    assert (error.kind, error.key) == (Kind.MISSING, "data.path")
+    assert error.reason.startswith("GSM1_x_barcodes.tsv ")
 
 
 @pytest.mark.parametrize("part", ["barcodes.tsv", "features.tsv", "matrix.mtx"])
@@ -298,29 +299,32 @@ def test_a_link_out_of_a_folder_is_not_read(tmp_path, part):
     assert read(tmp_path / "t", transpose=None, say=print).shape == (2, 3)
     file.unlink()
     file.symlink_to("../secret")
-    with pytest.raises(InputError, match=f"{part} leads out of the folder"):
-        read(tmp_path / "t", transpose=None, say=print)
+    error = refused(tmp_path / "t")
+    assert (error.kind, error.key, error.value) == (Kind.UNSAFE, "data.path", tmp_path / "t")
+    assert error.reason.startswith(part)
 
 
 HEAD = "%%MatrixMarket matrix coordinate integer general\n"
 MATRICES = {
-    "other size": (HEAD + "3 9 1\n1 1 1\n", "is 3 genes x 9 cells, and there are 3 genes and 2"),
-    "header lines": (HEAD + "2 1 1\n1 1 1\n", "take the headers off both lists"),
+    "other size": (HEAD + "3 9 1\n1 1 1\n", Kind.DAMAGED, "3 genes x 9 cells"),
+    "header lines": (HEAD + "2 1 1\n1 1 1\n", Kind.DAMAGED, "headers off"),
     "1,024 bytes of comment": (
-        HEAD + "%" + "x" * 1023 + "3 2 1\n300000000 2 1\n1 1 1\n", "is 300000000 genes",
+        HEAD + "%" + "x" * 1023 + "3 2 1\n300000000 2 1\n1 1 1\n", Kind.DAMAGED, "300000000 genes",
     ),
-    "too many": (HEAD + "3 2 999999999\n1 1 1\n", "is shorter than its header says"),
-    "dense": ("%%MatrixMarket matrix array integer general\n3 2\n1\n2\n3\n4\n5\n6\n", "is array"),
-    "complex": (HEAD.replace("integer", "complex") + "3 2 1\n1 1 1 1\n", "is coordinate complex"),
-    "symmetric": (HEAD.replace("general", "symmetric") + "3 3 1\n1 1 1\n", "symmetric"),
-    "words": (HEAD + "three two one\n", "its header is no Matrix Market's"),
-    "no head": ("3 2 1\n1 1 1\n", "its header is no Matrix Market's"),
-    "negative": (HEAD + "-3 2 1\n1 1 1\n", ""),
-    "huge": (HEAD + "3 2 99999999999999999999999\n1 1 1\n", "its header is no Matrix Market's"),
-    "nothing": ("", "its header is no Matrix Market's"),
-    "cut": (HEAD + "3 2 2\n1 1 1\n2", ""),
-    "out of range": (HEAD + "3 2 2\n1 1 1\n4 1 1\n", ""),
-    "word": (HEAD + "3 2 2\n1 1 1\n2 2 x\n", ""),
+    "too many": (HEAD + "3 2 999999999\n1 1 1\n", Kind.DAMAGED, ""),
+    "dense": (
+        HEAD.replace("coordinate", "array") + "3 2\n1\n2\n3\n4\n5\n6\n", Kind.FORMAT, "array",
+    ),
+    "complex": (HEAD.replace("integer", "complex") + "3 2 1\n1 1 1 1\n", Kind.FORMAT, "complex"),
+    "symmetric": (HEAD.replace("general", "symmetric") + "3 3 1\n1 1 1\n", Kind.FORMAT, "symm"),
+    "words": (HEAD + "three two one\n", Kind.FORMAT, "Matrix Market"),
+    "no head": ("3 2 1\n1 1 1\n", Kind.FORMAT, "Matrix Market"),
+    "negative": (HEAD + "-3 2 1\n1 1 1\n", Kind.FORMAT, "Line 2"),
+    "huge": (HEAD + "3 2 99999999999999999999999\n1 1 1\n", Kind.FORMAT, "Matrix Market"),
+    "nothing": ("", Kind.FORMAT, "Matrix Market"),
+    "cut": (HEAD + "3 2 2\n1 1 1\n2", Kind.FORMAT, "Line 4"),
+    "out of range": (HEAD + "3 2 2\n1 1 1\n4 1 1\n", Kind.FORMAT, "Line 4"),
+    "word": (HEAD + "3 2 2\n1 1 1\n2 2 x\n", Kind.FORMAT, "Line 4"),
 }  # fmt: skip
 
 
@@ -328,38 +332,36 @@ MATRICES = {
 @pytest.mark.parametrize("name", MATRICES)
 def test_a_bad_matrix_is_one_line(tmp_path, name, packed):
     write_folder(tmp_path / "t", three(["Gene Expression"] * 3), ["a", "b"])
-    contents, said = MATRICES[name]
+    contents, kind, fact = MATRICES[name]
     (tmp_path / "t" / "matrix.mtx").unlink()
     if packed:
         (tmp_path / "t" / "matrix.mtx.gz").write_bytes(gzip.compress(contents.encode()))
     else:
         (tmp_path / "t" / "matrix.mtx").write_text(contents)
-    with pytest.raises(InputError) as refused:
-        read(tmp_path / "t", transpose=None, say=print)
-    assert said in str(refused.value)
-    assert "\n" not in str(refused.value)
+    error = refused(tmp_path / "t")
+    whole = fact == "Line 4"  # only scipy, which reads all of it, finds those
+    key, value = ("data.path", tmp_path / "t") if whole else (None, Path("matrix.mtx"))
+    assert (error.kind, error.key, error.value) == (kind, key, value)
+    assert fact in f"{error.reason}; {error.fix}"
+    assert "\n" not in str(error)
 
 
 FEATURES = {
-    "ragged": ("E0\tg0\nE1\nE2\tg2\n", "line 2 has 1 columns, and the first has 2"),
-    "no genes": (
-        "E0\tg0\tPeaks\nE1\tg1\tPeaks\nE2\tg2\tPeaks\n",
-        "has no Gene Expression features",
-    ),
-    "few": ("E0\tg0\n", "there are 1 genes and 2 barcodes"),
-    "utf16": ("E0\tg0\nE1\tg1\nE2\tg2\n".encode("utf-16"), "it is text in UTF-16"),
+    "ragged": (b"E0\tg0\nE1\nE2\tg2\n", Kind.DAMAGED, "line 2 has 1 columns"),
+    "no genes": (b"E0\tg0\tPeaks\nE1\tg1\tPeaks\nE2\tg2\tPeaks\n", Kind.EMPTY, "Peaks"),
+    "few": (b"E0\tg0\n", Kind.DAMAGED, "1 genes and 2 barcodes"),
+    "utf16": ("E0\tg0\nE1\tg1\nE2\tg2\n".encode("utf-16"), Kind.FORMAT, "UTF-16"),
 }
 
 
 @pytest.mark.parametrize("name", FEATURES)
 def test_bad_genes_of_a_folder_are_one_line(tmp_path, name):
     write_folder(tmp_path / "t", three(["Gene Expression"] * 3), ["a", "b"])
-    contents, said = FEATURES[name]
-    raw = contents if isinstance(contents, bytes) else str(contents).encode()
-    (tmp_path / "t" / "features.tsv").write_bytes(raw)
-    with pytest.raises(InputError) as refused:
-        read(tmp_path / "t", transpose=None, say=print)
-    assert said in str(refused.value)
+    contents, kind, fact = FEATURES[name]
+    (tmp_path / "t" / "features.tsv").write_bytes(contents)
+    error = refused(tmp_path / "t")
+    assert (error.kind, error.key) == (kind, None if name == "few" else "data.path")
+    assert fact in error.reason
 
 
 def test_other_kinds_of_features_are_genes(tmp_path):
@@ -379,7 +381,7 @@ def test_other_kinds_of_features_are_genes(tmp_path):
     ],
 )
 def test_little_that_becomes_much_is_refused(tmp_path, monkeypatch, name, contents):
-    monkeypatch.setattr(untrusted, "memory", lambda: 8e6)
+    monkeypatch.setattr(untrusted, "_left", lambda: 8e6)
     packed = gzip.compress(contents)
     assert len(packed) < 1e5
     write_folder(tmp_path, three(["Gene Expression"] * 3), ["a", "b"])
@@ -387,10 +389,11 @@ def test_little_that_becomes_much_is_refused(tmp_path, monkeypatch, name, conten
     (tmp_path / name.removesuffix(".gz")).unlink(missing_ok=True)
     labels = name.startswith("labels")
     path = tmp_path / name if ".csv" in name else tmp_path
-    with pytest.raises(InputError, match="memory"):
+    with pytest.raises(InputError) as caught:
         read_labels(str(path), np.array(["a"])) if labels else read(
             path, transpose=False, say=print
         )
+    assert (caught.value.kind, caught.value.value) == (Kind.MEMORY, tmp_path / name)
 
 
 def test_a_sparse_table_takes_no_more_than_its_counts(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 import scvae_cli
 from scvae_cli.cli import main
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind
 
 TINY = [
     "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2", "map_3d=false", "epochs=2",
@@ -48,12 +48,6 @@ def train(scvae, counts, *settings: str) -> None:
     counts.write_h5ad("c.h5ad")
     result = scvae("train", "data=file", "data.path=c.h5ad", *TINY, *settings)
     assert result.code == 0, result.err
-
-
-def refusal(result) -> str:
-    assert result.code == 2, result.err
-    (line,) = result.err.strip().splitlines()
-    return line
 
 
 @pytest.mark.parametrize(
@@ -134,8 +128,9 @@ def test_genes_that_are_missing_count_as_zero(scvae, tmp_path, counts):
     latent = pd.read_csv(tmp_path / "latent.csv", index_col="cell").to_numpy(np.float32)
     np.testing.assert_array_equal(latent, run.embed(zeros))
     counts[:, :20].write_h5ad(tmp_path / "few.h5ad")
-    line = refusal(scvae("embed", "r", "few.h5ad", "--to", "x.csv"))
-    assert "20 of the model's 60 genes are there, and 50% must be" in line
+    line = scvae("embed", "r", "few.h5ad", "--to", "x.csv").refused(Kind.NAMES, "data.path")
+    for part in ("few.h5ad", "20 of", " 60 ", "50%"):
+        assert part in line
     assert not (tmp_path / "x.csv").exists()
 
 
@@ -160,8 +155,9 @@ def test_values_are_brought_to_what_the_run_had(scvae, tmp_path, counts):
 def test_counts_are_refused_where_their_total_is_not_known(scvae, counts):
     train(scvae, counts, "model=vae")
     run = scvae_cli.load("r")
-    with pytest.raises(InputError, match="values are counts, and the run's were logged"):
+    with pytest.raises(InputError) as caught:
         run.embed(counts, layer="counts")
+    assert (caught.value.kind, caught.value.key) == (Kind.CONFLICT, "adata")
     assert run.embed(counts, layer="counts", values="logged").shape == (70, 3)
 
 
@@ -263,12 +259,12 @@ PYTHON = {  # an edit of the cells, arguments of `embed`, and what it says then
     ),
     "no cell": (
         empty, {},
-        "1 of 70 cells, such as c3, have nothing in the genes of the run; leave them out "
+        "adata: 1 of 70 cells, such as c3, have nothing in the genes of the run; leave them out "
         "(scanpy.pp.filter_cells(adata, min_genes=1) does)",
     ),
     "counts": (
         unchanged, {"layer": "counts"},
-        "values are counts, and the run's were logged: treat them as those were "
+        "adata: values are counts, and the run's were logged; treat them as those were "
         "(values='logged' takes them as they are)",
     ),
     "no kind": (
@@ -308,8 +304,10 @@ def test_python_is_told_of_genes_and_doubts_in_its_own_words(pca, counts):
     cells = counts.copy()
     cells.var_names = [f"other{i}" for i in range(60)]
     del cells.var["gene_ids"]
-    with pytest.raises(InputError, match=r"\(gene_names=COLUMN takes them from var\)"):
+    with pytest.raises(InputError) as caught:
         pca.embed(cells)
+    assert (caught.value.kind, caught.value.key) == (Kind.NAMES, "adata")
+    assert caught.value.fix.startswith("gene_names=COLUMN ")
     said: list[str] = []
     corrected(cells := counts.copy())
     pca.embed(cells, say=said.append)
@@ -321,31 +319,38 @@ def test_the_command_is_told_in_the_words_of_settings(scvae, tmp_path, counts):
     cells = counts.copy()
     negative(cells)
     cells.write_h5ad("n.h5ad")
-    line = refusal(scvae("embed", "r", "n.h5ad"))
-    assert "data.path=n.h5ad: has negative values (-1)" in line
-    assert "give data.layer=counts" in line
-    line = refusal(scvae("embed", "r", "c.h5ad", "data.layer=counts"))
-    assert "(data.values=logged takes them as they are)" in line
+    line = scvae("embed", "r", "n.h5ad").refused(Kind.CONTENT, "data.path")
+    assert line.startswith("scvae: data.path=n.h5ad: ")
+    assert "-1" in line
+    assert "data.layer=counts" in line
+    line = scvae("embed", "r", "c.h5ad", "data.layer=counts").refused(Kind.CONFLICT, "data.path")
+    assert "data.values=logged" in line
     cells = counts.copy()
     empty(cells)
     cells.write_h5ad("e.h5ad")
-    assert "(data.min_genes=1 does)" in refusal(scvae("embed", "r", "e.h5ad"))
+    line = scvae("embed", "r", "e.h5ad").refused(Kind.CONTENT, "data.path")
+    assert "data.min_genes=1" in line
     cells.var_names = [f"other{i}" for i in range(60)]
     del cells.var["gene_ids"]
     cells.write_h5ad("o.h5ad")
-    line = refusal(scvae("embed", "r", "o.h5ad"))
-    assert "(data.gene_names=COLUMN takes them from var)" in line
+    line = scvae("embed", "r", "o.h5ad").refused(Kind.NAMES, "data.path")
+    assert "data.gene_names=COLUMN" in line
 
 
-BAD = {
-    "nowhere": (["embed", "nowhere", "c.h5ad"], "nowhere: no trained model there (run.json"),
-    "no cells": (["embed", "r", "d.h5ad"], "data.path=d.h5ad: no such file"),
-    "no key": (["embed", "r", "c.h5ad", "data.genes=9"], "data.genes=9: no such setting here"),
-    "no layer": (["embed", "r", "c.h5ad", "data.layer=x"], "data.layer=x: no such layer in c.h5"),
-    "no file": (["embed", "r"], "the following arguments are required: FILE"),
-    "there already": (["embed", "r", "c.h5ad", "--to", "c.h5ad"], "c.h5ad: exists already"),
-    "no folder": (["embed", "r", "c.h5ad", "--h5ad", "a/b.h5ad"], "a/b.h5ad: there is no folder"),
-    "empty cell": (["embed", "r", "empty.h5ad"], "1 of 70 cells, such as c3, have nothing"),
+BAD: dict[str, tuple[list[str], Kind, str | None, str]] = {
+    "nowhere": (["nowhere", "c.h5ad"], Kind.MISSING, None, "nowhere: "),
+    "no cells": (["r", "d.h5ad"], Kind.MISSING, "data.path", "data.path=d.h5ad: "),
+    "no key": (["r", "c.h5ad", "data.genes=9"], Kind.UNKNOWN, "data.genes", "data.genes=9: "),
+    "no layer": (["r", "c.h5ad", "data.layer=x"], Kind.UNKNOWN, "data.layer", "data.layer=x: "),
+    "no file": (["r"], Kind.VALUE, None, ""),
+    "there already": (["r", "c.h5ad", "--to", "c.h5ad"], Kind.EXISTS, None, "c.h5ad: "),
+    "no folder": (["r", "c.h5ad", "--h5ad", "a/b.h5ad"], Kind.MISSING, None, "a/b.h5ad: "),
+    "empty cell": (
+        ["r", "empty.h5ad"],
+        Kind.CONTENT,
+        "data.path",
+        "data.path=empty.h5ad: 1 of 70 ",
+    ),
 }
 
 
@@ -356,8 +361,8 @@ def test_mistakes_are_one_line(scvae, tmp_path, counts, name):
     empty.X = csr_matrix(np.where(np.arange(70)[:, None] == 3, 0, counts.X.toarray()))
     empty.write_h5ad("empty.h5ad")
     before = set(tmp_path.rglob("*"))
-    command, said = BAD[name]
-    assert said in refusal(scvae(*command))
+    words, kind, key, about = BAD[name]
+    assert scvae("embed", *words).refused(kind, key).startswith(f"scvae: {about}")
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -406,17 +411,11 @@ def spoil(run: Path, how: str) -> None:
 
 
 SPOILT = {
-    "bit": "model.safetensors: damaged: it is not what the run wrote",
-    "pickle": "model.safetensors: damaged (",
-    "torch": "model.safetensors: damaged (",
-    "header": "model.safetensors: damaged (",
-    "shape": "its weights are not those of config.yaml's model",
-    "type": "its weights are not those of config.yaml's model",
-    "huge": "its weights are not those of config.yaml's model",
-    "python": "r/config.yaml: damaged (could not determine a constructor",
-    "genes": "genes.csv: damaged (",
-    "key": "config.yaml: ",
-    "json": "r/run.json: damaged (",
+    **dict.fromkeys(["bit", "pickle", "torch", "header"], (Kind.DAMAGED, "model.safetensors")),
+    **dict.fromkeys(["shape", "type", "huge"], (Kind.DIFFERS, "model.safetensors")),
+    **dict.fromkeys(["python", "key"], (Kind.DAMAGED, "config.yaml")),
+    "genes": (Kind.DAMAGED, "genes.csv"),
+    "json": (Kind.DAMAGED, "run.json"),
 }
 
 
@@ -424,6 +423,7 @@ SPOILT = {
 def test_a_strangers_run_does_no_harm(scvae, tmp_path, counts, how):
     train(scvae, counts, "model=vae")
     spoil(tmp_path / "r", how)
-    assert SPOILT[how] in refusal(scvae("embed", "r", "c.h5ad"))
+    kind, file = SPOILT[how]
+    assert scvae("embed", "r", "c.h5ad").refused(kind).startswith(f"scvae: r/{file}: ")
     assert not (tmp_path / "harmed").exists()
     assert not (tmp_path / "latent.csv").exists()

@@ -11,6 +11,7 @@ import scvae_cli
 from scvae_cli.data.sources import load
 from scvae_cli.data.values import doubt, recognise
 from scvae_cli.data.wording import command_line
+from scvae_cli.errors import Kind
 from scvae_cli.launch.compose import compose
 
 TINY = [
@@ -186,9 +187,8 @@ def test_corrected_counts_have_no_likelihood_of_counts(simulated, scvae, tmp_pat
     write(soup(simulated), tmp_path / "c.h5ad")
     base = ["train", "data=file", "data.path=c.h5ad", "data.label_key=kind", *TINY[1:]]
     result = scvae(*base, "model=vae", "likelihood=nb", "data.values=counts")
-    assert result.code == 2
-    assert "likelihood=nb: is of whole numbers" in result.err
-    assert "give likelihood=gaussian" in result.err
+    result.refused(Kind.CONFLICT, "likelihood")
+    assert "likelihood=gaussian" in result.error.fix
     result = scvae(*base, "model=pca", "hydra.run.dir=r")
     assert result.code == 0
     assert "warning: c.h5ad: values may be counts that were corrected, or normalized" in result.err
@@ -223,10 +223,15 @@ def test_where_else_the_counts_are_is_said(simulated, scvae, tmp_path):
     cells.layers["scaled"] = cells.X.copy()
     cells.layers["UMIs"] = csr_matrix(simulated, dtype=np.float32)
     cells.write_h5ad(tmp_path / "layer.h5ad")
-    said = {name: scvae("data", f"{name}.h5ad").err for name in ("none", "raw", "layer")}
-    assert "no layer has them, nor raw" in said["none"]
-    assert "give data.raw=true, where there are logged values" in said["raw"]
-    assert "give data.layer=UMIs, where there are counts values" in said["layer"]
+    for name, *facts in (
+        ("none", ""),
+        ("raw", "data.raw=true", "logged"),
+        ("layer", "data.layer=UMIs", "counts"),
+    ):
+        result = scvae("data", f"{name}.h5ad")
+        result.refused(Kind.CONTENT, "data.path")
+        assert all(fact in result.error.fix for fact in facts)
+        assert ("data." in result.error.fix) == (name != "none")
 
 
 def test_variable_genes_of_rare_genes_are_one_line(scvae, tmp_path):
@@ -237,9 +242,8 @@ def test_variable_genes_of_rare_genes_are_one_line(scvae, tmp_path):
     x[:, 0] = 1
     write(csr_matrix(x), tmp_path / "c.h5ad")
     result = scvae("data", "c.h5ad", "data.genes=50")
-    assert result.code == 2
-    assert "data.genes=50: the genes' means differ too little" in result.err
-    assert "data.min_cells=3" in result.err
+    result.refused(Kind.CONTENT, "data.genes")
+    assert "data.min_cells=3" in result.error.fix
 
 
 def test_variable_genes_of_few_genes_are_found_with_a_wider_loess():

@@ -1,0 +1,136 @@
+"""What errors say: the English line of important refusals, once each, and how lines are made."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from scvae_cli import untrusted
+from scvae_cli.errors import Given, InputError, Kind, RunError, unknown_choice, written
+from scvae_cli.launch.compose import compose
+
+LINES = {  # a command, and all that it says
+    "trian": "trian: no such command; did you mean train?",
+    "train tsne.perplexty=30": "tsne.perplexty=30: no such key; did you mean tsne.perplexity?",
+    "train data.n_cells=30": "data.n_cells=30: no such key here; it belongs to data=synthetic",
+    "train epochs=-1": "epochs=-1: must be at least 0",
+    "train epochs=true": "epochs=true: must be a whole number",
+    "train beta=nan": "beta=nan: must be a finite number",
+    "train beta=null": "beta=null: model=vsc needs a number",
+    "train embedding=average": "embedding=average: must be 'mean', 'sample' or 'mu'",
+    "train latent_dim=800":
+        "latent_dim=800: must be less than the number of genes, which is 765 in data=pbmc68k",
+    "train beta=1,2": "beta=1,2: several values; add -m to run each, or write a list as [1,2]",
+    "train beta=[1": "beta=[1: cannot be read as KEY=VALUE; quote special characters",
+    "train data=synthetic likelihood=nb data.scale=10":
+        "likelihood=nb: is of counts, and data.scale=10 makes z-scores; leave one of them out",
+    "show nowhere": "nowhere: no run there (run.json is missing)",
+    "data x.csv": "data.path=x.csv: no such file or folder",
+    "data words.csv": "data.path=words.csv: column h is not numbers: 'two' in row a",
+    "data linked.h5ad": "data.path=linked.h5ad: /layers/l leads to another file",
+    "data large.h5ad":
+        "data.path=large.h5ad: needs about 400.0 GB, more than this machine's memory "
+        "(1.0 GB of it are left); give fewer cells or genes",
+    "data c.h5ad data.label_key=knd":
+        "data.label_key=knd: no such column of obs in c.h5ad (kind, none)",
+    "data c.h5ad data.label_key=none": "data.label_key=none: 12 of 12 cells have no label",
+    "data c.h5ad data.label_key=kind data.labels=k.csv":
+        "data.labels=k.csv: give it or data.label_key=kind, not both",
+}  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The files that these commands name."""
+    obs = pd.DataFrame({"kind": list("abc") * 4}, [f"c{i}" for i in range(12)])
+    obs["none"] = pd.Categorical([None] * 12, categories=["B"])
+    x = np.random.default_rng(0).poisson(5.0, (12, 9)).astype(np.float32)
+    for name in ("c", "linked", "large"):
+        AnnData(csr_matrix(x), obs).write_h5ad(tmp_path / f"{name}.h5ad")
+    with h5py.File(tmp_path / "linked.h5ad", "a") as file:
+        file["layers/l"] = h5py.ExternalLink("c.h5ad", "/X")
+    with h5py.File(tmp_path / "large.h5ad", "a") as file:
+        del file["X"]
+        file.create_dataset("X", shape=(10**6, 10**5), chunks=True, dtype="f4")
+    (tmp_path / "words.csv").write_text("c,g,h\na,1,two\n")
+    (tmp_path / "k.csv").write_text("c0,B\n")
+
+
+@pytest.mark.parametrize("command", LINES)
+def test_the_whole_line_of_a_refusal(files, scvae, monkeypatch, command):
+    monkeypatch.setattr(untrusted, "_left", lambda: 1e9)
+    result = scvae(*command.split())
+    assert (result.code, result.err) == (2, f"scvae: {LINES[command]}\n")
+
+
+def test_several_mistakes_get_a_line_each(scvae):
+    result = scvae("train", "epochs=-1", "lr=0")
+    lines = ["scvae: epochs=-1: must be at least 0", "scvae: lr=0: must be greater than 0"]
+    assert (result.code, result.err.splitlines()) == (2, lines)
+    with pytest.raises(InputError) as caught:
+        compose(["epochs=-1", "lr=0", "seed=-1"])
+    errors = [caught.value, *caught.value.others]
+    assert [(e.kind, e.key, e.value) for e in errors] == [
+        (Kind.VALUE, "epochs", -1), (Kind.VALUE, "lr", 0), (Kind.VALUE, "seed", -1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"), (True, "true"), (False, "false"), (0, "0"), (1, "1"), (0.5, "0.5"),
+        (40.0, "40"), (1e-9, "1e-09"), (float("nan"), "nan"), ("vsc", "vsc"), (Path("a/b"), "a/b"),
+        ([], "[]"), (["a", 1.0, None], "[a,1,null]"), ((1, [True]), "[1,[true]]"),
+    ],
+)  # fmt: skip
+def test_values_are_written_as_on_the_command_line(value, text):
+    assert written(value) == text
+
+
+@pytest.mark.parametrize(
+    ("about", "key", "value", "line"),
+    [
+        (Given("tsne.perplexity", 40.0), "tsne.perplexity", 40.0, "tsne.perplexity=40: r; f"),
+        (Given("layer", "x", "'x'"), "layer", "x", "layer='x': r; f"),
+        (Given("", "beta"), None, "beta", "beta: r; f"),
+        (Path("a/b.csv"), None, Path("a/b.csv"), "a/b.csv: r; f"),
+        ("output_dir", "output_dir", None, "output_dir: r; f"),
+        (None, None, None, "r; f"),
+    ],
+)
+def test_what_an_error_is_about(about, key, value, line):
+    error = InputError(Kind.VALUE, about, "r", "f")
+    assert (error.kind, error.key, error.value) == (Kind.VALUE, key, value)
+    assert str(error) == line
+    assert str(RunError(Kind.VALUE, about, "r")) == line.removesuffix("; f")
+
+
+def test_names_cannot_steer_the_terminal():
+    error = InputError(Kind.NAMES, Path("\u202eb"), "gene \x1b[31m\nscvae: done", "call it \t")
+    assert str(error) == r"\u202eb: gene \x1b[31m\nscvae: done; call it \t"
+    assert error.reason == "gene \x1b[31m\nscvae: done"  # as it was seen
+
+
+def test_errors_that_follow_have_a_line_each():
+    first, *others = (InputError(Kind.VALUE, key, "r\n") for key in "abcd")
+    assert first.followed_by(others[:1]) is first
+    assert first.followed_by(others[1:]).others == tuple(others)
+    assert str(first) == "\n".join(rf"{key}: r\n" for key in "abcd")
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "line"),
+    [
+        ("vcs", ["pca", "vsc"], "m=vcs: no such choice (there are pca, vsc); did you mean vsc?"),
+        ("xyz", ["pca", "vsc"], "m=xyz: no such choice (there are pca, vsc)"),
+        ("xyz", [], "m=xyz: no such choice"),
+    ],
+)
+def test_unknown_choices(name, choices, line):
+    error = unknown_choice("m", name, choices)
+    assert (error.kind, error.key, error.value) == (Kind.UNKNOWN, "m", name)
+    assert str(error) == line
