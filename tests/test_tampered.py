@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,12 +186,13 @@ def test_a_file_that_is_none(scvae, run, tmp_path, name, how):
         file.write_bytes(b"\xff\xfe\x00,\r\n\x01")
         forget(tmp_path / "t", name)
     if name not in ("scores.json", "history.csv"):
+        read = partial(scvae_cli.load, "t")
+        if name in ("latent.csv", "cells.csv"):  # which are read when they are asked for
+            read = partial(getattr, read(), name.removesuffix(".csv"))
         with pytest.raises(InputError) as caught:
-            loaded = scvae_cli.load("t")
-            assert name in ("latent.csv", "cells.csv")
-            _ = loaded.latent if name == "latent.csv" else loaded.cells
-        kind = Kind.DAMAGED if how == "garbage" else Kind.MISSING
-        assert (caught.value.kind, caught.value.value) == (kind, Path("t", name))
+            read()
+        assert caught.value.kind == (Kind.DAMAGED if how == "garbage" else Kind.MISSING)
+        assert name in str(caught.value)
     result = scvae("show", "t")
     assert "Traceback" not in result.err
     if result.code == 0 and how != "garbage":  # whose checksum is gone
