@@ -313,7 +313,7 @@ def test_a_training_that_does_not_fit_is_refused(scvae, tmp_path, folder, settin
     shutil.copy(weights, tmp_path / "foreign" / "model.safetensors")
     result = scvae(*base, f"trained={folder}", *settings, "hydra.run.dir=new")
     result.refused(kind, "trained")
-    assert result.error.value == Path(folder)
+    assert str(result.error.value) == folder  # a path, or text
     for fact in facts:
         assert fact in result.error.reason
     assert not (tmp_path / "new").exists()
