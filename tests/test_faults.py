@@ -131,7 +131,7 @@ def test_a_run_that_is_done_is_left_alone(scvae, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "kind", "key", "named"),
+    ("words", "kind", "about", "named"),
     [
         (["resume=r", "beta=4"], Kind.CONFLICT, "resume", " beta=4"),
         (["resume=nowhere"], Kind.MISSING, "resume", "sweep.json"),
@@ -139,7 +139,7 @@ def test_a_run_that_is_done_is_left_alone(scvae, tmp_path):
         (["resume=cells"], Kind.DIFFERS, None, "/cells: "),
     ],
 )
-def test_what_cannot_be_resumed(scvae, tmp_path, words, kind, key, named):
+def test_what_cannot_be_resumed(scvae, tmp_path, words, kind, about, named):
     assert scvae("train", *FAST, "model=pca", "map_3d=false", "hydra.run.dir=r").code == 0
     for name, key, value in (
         ("other", "versions", {"torch": "1.0"}),
@@ -151,7 +151,7 @@ def test_what_cannot_be_resumed(scvae, tmp_path, words, kind, key, named):
         record["status"] = "running"
         (tmp_path / name / "run.json").write_text(json.dumps(record))
     before = {p: json.loads((p / "run.json").read_text())["status"] for p in tmp_path.iterdir()}
-    assert named in scvae("train", *words).refused(kind, key)
+    assert named in scvae("train", *words).refused(kind, about)
     for path, status in before.items():  # none became a failure by that
         assert json.loads((path / "run.json").read_text())["status"] == status
 
