@@ -96,7 +96,10 @@ class VSCUAIConfig(VSCConfig):
 class PCAConfig(ModelBlock):
     """Principal components."""
 
-    ignores = ("beta", "epochs", "kl_warmup", "likelihood", "lr")
+    ignores = (
+        "beta", "epochs", "updates", "kl_warmup", "likelihood", "lr", "validation",
+        "validation_share", "patience",
+    )  # fmt: skip
     needs_cells = True
     name: Literal["pca"]
 
@@ -239,6 +242,7 @@ class Seeds(NamedTuple):
     batches: int
     noise: int
     sample: int
+    held_out: int
 
 
 class Config(Block):
@@ -251,6 +255,10 @@ class Config(Block):
     likelihood: Literal["gaussian", "poisson", "nb", "zinb"] | None
     latent_dim: Count
     epochs: Annotated[int, Field(ge=0, le=MOST)] | None
+    updates: Count | None = None  # runs of older versions lack it, and the next three
+    validation: Literal["molecules", "cells"] | None = None
+    validation_share: Probability | None = None
+    patience: Count | None = None
     batch_size: Count
     lr: Positive | None
     seed: Seed
@@ -270,6 +278,14 @@ class Config(Block):
     checkpoint: CheckpointConfig
 
     @property
+    def ignored(self) -> dict[str, str]:
+        """Return the keys that have no effect, each with the setting that makes it so."""
+        keys = dict.fromkeys(self.model.ignores, f"model={self.model.name}")
+        if self.validation is None:
+            keys |= dict.fromkeys(("validation_share", "patience"), "validation=null")
+        return keys
+
+    @property
     def model_options(self) -> dict[str, Any]:
         """Return the arguments of the model's class, other than sizes and seed."""
         shared = {"beta": self.beta, "likelihood": self.likelihood}
@@ -281,7 +297,7 @@ class Config(Block):
         """Return independent seeds that follow from `seed`."""
         from numpy.random import SeedSequence
 
-        return Seeds(*SeedSequence(self.seed).generate_state(4).tolist())
+        return Seeds(*SeedSequence(self.seed).generate_state(5).tolist())
 
     @property
     def title(self) -> str:

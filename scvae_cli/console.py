@@ -36,9 +36,9 @@ class Stage:
         """Keep a summary of the stage in a few words; the console shows it when the stage ends."""
         self.text = text
 
-    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
-        """Show that an epoch of `epochs` is done, with its loss terms."""
-        self._bar.show(row, epochs)
+    def progress(self, row: Mapping[str, float], total: int) -> None:
+        """Show a row of the history of a training of `total` epochs, or updates."""
+        self._bar.show(row, total)
 
     def download(self, done: int, total: int) -> None:
         """Show how many bytes of `total` are downloaded."""
@@ -60,20 +60,22 @@ class _Bar:
             console=rich, transient=True, disable=not rich.is_terminal or rich.quiet,
         )  # fmt: skip
         self._task = self.progress.add_task(f"  {label:<9}", total=None, text="")
+        self._tenths = 0
 
     def move(self, text: str, done: int, total: int) -> None:
         """Show how much of `total` is done, and a text beside the bar."""
         self.progress.update(self._task, total=total, completed=done, text=visible(text))
 
-    def show(self, row: Mapping[str, float], epochs: int) -> None:
-        """Show epoch, loss terms and, on a terminal, the time left."""
-        epoch = int(row["epoch"])
-        text = (
-            f"epoch {epoch}/{epochs}  loss {row['total']:.6g} "
-            f"(rec. {row['reconstruction']:.5g}, kl {row['kl']:.4g})"
-        )
-        self.move(text, epoch, epochs)
-        if epoch * 10 // epochs > (epoch - 1) * 10 // epochs:
+    def show(self, row: Mapping[str, float], total: int) -> None:
+        """Show epoch or update, loss terms and, on a terminal, the time left."""
+        unit, key = ("update", "updates") if "updates" in row else ("epoch", "epoch")
+        done = int(row[key])
+        terms = f"rec. {row['reconstruction']:.5g}, kl {row['kl']:.4g}"
+        held_out = f", validation {row['validation']:.5g}" if "validation" in row else ""
+        text = f"{unit} {done}/{total}  loss {row['total']:.6g} ({terms}){held_out}"
+        self.move(text, done, total)
+        tenths, self._tenths = self._tenths, done * 10 // total
+        if self._tenths > tenths:
             log.info(text)
             if not self._rich.is_terminal and not self._quiet:
                 _print(self._rich, f"            {text}")

@@ -1,7 +1,7 @@
 """Check the settings that Hydra composed or a run wrote, and name the keys that are wrong."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -14,11 +14,13 @@ from scvae_cli.config import Block, Config
 from scvae_cli.errors import Given, InputError, Kind
 
 
-def parse(cfg: DictConfig) -> Config:
+def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
     """Check a composed configuration.
 
     Args:
         cfg: the configuration that Hydra composed, without its node `hydra`.
+        given: keys that the command line sets: one of `epochs` and `updates` there takes the
+            place of the other one.
 
     Returns:
         The run's configuration, interpolations resolved; keys that the model ignores are None.
@@ -35,18 +37,28 @@ def parse(cfg: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise InputError(Kind.VALUE, error.full_key, f"{str(error).splitlines()[0]}") from error
     assert isinstance(values, dict)
+    for ours, other in (("epochs", "updates"), ("updates", "epochs")):
+        if ours in given and other not in given and values.get(ours) is not None:
+            values[other] = None
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
         first, *others = _complaints(error, cfg, values)
         raise first.followed_by(others) from error
-    for key in ("beta", "epochs", "kl_warmup", "likelihood", "lr"):
-        if getattr(config, key) is None and key not in config.model.ignores:
+    config = config.model_copy(update=dict.fromkeys(config.ignored))
+    if config.epochs is not None and config.updates is not None:
+        fix = "give one of them, and null for the other"
+        raise InputError(
+            Kind.CONFLICT, Given("updates", config.updates), f"and epochs={config.epochs}", fix
+        )
+    needed = ("beta", "kl_warmup", "likelihood", "lr", "validation_share")
+    for key in (*needed, *(["epochs"] if config.updates is None else [])):
+        if getattr(config, key) is None and key not in config.ignored:
             what = "one" if key == "likelihood" else "a number"
             raise InputError(
                 Kind.MISSING, Given(key, None), f"model={config.model.name} needs {what}"
             )
-    return config.model_copy(update=dict.fromkeys(config.model.ignores))
+    return config
 
 
 def restored(values: dict[str, Any], path: Path) -> Config:

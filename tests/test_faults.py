@@ -205,7 +205,9 @@ def test_a_checkpoint_between_two_steps_leads_to_the_same_end():
 
 
 def test_every_bit_of_a_checkpoint_counts():
-    checkpoint = Checkpoint({"a": torch.arange(3.0), "b": torch.zeros(())}, [{"epoch": 1}], 2, 0.5)
+    checkpoint = Checkpoint(
+        {"a": torch.arange(3.0), "b": torch.zeros(())}, [{"epoch": 1}], (6, 2, 32), 0.5
+    )
     whole = checkpoint.pack()
     assert unpack(whole).history == [{"epoch": 1}]
     missed = []

@@ -1,6 +1,7 @@
 """Compose a configuration with Hydra, and put its errors into one line."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -38,9 +39,15 @@ def compose(overrides: list[str]) -> "Config":
     register_resolvers()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return parse(hydra.compose("config", [with_quoted_path(word) for word in overrides]))
+            words = [with_quoted_path(word) for word in overrides]
+            return parse(hydra.compose("config", words), keys_of(words))
     except CANNOT_COMPOSE as error:
         raise_as_input_error(error, overrides)
+
+
+def keys_of(words: Iterable[str]) -> set[str]:
+    """Return the keys that words of a command line set."""
+    return {str(word).partition("=")[0].lstrip("+~") for word in words}
 
 
 def register_resolvers() -> None:
@@ -52,7 +59,8 @@ def parse_job(config: DictConfig) -> "Config":
     """Check what Hydra composed for a run."""
     from scvae_cli.settings import parse
 
-    return parse(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]))
+    given = keys_of(config.hydra.overrides.task)
+    return parse(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), given)
 
 
 def claim_folder(config: DictConfig, kind: str) -> tuple[Path, list[Path]]:

@@ -91,7 +91,7 @@ def plan_jobs(
 def _name(number: int, config: Config, overrides: list[str], common: set[str]) -> str:
     """Name a job's folder: its number in the plan and what makes it differ from others."""
     differs = [o for o in overrides if o not in common]
-    keys = ("model=", "data=", *(f"{key}=" for key in config.model.ignores))
+    keys = ("model=", "data=", *(f"{key}=" for key in config.ignored))
     named = [_short(o).replace("=", "", 1) for o in differs if not o.startswith(keys)]
     return f"{number:03d}-{slug(config.model.name, config.data.name, *named)}"
 

@@ -11,6 +11,7 @@ from yaml import YAMLError
 
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.interrupts import WORDS, exit_code
+from scvae_cli.launch.compose import keys_of
 from scvae_cli.launch.execute import DONE, REFUSED, logged, start, write_report
 from scvae_cli.launch.places import inside, shown
 from scvae_cli.launch.presets import without_reading
@@ -135,7 +136,9 @@ def _settings(run: Run) -> "Config":
         OSError, ValueError, RecursionError, InputError, OmegaConfBaseException, YAMLError
     ):
         with without_reading():
-            config = parse(OmegaConf.create(read_yaml(run.path / ".hydra" / "config.yaml")))
+            recorded = run.record.get("overrides", [])
+            composed = OmegaConf.create(read_yaml(run.path / ".hydra" / "config.yaml"))
+            config = parse(composed, keys_of(recorded))
         written = settings_text(config.model_dump())
         if hashlib.sha256(written).hexdigest() == run.files.get("config.yaml"):
             return config

@@ -32,6 +32,7 @@ from scvae_cli.launch.compose import (
     CANNOT_COMPOSE,
     claim_folder,
     explain,
+    keys_of,
     parse_job,
     raise_as_input_error,
     register_resolvers,
@@ -104,11 +105,11 @@ def job(cfg: DictConfig) -> int:
     overrides = list(settings.overrides.task)
     arguments = overrides if of_sweep else sys.argv[1:]
     try:
-        config = parse(cfg)
+        config = parse(cfg, keys_of(overrides))
         if of_sweep and config.on_error == "stop" and _a_failed_one(path.parent):
             return FAILED
-        for key in _unused(config, overrides):
-            console.warn(f"{key} has no effect on model={config.model.name}")
+        for key, why in _unused(config, overrides).items():
+            console.warn(f"{key} has no effect with {why}")
         # A sweep that is resumed leaves the folders of jobs that were interrupted.
         begun = Run(path) if of_sweep and (path / "run.json").exists() else None
         code, _ = start(config, path, arguments, overrides, console, resumes=begun)
@@ -184,10 +185,10 @@ def _a_failed_one(folder: Path) -> bool:
     return False
 
 
-def _unused(config: "Config", overrides: list[str]) -> list[str]:
-    """Return the keys given on the command line that have no effect on the model."""
-    given = {override.split("=")[0].lstrip("+") for override in overrides}
-    return [key for key in config.model.ignores if key in given]
+def _unused(config: "Config", overrides: list[str]) -> dict[str, str]:
+    """Return the keys given on the command line that have no effect, and why."""
+    given = keys_of(overrides)
+    return {key: why for key, why in config.ignored.items() if key in given}
 
 
 def _close_log() -> None:

@@ -19,21 +19,21 @@ class Checkpoint:
     """All that a training needs to continue as if it had not stopped.
 
     Attributes:
-        tensors: weights, the optimiser's state, the generators' states, sums of the epoch.
-        history: a row for each epoch that is done.
-        batch: number of batches of the next epoch that are done.
-        seconds: what those took.
+        tensors: weights, the optimiser's state, the generators' states, sums of the round.
+        history: a row for each round that is done.
+        counts: number of steps that are done, of batches of this epoch, of cells of this round.
+        seconds: what the steps of this round took.
     """
 
     tensors: dict[str, Tensor]
     history: list[dict[str, float]]
-    batch: int
+    counts: tuple[int, int, int]
     seconds: float
 
     def pack(self) -> bytes:
         """Return its bytes, with a checksum."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
-        facts = json.dumps([self.history, self.batch, self.seconds])
+        facts = json.dumps([self.history, self.counts, self.seconds])
         return save(tensors, {"facts": facts, "sha256": _digest(tensors, facts)})
 
 
@@ -58,7 +58,7 @@ class Checkpointer:
     """Writes checkpoints of a training when they are due, and ends it when a signal has come.
 
     Args:
-        every: a number of epochs, or minutes (`5min`); None for never.
+        every: a number of rounds, or minutes (`5min`); None for never.
         write: writes the bytes of a checkpoint.
         interrupt: the signal that may have come.
     """
@@ -66,23 +66,23 @@ class Checkpointer:
     def __init__(
         self, every: int | str | None, write: Callable[[bytes], None], interrupt: Held
     ) -> None:
-        self._epochs = every if isinstance(every, int) else None
+        self._rounds = every if isinstance(every, int) else None
         self._seconds = 60 * float(every.removesuffix("min")) if isinstance(every, str) else None
         self._write, self._interrupt = write, interrupt
         self._last = monotonic()
 
-    def __call__(self, n_epochs: int, batch: int, take: Callable[[], Checkpoint]) -> None:
+    def __call__(self, n_rounds: int, step: int, take: Callable[[], Checkpoint]) -> None:
         """Write a checkpoint if one is due or a signal has come, and raise the signal.
 
         Args:
-            n_epochs: number of epochs that are done.
-            batch: number of batches of the next epoch that are done.
+            n_rounds: number of rounds that are done.
+            step: number of steps of the next round that are done.
             take: makes the checkpoint.
         """
         due = (
             (monotonic() - self._last >= self._seconds)
             if self._seconds is not None
-            else bool(self._epochs and batch == 0 and n_epochs % self._epochs == 0)
+            else bool(self._rounds and step == 0 and n_rounds % self._rounds == 0)
         )
         if due or self._interrupt.came:
             self._write(take().pack())

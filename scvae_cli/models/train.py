@@ -1,7 +1,7 @@
-"""How models are fitted: by gradient training, or in closed form."""
+"""Train models by gradients; `models.solve` fits those that have a closed form."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import NotRequired, TypedDict, Unpack
 
@@ -16,12 +16,13 @@ from scvae_cli.models.adam import Adam
 from scvae_cli.models.checkpoint import Checkpoint
 from scvae_cli.models.losses import ACTIVE
 from scvae_cli.models.model import Model
+from scvae_cli.models.rounds import Rounds
 from scvae_cli.models.sparse import Cells, take
 
 COLUMNS = ["epoch", "total", "reconstruction", "kl", "seconds"]
 
-# Called with the number of epochs that are done, that of batches of the next one, and what
-# makes a checkpoint of them.
+# Called with the number of rounds that are done, that of steps of the next one, and what makes a
+# checkpoint of them.
 AfterStep = Callable[[int, int, Callable[[], Checkpoint]], None]
 
 
@@ -29,21 +30,26 @@ class Settings(TypedDict):
     """How to train.
 
     Attributes:
-        epochs: passes over all cells.
+        epochs: passes over all cells; None where `updates` is given.
+        updates: gradient steps; None where `epochs` is given.
         batch_size: cells per step; the last batch of an epoch may be smaller.
         lr: learning rate.
         batch_seed: of the order of cells.
         noise_seed: of the model's sampling.
-        kl_warmup: share of the epochs over which the weight of the KL rises from 0 to all of it
+        kl_warmup: share of the training over which the weight of the KL rises from 0 to all of it
             (Sonderby et al., Ladder variational autoencoders, 2016).
+        patience: rounds without a better validation loss after which training stops; None for
+            never.
     """
 
-    epochs: int
+    epochs: int | None
+    updates: NotRequired[int | None]
     batch_size: int
     lr: float
     batch_seed: int
     noise_seed: int
     kl_warmup: NotRequired[float]
+    patience: NotRequired[int | None]
 
 
 def train(
@@ -53,6 +59,7 @@ def train(
     device: torch.device,
     on_epoch: Callable[[dict[str, float]], None],
     counts: csr_array | None = None,
+    validate: Callable[[Model], float] | None = None,
     start: Checkpoint | None = None,
     keep: AfterStep = lambda *_: None,
     **settings: Unpack[Settings],
@@ -63,31 +70,37 @@ def train(
         model: on `device`; trained in place.
         x: (n_cells, n_genes) float32 values.
         device: where to compute.
-        on_epoch: called after each epoch with its row of the history.
+        on_epoch: called after each round with its row of the history.
         counts: (n_cells, n_genes) counts, which likelihoods of counts need.
+        validate: computes a loss that is not trained on; the model gets the weights of the round
+            where it was least.
         start: a checkpoint of the same training, to resume it from; the end is the same.
-        keep: called after each step, and after each epoch.
+        keep: called after each step, and after each round.
         settings: see `Settings`.
 
     Returns:
-        A row per epoch, with `columns`: see `_Training.end_epoch`.
+        A row per round, which is an epoch or a hundredth of the updates, with `columns`: see
+        `_Training.end_round`.
 
     Raises:
         RunError: the loss is no longer finite.
     """
-    training = _Training(model, device, settings)
+    epochs, updates = settings["epochs"], settings.get("updates")
+    rounds = Rounds.of(x.shape[0], settings["batch_size"], epochs=epochs, updates=updates)
+    training = _Training(model, device, rounds, settings, validate)
     if start is not None:
         training.restore(start)
         for row in training.history:
             on_epoch(row)
     model.train()
     _keep_freed_memory()
-    while len(training.history) < settings["epochs"]:
+    while not training.is_over:
         for _ in training.steps(x, counts):
-            keep(len(training.history), training.batch, training.checkpoint)
-        on_epoch(training.end_epoch(x.shape[0]))
+            keep(len(training.history), training.in_round, training.checkpoint)
+        on_epoch(training.end_round())
         keep(len(training.history), 0, training.checkpoint)
-    return pd.DataFrame(training.history, columns=columns(model))
+    training.take_best()
+    return pd.DataFrame(training.history, columns=training.columns)
 
 
 def _keep_freed_memory() -> None:
@@ -98,11 +111,6 @@ def _keep_freed_memory() -> None:
     on the dynamic mmap threshold). Elsewhere this does nothing.
     """
     torch.empty(2**25 - 2**16, dtype=torch.uint8)
-
-
-def columns(model: Model) -> list[str]:
-    """Name the columns of a model's history: `COLUMNS`, then what is monitored, if anything."""
-    return [*COLUMNS, *(["active"] if _kls(model) else []), *model.monitors]
 
 
 def _kls(model: Model) -> list[str]:
@@ -116,41 +124,87 @@ class _Training:
     Args:
         model: on `device`; trained in place.
         device: where to compute.
+        rounds: how long to train.
         settings: how to train.
+        validate: computes the validation loss, if there is one.
 
     Attributes:
-        history: a row for each epoch that is done.
-        batch: number of batches of the next epoch that are done.
-        seconds: what those took.
+        history: a row for each round that is done.
+        step: number of steps that are done.
+        batch: number of batches of this epoch that are done.
+        seen: number of cells of this round that are done.
+        seconds: what the steps of this round took.
+        best: the weights with the least validation loss so far.
     """
 
-    def __init__(self, model: Model, device: torch.device, settings: Settings) -> None:
-        self.model, self.device, self.settings = model, device, settings
+    def __init__(
+        self,
+        model: Model,
+        device: torch.device,
+        rounds: Rounds,
+        settings: Settings,
+        validate: Callable[[Model], float] | None,
+    ) -> None:
+        self.model, self.device, self.rounds, self.settings = model, device, rounds, settings
+        self.validate = validate
         self.optimizer = Adam(model.parameters(), settings["lr"])
         self.shuffler = Generator().manual_seed(settings["batch_seed"])
         self.noise = Generator(device).manual_seed(settings["noise_seed"])
         self.shuffled = self.shuffler.get_state()  # from which the order of this epoch comes
-        # Of the loss terms and monitors of this epoch's cells so far.
+        self.order: Sequence[Tensor] = ()
+        # Of the loss terms and monitors of this round's cells so far.
         self.sums = torch.zeros(3 + len(model.monitors), device=device)
         self.history: list[dict[str, float]] = []
-        self.batch, self.seconds = 0, 0.0
+        self.step, self.batch, self.seen, self.seconds = 0, 0, 0, 0.0
+        self.best = {} if validate is None else _copy(model)
+
+    @property
+    def in_round(self) -> int:
+        """Return the number of steps of this round that are done."""
+        return self.step - len(self.history) * self.rounds.length
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether all rounds are done, or the validation loss no longer falls."""
+        patience = self.settings.get("patience")
+        if patience is not None and self.history and self.validate is not None:
+            losses = [row["validation"] for row in self.history]
+            if len(losses) - 1 - losses.index(min(losses)) >= patience:
+                return True
+        return self.step >= self.rounds.n_steps
+
+    @property
+    def columns(self) -> list[str]:
+        """Name the columns of the history; see `end_round`."""
+        length = [] if self.rounds.are_epochs else ["updates"]
+        validation = [] if self.validate is None else ["validation"]
+        active = ["active"] if _kls(self.model) else []
+        return [*COLUMNS, *length, *validation, *active, *self.model.monitors]
 
     def steps(self, x: csr_array | np.ndarray, counts: csr_array | None) -> Iterator[None]:
-        """Train for an epoch, or the rest of one; pause after each step."""
-        self.shuffled = self.shuffler.get_state()
-        order = torch.randperm(x.shape[0], generator=self.shuffler)
+        """Train for a round, or the rest of one; pause after each step."""
         began = perf_counter() - self.seconds
-        for index in order.split(self.settings["batch_size"])[self.batch :]:
+        while self.step < self.rounds.end(len(self.history)):
+            if not self.order:
+                self.shuffled = self.shuffler.get_state()
+                order = torch.randperm(x.shape[0], generator=self.shuffler)
+                self.order = order.split(self.settings["batch_size"])
+            index = self.order[self.batch]
             cells = index.numpy()
             batch_counts = None if counts is None else take(counts, cells, self.device)
             self._step(take(x, cells, self.device), batch_counts, len(index))
+            self.step += 1
+            self.seen += len(index)
             self.batch += 1
+            if self.batch == len(self.order):
+                self.batch, self.order = 0, ()
+                self.shuffled = self.shuffler.get_state()
             self.seconds = perf_counter() - began
             yield
         self.check()
 
     def _step(self, x: Cells, counts: Cells | None, n_cells: int) -> None:
-        progress = len(self.history) / self.settings["epochs"]
+        progress = len(self.history) / len(self.rounds)
         kl_warmup = self.settings.get("kl_warmup")
         warm = min(1.0, progress / kl_warmup) if kl_warmup else 1.0
         loss = self.model.loss(x, self.noise, counts, progress)
@@ -160,33 +214,49 @@ class _Training:
         terms = torch.stack([loss.total, loss.reconstruction, loss.kl])
         self.sums += torch.cat([terms, loss.monitors]).detach() * n_cells
 
-    def end_epoch(self, n_cells: int) -> dict[str, float]:
-        """End an epoch over `n_cells` cells.
+    def end_round(self) -> dict[str, float]:
+        """End a round.
 
         Returns:
-            Its row of the history: the loss terms averaged over cells, as they were while
-            training, the seconds it took, and what the model monitors. Where that is KLs of
-            latents, also how many of them are active (more than `ACTIVE`).
+            Its row of the history: how often the cells were seen, the loss terms averaged over
+            the round's cells, as they were while training, the seconds it took, the updates (if
+            they give the length), the validation loss (if there is one), and what the model
+            monitors. Where that is KLs of latents, also how many of them are active (more than
+            `ACTIVE`).
         """
-        means = [float(mean) for mean in self.sums / n_cells]
-        row = dict(zip(COLUMNS, [len(self.history) + 1, *means[:3], self.seconds], strict=True))
+        means = [float(mean) for mean in self.sums / self.seen]
+        number = len(self.history) + 1
+        epoch = number if self.rounds.are_epochs else round(self.rounds.epochs_done(self.step), 3)
+        row: dict[str, float] = dict(zip(COLUMNS, [epoch, *means[:3], self.seconds], strict=True))
+        if not self.rounds.are_epochs:
+            row["updates"] = self.step
+        if self.validate is not None:
+            row["validation"] = self.validate(self.model)
+            if row["validation"] < min((r["validation"] for r in self.history), default=math.inf):
+                self.best = _copy(self.model)
         monitored = dict(zip(self.model.monitors, means[3:], strict=True))
         kls = [monitored[name] for name in _kls(self.model)]
         active = {"active": sum(kl > ACTIVE for kl in kls)} if kls else {}
         self.history.append({**row, **active, **monitored})
-        self.shuffled = self.shuffler.get_state()
         self.sums.zero_()
-        self.batch, self.seconds = 0, 0.0
+        self.seen, self.seconds = 0, 0.0
         return self.history[-1]
+
+    def take_best(self) -> None:
+        """Give the model the weights with the least validation loss, if there is one."""
+        if self.validate is not None and self.history:
+            self.model.load_state_dict(self.best)
 
     def check(self) -> None:
         """Raise RunError where the loss is no longer finite."""
         total, reconstruction, kl = self.sums[:3].tolist()
         if not all(map(math.isfinite, (total, reconstruction, kl))):
+            is_epoch = self.rounds.are_epochs
+            what, number = ("epoch", len(self.history) + 1) if is_epoch else ("update", self.step)
             raise RunError(
                 Kind.DIVERGED,
                 None,
-                f"the loss is {total} in epoch {len(self.history) + 1} (reconstruction "
+                f"the loss is {total} in {what} {number} (reconstruction "
                 f"{reconstruction:.6g}, kl {kl:.6g})",
                 "a smaller lr may help",
             )
@@ -198,7 +268,8 @@ class _Training:
             RunError: the loss is no longer finite.
         """
         self.check()
-        return Checkpoint(dict(self._tensors()), self.history, self.batch, self.seconds)
+        counts = self.step, self.batch, self.seen
+        return Checkpoint(dict(self._tensors()), self.history, counts, self.seconds)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Return to where a training with the same settings was.
@@ -216,7 +287,9 @@ class _Training:
         self.shuffler.set_state(checkpoint.tensors["shuffled"])
         self.noise.set_state(checkpoint.tensors["noise"])
         self.history = list(checkpoint.history)
-        self.batch, self.seconds = checkpoint.batch, checkpoint.seconds
+        self.step, self.batch, self.seen = checkpoint.counts
+        self.seconds = checkpoint.seconds
+        self.order = ()
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in self.model.state_dict().items():
@@ -225,29 +298,10 @@ class _Training:
         yield "shuffled", self.shuffled
         yield "noise", self.noise.get_state()
         yield "sums", self.sums
+        for name, tensor in self.best.items():
+            yield f"best.{name}", tensor
 
 
-@torch.inference_mode()
-def solve(
-    model: Model, x: csr_array | np.ndarray, *, batch_size: int, seed: int, device: torch.device
-) -> pd.DataFrame:
-    """Fit a model that has a closed form.
-
-    Args:
-        model: with `is_solved`, on `device`; set in place.
-        x: (n_cells, n_genes) float32 values.
-        batch_size: cells at a time for the loss.
-        seed: of the solver's starting vector.
-        device: where to compute.
-
-    Returns:
-        One row with the columns `COLUMNS`, as `train` has one per epoch.
-    """
-    start = perf_counter()
-    model.solve(x, seed)
-    noise = Generator(device)
-    total = 0.0
-    for index in torch.arange(x.shape[0]).split(batch_size):
-        batch = take(x, index.numpy(), device)
-        total += float(model.loss(batch, noise).total) * len(index) / x.shape[0]
-    return pd.DataFrame([[1, total, total, 0.0, perf_counter() - start]], columns=COLUMNS)
+def _copy(model: Model) -> dict[str, Tensor]:
+    """Return a copy of the weights."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

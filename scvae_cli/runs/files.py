@@ -56,7 +56,7 @@ FILES = {
         ),
         RunFile(
             "history.csv",
-            "epoch, total, reconstruction, kl, seconds; kl of each latent, stuck gates",
+            "epoch, total, reconstruction, kl, seconds; updates, validation; kl of each latent",
             "train",
             LOSSES,
         ),

@@ -12,8 +12,8 @@ from scvae_cli.runs.run import Run
 
 # Settings that a model's weights depend on.
 TRAINING = [
-    "model", "data", "beta", "kl_warmup", "likelihood", "latent_dim", "epochs", "batch_size", "lr",
-    "seed",
+    "model", "data", "beta", "kl_warmup", "likelihood", "latent_dim", "epochs", "updates",
+    "batch_size", "lr", "seed", "validation", "validation_share", "patience",
 ]  # fmt: skip
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {
@@ -23,8 +23,12 @@ CIRCUMSTANCES = {
 
 
 def essential(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that say what to compute."""
-    return {key: value for key, value in settings.items() if key not in CIRCUMSTANCES}
+    """Return the settings that say what to compute: no null, which runs of older versions lack."""
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in CIRCUMSTANCES and value is not None
+    }
 
 
 def first_difference(key: str, theirs: Any, ours: Any) -> str:

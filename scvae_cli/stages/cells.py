@@ -128,6 +128,8 @@ def _check(config: Config, dataset: Dataset, n_clusters: int) -> None:
             "of the mapped cells, less than two types have a label",
             "map more",
         )
+    if config.validation == "molecules":
+        _check_molecules(config, dataset)
     _check_sizes(config, dataset, n_clusters)
 
 
@@ -154,6 +156,17 @@ def _check_counts(config: Config, dataset: Dataset) -> None:
             f"is of counts, and data.scale={config.data.scale:g} makes z-scores",
             "leave one of them out",
         )
+
+
+def _check_molecules(config: Config, dataset: Dataset) -> None:
+    """Refuse to hold out molecules where values are not counts of them."""
+    given = Given("validation", config.validation)
+    if dataset.recipe.totals is None or not dataset.recipe.whole:
+        reason = f"needs whole counts, which data={dataset.name} has not"
+        raise InputError(Kind.CONFLICT, given, reason, "give counts, or validation=cells")
+    if config.data.scale is not None:
+        reason = f"needs counts, and data.scale={config.data.scale:g} makes z-scores"
+        raise InputError(Kind.CONFLICT, given, reason, "leave one of them out")
 
 
 def _check_sizes(config: Config, dataset: Dataset, n_clusters: int) -> None:

@@ -11,21 +11,24 @@ from scvae_cli.results.figures.style import open_axes, png
 
 
 def loss_terms(history: pd.DataFrame, beta: float | None) -> bytes:
-    """Draw each term of the loss over epochs, a panel a term as their sizes differ.
+    """Draw each term of the loss over epochs or updates, a panel a term as their sizes differ.
 
     Args:
-        history: epoch, total, reconstruction, kl; a row per epoch.
+        history: epoch, total, reconstruction, kl; updates and validation, if it has them.
         beta: weight of the KL term, or None where there is none.
     """
     terms = {"reconstruction": "reconstruction"}
     if beta is not None:
         terms = {"total": f"reconstruction + {beta:g} KL", **terms, "kl": "KL"}
+    if "validation" in history:
+        terms["validation"] = "held out"
+    time = "updates" if "updates" in history else "epoch"
     figure = Figure(figsize=(3.4 * len(terms), 2.9), layout="constrained")
     panels = figure.subplots(1, len(terms), squeeze=False)[0]
     for axes, (term, title) in zip(panels, terms.items(), strict=True):
-        axes.plot(history["epoch"], history[term], color="#333333", linewidth=1.2)
+        axes.plot(history[time], history[term], color="#333333", linewidth=1.2)
         axes.set_title(title, fontsize=10)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(time)
         open_axes(axes)
     figure.supylabel("mean over cells", fontsize=10)
     return png(figure)

@@ -1,0 +1,39 @@
+"""Fit models that have a closed form."""
+
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import csr_array
+from torch import Generator
+
+from scvae_cli.models.model import Model
+from scvae_cli.models.sparse import take
+from scvae_cli.models.train import COLUMNS
+
+
+@torch.inference_mode()
+def solve(
+    model: Model, x: csr_array | np.ndarray, *, batch_size: int, seed: int, device: torch.device
+) -> pd.DataFrame:
+    """Fit a model that has a closed form.
+
+    Args:
+        model: with `is_solved`, on `device`; set in place.
+        x: (n_cells, n_genes) float32 values.
+        batch_size: cells at a time for the loss.
+        seed: of the solver's starting vector.
+        device: where to compute.
+
+    Returns:
+        One row with the columns `COLUMNS`, as `train` has one per epoch.
+    """
+    start = perf_counter()
+    model.solve(x, seed)
+    noise = Generator(device)
+    total = 0.0
+    for index in torch.arange(x.shape[0]).split(batch_size):
+        batch = take(x, index.numpy(), device)
+        total += float(model.loss(batch, noise).total) * len(index) / x.shape[0]
+    return pd.DataFrame([[1, total, total, 0.0, perf_counter() - start]], columns=COLUMNS)

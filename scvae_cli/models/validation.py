@@ -1,0 +1,91 @@
+"""Losses on what a model is not trained on."""
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Generator
+
+from scvae_cli.models.model import Model
+from scvae_cli.models.sparse import take
+
+# Share of the genes' mean frequencies in every prediction: else a gene that a model says is off,
+# and is not, would cost infinitely much.
+MIX = 0.01
+
+
+class HeldOutCells:
+    """The loss of cells that were held out, at the end of all warm-ups.
+
+    Args:
+        x: (n_held, n_genes) values.
+        counts: (n_held, n_genes) counts, which likelihoods of counts need.
+        batch_size: cells at a time.
+        seed: of the posterior samples, the same at each call.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        x: csr_array | np.ndarray,
+        counts: csr_array | None,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.x, self.counts = x, counts
+        self.batch_size, self.seed, self.device = batch_size, seed, device
+
+    @torch.no_grad()
+    def __call__(self, model: Model) -> float:
+        """Compute the mean loss of a cell, in the units of the training's."""
+        noise = Generator(self.device).manual_seed(self.seed)
+        total = 0.0
+        for index in torch.arange(self.x.shape[0]).split(self.batch_size):
+            cells = index.numpy()
+            counts = None if self.counts is None else take(self.counts, cells, self.device)
+            loss = model.loss(take(self.x, cells, self.device), noise, counts)
+            total += float(loss.total) * len(cells)
+        return total / int(self.x.shape[0])
+
+
+class HeldOutMolecules:
+    """How badly a model predicts of which genes the molecules are that were held out.
+
+    Args:
+        x: (n_cells, n_genes) values of the molecules that were not.
+        held: (n_cells, n_genes) counts of those that were.
+        target_sum: counts per cell before the logarithm.
+        batch_size: cells at a time.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        x: csr_array,
+        held: csr_array,
+        *,
+        target_sum: float,
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self.x, self.held, self.target_sum = x, held, target_sum
+        self.batch_size, self.device = batch_size, device
+        rates = x.expm1().sum(axis=0)
+        self.mean = torch.tensor(rates / rates.sum(), dtype=torch.float32, device=device)
+
+    @torch.no_grad()
+    def __call__(self, model: Model) -> float:
+        """Compute -log of the genes' shares that the model gives each cell, in nats a molecule."""
+        noise = Generator(self.device).manual_seed(0)  # which the mean does not use
+        total = 0.0
+        for index in torch.arange(self.x.shape[0]).split(self.batch_size):
+            cells = index.numpy()
+            z = model.embed(take(self.x, cells, self.device), "mean", noise)
+            rates = torch.expm1(model.decode(z, self.target_sum)).clamp_min(0)
+            shares = rates / rates.sum(1, keepdim=True).clamp_min(1e-9)
+            logs = torch.log((1 - MIX) * shares + MIX * self.mean)
+            held = self.held[cells].tocoo()
+            row, column = (torch.from_numpy(i.astype(np.int64)) for i in held.coords)
+            total -= float((torch.from_numpy(held.data) * logs[row, column].cpu()).double().sum())
+        return total / float(self.held.sum())
