@@ -1,193 +1,23 @@
 """Define the keys of a run's configuration, their types and bounds; conf/ has the defaults."""
 
-import os.path
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-)
+from pydantic import Field
 
-MOST = 2**31 - 1  # more cells, genes, units or epochs than any machine takes
-Count = Annotated[int, Field(ge=1, le=MOST)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Probability = Annotated[float, Field(gt=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Widths = Annotated[list[Count], Field(min_length=1)]
-Place = Annotated[str, AfterValidator(os.path.expanduser)]
-Texts = Annotated[list[str], BeforeValidator(lambda v: _texts(v))]
-Activation = Literal["linear", "relu"]
-
-
-class Block(BaseModel):
-    """Keys that belong together: other keys are refused, and values are not converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-def _texts(value: Any) -> Any:
-    """Return one or several values as a list; an int or a bool, which may be a label, as str."""
-    values = value if isinstance(value, list) else [value]
-    return [str(v) if isinstance(v, bool | int) else v for v in values]
-
-
-class ModelBlock(Block):
-    """Options of a model.
-
-    Attributes:
-        ignores: keys that have no effect on it.
-        needs_cells: whether it needs more cells than latent features.
-    """
-
-    ignores: ClassVar[tuple[str, ...]] = ()
-    needs_cells: ClassVar[bool] = False
-
-
-class AEConfig(ModelBlock):
-    """Deep autoencoder."""
-
-    ignores = ("beta", "kl_warmup")
-    name: Literal["ae"]
-    encoder: Widths
-    decoder: Widths
-    first_activation: Activation
-    latent_activation: Activation
-
-
-class VAEConfig(ModelBlock):
-    """beta-VAE."""
-
-    name: Literal["vae"]
-    encoder: Widths
-    branch: Count | None
-    sigma: Literal["log_sigma", "log_variance"]
-    decoder: Widths
-    first_activation: Activation
-
-
-class VSCConfig(ModelBlock):
-    """beta-VSC."""
-
-    name: Literal["vsc"]
-    encoder: Widths
-    branch: Count | None
-    sigma: Literal["log_sigma", "log_variance"]
-    decoder: Widths
-    first_activation: Activation
-    c: Positive
-    c_end: Positive | None
-    alpha: Probability
-    gate: Literal["relu", "sigmoid"]
-    spike_warmup: Annotated[float, Field(ge=0, lt=1)]
-
-
-class VSCUAIConfig(VSCConfig):
-    """beta-VSC with pseudo-inputs."""
-
-    name: Literal["vsc_uai"]  # type: ignore[assignment]
-    pseudo_inputs: Count
-
-
-class PCAConfig(ModelBlock):
-    """Principal components."""
-
-    ignores = (
-        "beta", "epochs", "updates", "kl_warmup", "likelihood", "lr", "validation",
-        "validation_share", "patience",
-    )  # fmt: skip
-    needs_cells = True
-    name: Literal["pca"]
-
-
-class ProjectionConfig(ModelBlock):
-    """Random directions."""
-
-    ignores = PCAConfig.ignores
-    name: Literal["projection"]
-
-
-class PBMC68kConfig(Block):
-    """The 700 PBMCs inside scanpy."""
-
-    name: Literal["pbmc68k"]
-    scale: Positive | None
-
-
-class QCConfig(Block):
-    """Bounds of the filter of cells and genes."""
-
-    min_cells: Annotated[int, Field(ge=0, le=MOST)]
-    min_genes: Annotated[int, Field(ge=0, le=MOST)]
-    max_genes: Count
-    max_mito: Annotated[float, Field(gt=0, le=1)]
-
-
-class TypesConfig(Block):
-    """Settings of the clustering that finds cell types in the counts."""
-
-    n_genes: Count
-    n_components: Count
-    n_neighbors: Annotated[int, Field(ge=2)]
-    prune: Annotated[float, Field(ge=0, lt=1)]
-    resolution: Positive
-    n_starts: Count
-    seed: Seed
-
-
-class PBMC3kConfig(Block):
-    """10x's PBMC3k from raw counts."""
-
-    name: Literal["pbmc3k"]
-    dir: Place | None
-    labels: Place | None
-    genes: Annotated[int, Field(ge=2)] | None
-    target_sum: Positive
-    scale: Positive | None
-    qc: QCConfig
-    clusters: TypesConfig
-
-
-class SyntheticConfig(Block):
-    """Simulated cells."""
-
-    name: Literal["synthetic"]
-    n_cells: Annotated[int, Field(ge=2)]
-    n_genes: Annotated[int, Field(ge=2)]
-    n_types: Annotated[int, Field(ge=2)]
-    umis: Positive
-    umis_sd: NonNegative
-    gene_sd: NonNegative
-    markers: Annotated[float, Field(gt=0, le=1)]
-    fold: Positive
-    seed: Seed
-    target_sum: Positive
-    scale: Positive | None
-
-
-class FileConfig(Block):
-    """The user's own cells, in a file or folder."""
-
-    name: Literal["file"]
-    path: Place
-    label_key: str | None
-    labels: Place | None
-    unlabelled: Texts = []  # runs of older versions lack it
-    layer: str | None
-    raw: bool
-    gene_names: str | None
-    transpose: bool | None
-    genome: str | None = None  # runs of older versions lack it
-    values: Literal["auto", "counts", "normalized", "logged"]
-    min_genes: Annotated[int, Field(ge=0, le=MOST)]
-    min_cells: Annotated[int, Field(ge=0, le=MOST)]
-    genes: Annotated[int, Field(ge=2)] | None
-    target_sum: Positive
-    scale: Positive | None
+from scvae_cli.options import (
+    MOST,
+    Block,
+    Count,
+    DataConfig,
+    FileConfig,
+    ModelConfig,
+    NonNegative,
+    Place,
+    Positive,
+    Probability,
+    Seed,
+)  # fmt: skip
 
 
 class TSNEConfig(Block):
@@ -231,10 +61,6 @@ class ScoreConfig(Block):
     nmi_average: Literal["geometric", "arithmetic"]
 
 
-ModelConfig = AEConfig | VAEConfig | VSCConfig | VSCUAIConfig | PCAConfig | ProjectionConfig
-DataConfig = PBMC68kConfig | PBMC3kConfig | SyntheticConfig | FileConfig
-
-
 class Seeds(NamedTuple):
     """Seeds of a run, one for each use."""
 
@@ -262,6 +88,7 @@ class Config(Block):
     batch_size: Count
     lr: Positive | None
     seed: Seed
+    ensemble: Annotated[int, Field(ge=2, le=100)] | None = None  # runs of older versions lack it
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Count | None
     embedding: Literal["mean", "sample", "mu"]
@@ -295,13 +122,28 @@ class Config(Block):
     @property
     def seeds(self) -> Seeds:
         """Return independent seeds that follow from `seed`."""
+        return self.member_seeds[0]
+
+    @property
+    def member_seeds(self) -> list[Seeds]:
+        """Return the seeds of each member of the ensemble; the first are those of a single run."""
         from numpy.random import SeedSequence
 
-        return Seeds(*SeedSequence(self.seed).generate_state(5).tolist())
+        others = [SeedSequence([self.seed, i]) for i in range(1, self.ensemble or 1)]
+        roots = [SeedSequence(self.seed), *others]
+        return [Seeds(*root.generate_state(5).tolist()) for root in roots]
+
+    @property
+    def n_features(self) -> int:
+        """Return the number of latent features, of all members together."""
+        return self.latent_dim * (self.ensemble or 1)
 
     @property
     def title(self) -> str:
         """Return the run's title: model, data, beta and number of latent features."""
         beta = "" if self.beta is None else f", beta {self.beta:g}"
         data = Path(self.data.path).name if isinstance(self.data, FileConfig) else self.data.name
-        return f"{self.model.name} on {data}{beta}, {self.latent_dim} latent features"
+        features = f"{self.latent_dim} latent features"
+        if self.ensemble is not None:
+            features = f"{self.ensemble} times {features}"
+        return f"{self.model.name} on {data}{beta}, {features}"

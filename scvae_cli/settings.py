@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
-from scvae_cli.config import Block, Config
+from scvae_cli.config import Config
 from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.options import Block
 
 
 def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:

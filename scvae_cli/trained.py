@@ -283,7 +283,13 @@ def _model(contents: bytes, path: Path, config: Config, n_genes: int) -> Model:
     except (SafetensorError, ValueError, KeyError) as error:
         raise InputError(Kind.DAMAGED, path, f"damaged ({error})") from error
     with torch.device("meta"):  # takes no memory, whatever the settings say
-        model = build(n_genes=n_genes, n_latent=config.latent_dim, seed=0, **config.model_options)
+        model = build(
+            n_genes=n_genes,
+            n_latent=config.latent_dim,
+            seed=0,
+            others=range(1, config.ensemble or 1),
+            **config.model_options,
+        )
     expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
     if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
         raise InputError(Kind.DIFFERS, path, "its weights are not those of config.yaml's model")

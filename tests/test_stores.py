@@ -1003,7 +1003,7 @@ def test_memory_is_what_the_control_group_leaves(tmp_path, monkeypatch):
 
 
 def test_runs_of_before_name_no_genome(tmp_path):
-    from scvae_cli.config import FileConfig
+    from scvae_cli.options import FileConfig
 
     path = write(tmp_path / "a.h5ad")
     values = compose(["data=file", f"data.path='{path}'"]).data.model_dump()

@@ -13,7 +13,6 @@ import torch
 
 from scvae_cli.atomic import write_file
 from scvae_cli.commands.arguments import Parser
-from scvae_cli.config import FileConfig
 from scvae_cli.console import Console
 from scvae_cli.data.dataset_h5ad import write_h5ad
 from scvae_cli.data.files import read
@@ -22,6 +21,7 @@ from scvae_cli.data.wording import command_line
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.places import quoted
+from scvae_cli.options import FileConfig
 from scvae_cli.runs.files import csv_of
 from scvae_cli.threads import available
 from scvae_cli.trained import load

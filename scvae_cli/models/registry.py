@@ -1,10 +1,12 @@
 """The models by name."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from scvae_cli.models.autoencoder import Autoencoder
+from scvae_cli.models.ensemble import Ensemble
 from scvae_cli.models.linear import PCA, RandomProjection
 from scvae_cli.models.model import Model
 from scvae_cli.models.variational import BetaVAE
@@ -20,8 +22,16 @@ MODELS: dict[str, type[Model]] = {
 }
 
 
-def build(name: str, n_genes: int, n_latent: int, *, seed: int, **options: Any) -> Model:
-    """Build a model with fresh weights.
+def build(
+    name: str,
+    n_genes: int,
+    n_latent: int,
+    *,
+    seed: int,
+    others: Sequence[int] = (),
+    **options: Any,
+) -> Model:
+    """Build a model with fresh weights, or an ensemble of models.
 
     Args:
         name: a key of `MODELS`.
@@ -29,8 +39,12 @@ def build(name: str, n_genes: int, n_latent: int, *, seed: int, **options: Any) 
         n_latent: width of z.
         seed: of the weights (PyTorch's default initialisation); the global generator is left as
             it was.
+        others: seeds of the further members of an ensemble; none for a single model.
         options: arguments of the model's class.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return MODELS[name](n_genes, n_latent, **options)
+    members = []
+    for own in (seed, *others):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(own)
+            members.append(MODELS[name](n_genes, n_latent, **options))
+    return Ensemble(members, n_latent) if others else members[0]

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from torch import Generator, Tensor
 
 from scvae_cli.errors import Kind, RunError
-from scvae_cli.models.adam import Adam
+from scvae_cli.models.adam import Adam, keep_freed_memory
 from scvae_cli.models.checkpoint import Checkpoint
 from scvae_cli.models.losses import ACTIVE
 from scvae_cli.models.model import Model
@@ -72,28 +72,24 @@ def train(
         device: where to compute.
         on_epoch: called after each round with its row of the history.
         counts: (n_cells, n_genes) counts, which likelihoods of counts need.
-        validate: computes a loss that is not trained on; the model gets the weights of the round
-            where it was least.
+        validate: computes a loss on what was held out; the best round's weights are kept.
         start: a checkpoint of the same training, to resume it from; the end is the same.
         keep: called after each step, and after each round.
         settings: see `Settings`.
 
     Returns:
-        A row per round, which is an epoch or a hundredth of the updates, with `columns`: see
-        `_Training.end_round`.
+        A row per epoch, or per hundredth of the updates; see `Training.end_round`.
 
     Raises:
         RunError: the loss is no longer finite.
     """
-    epochs, updates = settings["epochs"], settings.get("updates")
-    rounds = Rounds.of(x.shape[0], settings["batch_size"], epochs=epochs, updates=updates)
-    training = _Training(model, device, rounds, settings, validate)
+    training = Training(model, device, rounds_of(x, settings), settings, validate)
     if start is not None:
         training.restore(start)
-        for row in training.history:
-            on_epoch(row)
+    for row in training.history:
+        on_epoch(row)
     model.train()
-    _keep_freed_memory()
+    keep_freed_memory()
     while not training.is_over:
         for _ in training.steps(x, counts):
             keep(len(training.history), training.in_round, training.checkpoint)
@@ -103,14 +99,10 @@ def train(
     return pd.DataFrame(training.history, columns=training.columns)
 
 
-def _keep_freed_memory() -> None:
-    """Make Linux's C library keep what a step frees for the next step.
-
-    By default it gives gradients back to the system, which clears them for the next step: up to a
-    fifth of its time. Once a block of nearly 32 MiB has been freed, 64 MiB are kept (mallopt(3),
-    on the dynamic mmap threshold). Elsewhere this does nothing.
-    """
-    torch.empty(2**25 - 2**16, dtype=torch.uint8)
+def rounds_of(x: csr_array | np.ndarray, settings: Settings) -> Rounds:
+    """Return the rounds of a training on x (n_cells, n_genes)."""
+    length = {"epochs": settings["epochs"], "updates": settings.get("updates")}
+    return Rounds.of(x.shape[0], settings["batch_size"], **length)
 
 
 def _kls(model: Model) -> list[str]:
@@ -118,7 +110,7 @@ def _kls(model: Model) -> list[str]:
     return [name for name in model.monitors if name.startswith("kl_z")]
 
 
-class _Training:
+class Training:
     """A training between two steps.
 
     Args:

@@ -116,11 +116,13 @@ class Run:
 
     @cached_property
     def losses(self) -> dict[str, float]:
-        """The last epoch's `reconstruction` and `kl`; empty where nothing was trained."""
+        """The last `reconstruction` and `kl`, mean of members; empty where nothing was trained."""
         if not (self.path / "history.csv").exists():
             return {}
-        last = self.table("history", LOSSES).tail(1)
-        return {name: float(value) for name in ("reconstruction", "kl") for value in last[name]}
+        history = self.table("history", LOSSES)
+        last = history.groupby("member").tail(1) if "member" in history else history.tail(1)
+        names = ("reconstruction", "kl") if len(last) else ()
+        return {name: float(last[name].mean()) for name in names}
 
     @cached_property
     def weights(self) -> tuple[dict[str, Any], Any]:

@@ -13,7 +13,7 @@ from scvae_cli.runs.run import Run
 # Settings that a model's weights depend on.
 TRAINING = [
     "model", "data", "beta", "kl_warmup", "likelihood", "latent_dim", "epochs", "updates",
-    "batch_size", "lr", "seed", "validation", "validation_share", "patience",
+    "batch_size", "lr", "ensemble", "seed", "validation", "validation_share", "patience",
 ]  # fmt: skip
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {

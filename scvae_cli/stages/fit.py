@@ -1,29 +1,29 @@
 """Fit the model: take what a resumed or another run has trained, solve, or train."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import csr_array
 
+from scvae_cli.analysis.embed import embed
 from scvae_cli.config import Config
 from scvae_cli.console import Stage
 from scvae_cli.data.dataset import Dataset
-from scvae_cli.data.holdout import MOST_CELLS, split_cells, split_molecules
 from scvae_cli.errors import Given, InputError, Kind, RunError
 from scvae_cli.interrupts import held
 from scvae_cli.models.checkpoint import Checkpoint, Checkpointer, unpack
+from scvae_cli.models.ensemble import Ensemble
 from scvae_cli.models.model import Model
 from scvae_cli.models.registry import build
 from scvae_cli.models.solve import solve
-from scvae_cli.models.train import train
-from scvae_cli.models.validation import HeldOutCells, HeldOutMolecules
+from scvae_cli.models.together import Together
+from scvae_cli.models.train import Settings, train
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
+from scvae_cli.stages.holdout import hold_out
 from scvae_cli.threads import for_step
 
 
@@ -44,6 +44,7 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
             n_genes=dataset.n_genes,
             n_latent=config.latent_dim,
             seed=config.seeds.weights,
+            others=[seeds.weights for seeds in config.member_seeds[1:]],
             **options,
         ).to(context.device)
         history = _fitted(context, loaded, model, shown)
@@ -61,31 +62,47 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
     return model, history
 
 
+def _members(history: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the history of each member of an ensemble, or the one that there is."""
+    if "member" not in history:
+        return [history]
+    return [rows.reset_index(drop=True) for _, rows in history.groupby("member")]
+
+
 def _in_words(history: pd.DataFrame) -> str:
-    """Say the last loss, and where the validation loss was least, whose weights are kept."""
-    last = history.iloc[-1]
+    """Say the last loss, or the least validation loss, whose weights are kept."""
+    members = _members(history)
+    of = f", mean of {len(members)}" if len(members) > 1 else ""
     if "validation" not in history:
+        last = pd.DataFrame([rows.iloc[-1] for rows in members]).mean()
         terms = f"reconstruction {last['reconstruction']:.6g}, kl {last['kl']:.4g}"
-        return f"loss {last['total']:.6g}: {terms}"
+        return f"loss {last['total']:.6g}: {terms}{of}"
+    best = sum(rows["validation"].min() for rows in members) / len(members)
+    if of:
+        return f"validation {best:.5g}{of}"
     unit, key = ("update", "updates") if "updates" in history else ("epoch", "epoch")
-    best = history.loc[history["validation"].idxmin()]
-    return f"validation {best['validation']:.5g}, of {unit} {best[key]:g} of {last[key]:g}"
+    at = history[key][history["validation"].idxmin()]
+    return f"validation {best:.5g}, at {unit} {at:g} of {history[key].iloc[-1]:g}"
 
 
 def _too_short(config: Config, history: pd.DataFrame) -> str:
     """Say that training ended while the validation loss still fell, if so."""
-    if "validation" not in history or len(history) < 2:
+    if "validation" not in history:
         return ""
-    rows = len(history)
-    if config.updates is None:
-        at_limit, more = rows == config.epochs, f"epochs={2 * rows}"
-    else:
-        at_limit = history["updates"].iloc[-1] == config.updates
-        more = f"updates={2 * config.updates}"
-    falls = history["validation"].idxmin() >= rows - max(1, rows // 20)
-    if not (at_limit and falls):
+    of_epochs = ("epoch", config.epochs)
+    key, limit = of_epochs if config.updates is None else ("updates", config.updates)
+    assert limit is not None
+    members = _members(history)
+    falling = [
+        rows[key].iloc[-1] == limit
+        and rows["validation"].idxmin() >= len(rows) - max(1, len(rows) // 20)
+        for rows in members
+    ]
+    if not any(falling):
         return ""
-    return f"the validation loss still fell when training ended; a longer one may help ({more})"
+    whose = f" of {sum(falling)} of {len(members)} members" if len(members) > 1 else ""
+    more = f"{'epochs' if key == 'epoch' else key}={2 * limit}"
+    return f"the validation loss{whose} still fell when training ended; {more} may help"
 
 
 def _fitted(context: Context, loaded: Loaded, model: Model, shown: Stage) -> pd.DataFrame:
@@ -103,7 +120,18 @@ def _fitted(context: Context, loaded: Loaded, model: Model, shown: Stage) -> pd.
             seed=config.seeds.weights,
             device=context.device,
         )
-    return _train(context, model, loaded.dataset, shown)
+    history = _train(context, model, loaded.dataset, shown)
+    if isinstance(model, Ensemble):
+        _standardise(context, model, loaded.dataset)
+    return history
+
+
+def _standardise(context: Context, model: Ensemble, dataset: Dataset) -> None:
+    """Bring the latent spaces of the members to one scale, by all cells."""
+    how: dict[str, Any] = {"batch_size": context.config.batch_size, "device": context.device}
+    model.standardise(
+        [embed(member, dataset.x, kind="mean", seed=0, **how) for member in model.models]
+    )
 
 
 def _restore(
@@ -129,74 +157,64 @@ def _restore(
 def _train(context: Context, model: Model, dataset: Dataset, shown: Stage) -> pd.DataFrame:
     """Train from the start or a checkpoint, and keep checkpoints; see `train`."""
     config, writer = context.config, context.writer
-    lr = config.lr
-    assert lr is not None
-    training = _hold_out(config, dataset, context.device)
+    data = hold_out(config, dataset, context.device)
     rows: list[dict[str, float]] = []
-    threads = for_step(
-        torch.get_num_threads(),
-        batch_size=min(config.batch_size, dataset.n_cells),
-        layer_size=max(weights.numel() for weights in model.parameters()),
-    )
 
-    def on_epoch(row: dict[str, float]) -> None:
+    def on_round(row: dict[str, float]) -> None:
         rows.append(row)
         shown.progress(row, config.epochs or config.updates or 0)
 
-    with held() as interrupt, _threads(threads):
+    with held() as interrupt:
+        how: dict[str, Any] = {
+            "device": context.device,
+            "counts": data.counts,
+            "validate": data.validate,
+            "start": _checkpoint(context),
+        }
+        keep = Checkpointer(config.checkpoint.every, writer.write_checkpoint, interrupt)
+        settings = _settings(config)
         try:
-            return train(
-                model,
-                training.x,
-                epochs=config.epochs,
-                updates=config.updates,
-                batch_size=config.batch_size,
-                lr=lr,
-                batch_seed=config.seeds.batches,
-                noise_seed=config.seeds.noise,
-                device=context.device,
-                on_epoch=on_epoch,
-                counts=training.counts,
-                validate=training.validate,
-                patience=config.patience,
-                kl_warmup=config.kl_warmup or 0.0,
-                start=_checkpoint(context),
-                keep=Checkpointer(config.checkpoint.every, writer.write_checkpoint, interrupt),
-            )
+            if isinstance(model, Ensemble):
+                together = Together(model.models, data.x, settings=settings, **how)
+                return together.train(
+                    context.threads,
+                    on_round=on_round,
+                    interrupted=lambda: interrupt.came is not None,
+                    keep=keep,
+                )
+            with _threads(_of_a_step(config, model, dataset)):
+                return train(model, data.x, on_epoch=on_round, keep=keep, **how, **settings[0])
         except RunError:
             if rows:
                 writer.write_table("history", pd.DataFrame(rows))
             raise
 
 
-class _Training(NamedTuple):
-    """What is trained on, and what measures how well the model predicts the rest."""
+def _settings(config: Config) -> list[Settings]:
+    """Return how to train each member of the ensemble, or the one model."""
+    assert config.lr is not None
+    return [
+        Settings(
+            epochs=config.epochs,
+            updates=config.updates,
+            batch_size=config.batch_size,
+            lr=config.lr,
+            batch_seed=seeds.batches,
+            noise_seed=seeds.noise,
+            kl_warmup=config.kl_warmup or 0.0,
+            patience=config.patience,
+        )
+        for seeds in config.member_seeds
+    ]
 
-    x: csr_array | np.ndarray
-    counts: csr_array | None
-    validate: Callable[[Model], float] | None
 
-
-def _hold_out(config: Config, dataset: Dataset, device: torch.device) -> _Training:
-    """Keep a share of the cells or of the molecules from training, if asked to."""
-    of_counts = config.likelihood != "gaussian"
-    if config.validation is None:
-        return _Training(dataset.x, dataset.counts() if of_counts else None, None)
-    share, seed = config.validation_share, config.seeds.held_out
-    assert share is not None
-    batches: dict[str, Any] = {"batch_size": config.batch_size, "device": device}
-    if config.validation == "molecules":
-        kept, held = split_molecules(dataset, share, seed)
-        some = np.sort(np.random.default_rng(seed).permutation(dataset.n_cells)[:MOST_CELLS])
-        assert isinstance(kept.x, csr_array)
-        assert kept.recipe.target_sum is not None
-        rest = kept.x[some], held[some]
-        molecules = HeldOutMolecules(*rest, target_sum=kept.recipe.target_sum, **batches)
-        return _Training(kept.x, kept.counts() if of_counts else None, molecules)
-    counts = dataset.counts() if of_counts else None
-    ours, theirs = split_cells(dataset.n_cells, share, seed)
-    parts = [(dataset.x[i], None if counts is None else counts[i]) for i in (ours, theirs)]
-    return _Training(*parts[0], HeldOutCells(*parts[1], seed=seed, **batches))
+def _of_a_step(config: Config, model: Model, dataset: Dataset) -> int:
+    """Return the number of threads for a gradient step of a single model."""
+    return for_step(
+        torch.get_num_threads(),
+        batch_size=min(config.batch_size, dataset.n_cells),
+        layer_size=max(weights.numel() for weights in model.parameters()),
+    )
 
 
 @contextmanager

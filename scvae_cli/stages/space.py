@@ -65,7 +65,7 @@ def embed_cells(context: Context, model: Model, dataset: Dataset) -> np.ndarray:
         (n_cells, n_latent) float32.
     """
     config, writer = context.config, context.writer
-    names = [f"z{i}" for i in range(1, config.latent_dim + 1)]
+    names = [f"z{i}" for i in range(1, config.n_features + 1)]
     passes: dict[str, Any] = {"batch_size": config.batch_size, "device": context.device}
     with context.stage("embed") as shown:
         writer.drop_checkpoint()  # now that the record has the weights
@@ -76,7 +76,7 @@ def embed_cells(context: Context, model: Model, dataset: Dataset) -> np.ndarray:
 
         latent = context.kept_or("latent", names, dataset.n_cells, compute)
         warnings = diagnose(model, dataset.x, latent, **passes)
-        shown.say(f"{config.latent_dim} latent features, {config.embedding}")
+        shown.say(f"{config.n_features} latent features, {config.embedding}")
     columns = dict(zip(names, latent.T, strict=True))
     writer.write_table("latent", {"cell": dataset.cells, **columns})
     for warning in warnings:

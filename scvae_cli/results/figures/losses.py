@@ -26,7 +26,8 @@ def loss_terms(history: pd.DataFrame, beta: float | None) -> bytes:
     figure = Figure(figsize=(3.4 * len(terms), 2.9), layout="constrained")
     panels = figure.subplots(1, len(terms), squeeze=False)[0]
     for axes, (term, title) in zip(panels, terms.items(), strict=True):
-        axes.plot(history[time], history[term], color="#333333", linewidth=1.2)
+        for _, rows in history.groupby("member") if "member" in history else [(1, history)]:
+            axes.plot(rows[time], rows[term], color="#333333", linewidth=1.2)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel(time)
         open_axes(axes)

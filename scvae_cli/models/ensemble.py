@@ -1,0 +1,87 @@
+"""Several models of the same cells, whose latent spaces are joined into one."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from scvae_cli.models.model import Loss, Model
+from scvae_cli.models.sparse import Cells
+
+
+class Ensemble(Model):
+    """Models that differ by their seeds; their latent features stand side by side.
+
+    Each latent feature is centred, and each member's are divided by one number, so that their
+    variances add up to 1 in every member. Distances are then those of the members on average.
+
+    Args:
+        members: models of the same kind and size, two or more.
+
+    Attributes:
+        centre: (n_members, n_latent) means of the members' latent features.
+        scale: (n_members, 1) what they are divided by.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, members: Sequence[Model], n_latent: int) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.n_latent = n_latent
+        self.register_buffer("centre", torch.zeros(len(members), n_latent))
+        self.register_buffer("scale", torch.ones(len(members), 1))
+
+    @property
+    def models(self) -> list[Model]:
+        """Return the members."""
+        return [member for member in self.members if isinstance(member, Model)]
+
+    def standardise(self, latents: Sequence[np.ndarray]) -> None:
+        """Set centres and scales by the cells' latent features.
+
+        Args:
+            latents: (n_cells, n_latent) of each member. One that is the same for all cells keeps
+                its scale, and tells nothing.
+        """
+        for i, latent in enumerate(latents):
+            z = latent.astype(np.float64)
+            spread = float(np.sqrt(z.var(axis=0).sum()))
+            self.centre[i] = torch.from_numpy(z.mean(axis=0))
+            self.scale[i] = spread if spread > np.finfo(np.float32).eps * np.abs(z).max() else 1.0
+
+    def loss(
+        self, x: Cells, generator: Generator, counts: Cells | None = None, progress: float = 1.0
+    ) -> Loss:
+        """Compute the mean of the members' losses, without what they monitor."""
+        losses = [model.loss(x, generator, counts, progress) for model in self.models]
+        total, reconstruction, kl = (
+            torch.stack(terms).mean() for terms in zip(*(loss[:3] for loss in losses), strict=True)
+        )
+        return Loss(total, reconstruction, kl, total.new_empty(0))
+
+    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
+        """Compute the members' places, standardised, (n_cells, n_members * n_latent)."""
+        parts = [model.embed(x, kind, generator) for model in self.models]
+        z = (torch.stack(parts, 1) - self.centre) / self.scale
+        return z.flatten(1)
+
+    def decode(self, z: Tensor, target_sum: float | None) -> Tensor:
+        """Compute the mean of the members' expression at z (n, n_members * n_latent)."""
+        places = z.unflatten(1, self.centre.shape) * self.scale + self.centre
+        parts = [
+            model.decode(place, target_sum)
+            for model, place in zip(self.models, places.unbind(1), strict=True)
+        ]
+        return torch.stack(parts).mean(0)
+
+    def diagnose(self, batches: Iterable[Cells]) -> list[str]:
+        """Name what is wrong with the members, a line for each."""
+        kept = list(batches)
+        return [
+            f"member {i}: {finding}"
+            for i, model in enumerate(self.models, start=1)
+            for finding in model.diagnose(kept)
+        ]
