@@ -12,6 +12,7 @@ from time import perf_counter
 
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.console import Console, minutes
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.interrupts import WORDS, exit_code
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.execute import FAILED, REFUSED, logged, start
@@ -165,10 +166,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
     asked = parser.parse_intermixed_args(arguments)
     if asked.seeds < 2:
-        parser.error(f"--seeds {asked.seeds}: must be at least 2, or --quick for one")
+        given = Given("--seeds", asked.seeds)
+        raise InputError(Kind.VALUE, given, "must be at least 2", "give --quick for one")
     if asked.labels and not Path(asked.labels).is_file():
-        parser.error(f"--labels {asked.labels}: no such file")
+        raise InputError(Kind.MISSING, Given("--labels", asked.labels), "no such file")
     for override in asked.overrides:
         if not re.match(r"[\w.+~]+=", override):
-            parser.error(f"{override}: no setting; give KEY=VALUE")
+            raise InputError(Kind.VALUE, Given("", override), "no setting", "give KEY=VALUE")
     return asked

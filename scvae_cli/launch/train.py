@@ -237,14 +237,19 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
 def _check_flags(parsed: Namespace) -> None:
     """Refuse flags that would run code, or that exclude each other."""
     if parsed.config_path is not None:
-        _fail("--config-path: not supported; give a folder of presets with --config-dir")
+        fix = "give a folder of presets with --config-dir"
+        raise InputError(Kind.UNSAFE, "--config-path", "not supported", fix)
     if parsed.config_name is not None:
-        _fail(f"--config-name={parsed.config_name}: not supported; give a preset, experiment=NAME")
+        given = Given("--config-name", parsed.config_name)
+        raise InputError(Kind.UNSAFE, given, "not supported", "give a preset, experiment=NAME")
     if parsed.experimental_rerun is not None:
-        _fail("--experimental-rerun: not supported, as it loads a pickle")
+        raise InputError(
+            Kind.UNSAFE, "--experimental-rerun", "not supported, as it loads a pickle"
+        )
     what = [flag for flag in ("run", "multirun", "cfg", "info") if getattr(parsed, flag)]
     if len(what) > 1:
-        _fail(f"--{what[0]} and --{what[1]} do not go together")
+        reason = f"does not go together with --{what[1]}"
+        raise InputError(Kind.CONFLICT, f"--{what[0]}", reason, "give one of them")
 
 
 def _fail(message: str) -> NoReturn:
