@@ -132,7 +132,7 @@ def _dispatch(arguments: list[str]) -> None:
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(COMMANDS)}"
         if "=" in command:
             hint = f"did you mean `scvae train {command}`?"
-        raise InputError(Kind.UNKNOWN, command, "no such command", hint)
+        raise InputError(Kind.UNKNOWN, Given("", command), "no such command", hint)
 
 
 def _train(arguments: list[str]) -> None:

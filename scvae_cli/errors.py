@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from scvae_cli.visible import visible
 
@@ -33,6 +33,9 @@ class Kind(StrEnum):
     UNAVAILABLE = "unavailable"  # the device, the network or the disk does not do it
     DIVERGED = "diverged"  # training or the map gave values that are not finite
     COLLAPSED = "collapsed"  # all cells have the same latent values
+
+
+E = TypeVar("E", bound=BaseException)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,16 @@ class InputError(UserError):
 
 class RunError(UserError):
     """The run failed while it worked."""
+
+
+def cause(error: BaseException, kind: type[E]) -> E | None:
+    """Return the error of a kind that led to this one, or None."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, kind):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return None
 
 
 def unknown_choice(key: str, name: str, choices: Sequence[str]) -> InputError:

@@ -1,6 +1,5 @@
 """Check the settings that Hydra composed or a run wrote, and name the keys that are wrong."""
 
-import json
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +10,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from scvae_cli.config import Config
-from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.errors import Given, InputError, Kind, cause, written
 from scvae_cli.options import Block
 
 
@@ -36,11 +35,11 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
             Kind.MISSING, error.full_key, "no value", f"give {error.full_key}=..."
         ) from error
     except OmegaConfBaseException as error:
+        if refusal := cause(error, InputError):  # of a resolver that presets may not use
+            raise refusal from error
         raise InputError(Kind.VALUE, error.full_key, f"{str(error).splitlines()[0]}") from error
     assert isinstance(values, dict)
-    for ours, other in (("epochs", "updates"), ("updates", "epochs")):
-        if ours in given and other not in given and values.get(ours) is not None:
-            values[other] = None
+    _choose_length(values, given)
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
@@ -60,6 +59,13 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
                 Kind.MISSING, Given(key, None), f"model={config.model.name} needs {what}"
             )
     return config
+
+
+def _choose_length(values: dict[Any, Any], given: Collection[str]) -> None:
+    """Leave out `epochs` where the command line gives `updates`, and the other way round."""
+    for ours, other in (("epochs", "updates"), ("updates", "epochs")):
+        if ours in given and other not in given and values.get(ours) is not None:
+            values[other] = None
 
 
 def restored(values: dict[str, Any], path: Path) -> Config:
@@ -135,7 +141,7 @@ def _key(location: tuple[int | str, ...], values: Any) -> str:
 
 def _shown(value: Any) -> str:
     """Return a value as users type it: `null` and `true`, other values as str."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    return written(value) if value is None or isinstance(value, bool | list) else str(value)
 
 
 def unknown_key(key: str, value: str) -> InputError:

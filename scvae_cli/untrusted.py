@@ -29,12 +29,13 @@ def memory() -> float:
     return min(limits, default=math.inf)
 
 
-def check_memory(needed: float, path: Path | str) -> None:
+def check_memory(needed: float, path: Path | str, key: str = "data.path") -> None:
     """Refuse to take more memory than is left, before any of it is taken.
 
     Args:
         needed: bytes, perhaps infinite.
         path: the file that needs them, for the message.
+        key: the setting that gave the file.
 
     Raises:
         InputError: `needed` is more than is left of this machine's memory.
@@ -43,7 +44,7 @@ def check_memory(needed: float, path: Path | str) -> None:
         needs = f"needs about {needed / 1e9:,.1f} GB, " if math.isfinite(needed) else "needs "
         raise InputError(
             Kind.MEMORY,
-            Given("data.path", path),
+            Given(key, path),
             f"{needs}more than this machine's memory ({left / 1e9:,.1f} GB of it are left)",
             "give fewer cells or genes",
         )
@@ -124,7 +125,7 @@ def check_zarr(path: Path) -> None:
             )
 
 
-def check_matrix(path: Path, n_genes: int, n_cells: int) -> None:
+def check_matrix(path: Path, n_genes: int, n_cells: int, source: Path) -> None:
     """Refuse a matrix.mtx whose header does not match the lists of genes and barcodes.
 
     scipy reads the header here just as it does later, when it reads the matrix.
@@ -133,6 +134,7 @@ def check_matrix(path: Path, n_genes: int, n_cells: int) -> None:
         path: the unpacked matrix.mtx.
         n_genes: lines of the list of genes.
         n_cells: lines of the list of barcodes.
+        source: the file as it was given, for the message.
 
     Raises:
         InputError: kind or size of the matrix are not those of a 10x folder with these genes and
@@ -140,17 +142,18 @@ def check_matrix(path: Path, n_genes: int, n_cells: int) -> None:
     """
     from scipy.io import mminfo
 
+    given = Given("data.path", source)
     try:
         rows, columns, n_entries, form, field, symmetry = mminfo(path)
     except (ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:100]
         raise InputError(
-            Kind.FORMAT, Path(path.name), f"its header is no Matrix Market's ({reason})"
+            Kind.FORMAT, given, f"its header is no Matrix Market's ({reason})"
         ) from error
     if (form, symmetry) != ("coordinate", "general") or field == "complex":
         raise InputError(
             Kind.FORMAT,
-            Path(path.name),
+            given,
             f"is {form} {field} {symmetry}",
             "a 10x folder has a matrix that is coordinate integer general (or real)",
         )
@@ -159,13 +162,13 @@ def check_matrix(path: Path, n_genes: int, n_cells: int) -> None:
         hint = "; take the headers off both lists" if have_headers else ""
         raise InputError(
             Kind.DAMAGED,
-            Path(path.name),
+            given,
             f"is {rows} genes x {columns} cells, and there are {n_genes} genes and {n_cells} "
             f"barcodes{hint}",
         )
     if n_entries > path.stat().st_size / 4:  # the line of an entry has at least four characters
-        raise InputError(Kind.DAMAGED, Path(path.name), "is shorter than its header says")
-    check_memory(PER_ENTRY * n_entries, path)
+        raise InputError(Kind.DAMAGED, given, "is shorter than its header says")
+    check_memory(PER_ENTRY * n_entries, source)
 
 
 def unpack(source: Path, target: Path) -> None:

@@ -351,16 +351,16 @@ BAD_KEYS = {
     "data.path=null": (Kind.VALUE, ""),
     "data.path=[a,b]": (Kind.VALUE, ""),
     "data.label_key=knd": (Kind.UNKNOWN, "c.h5ad (kind)"),
-    "data.labels=nowhere.csv": (Kind.FORMAT, os.strerror(errno.ENOENT)),
+    "data.labels=nowhere.csv": (Kind.MISSING, os.strerror(errno.ENOENT)),
     "data.labels=c.h5ad": (Kind.FORMAT, "UTF-8"),
     "data.layer=counts": (Kind.UNKNOWN, "c.h5ad"),
-    "data.raw=true": (Kind.UNKNOWN, "c.h5ad"),
+    "data.raw=true": (Kind.MISSING, "c.h5ad"),
     "data.raw=2": (Kind.VALUE, ""),
     "data.gene_names=ids": (Kind.UNKNOWN, " gene_ids;"),
     "data.transpose=perhaps": (Kind.VALUE, ""),
     "data.values=count": (Kind.VALUE, "'counts'"),
     "data.min_genes=-1": (Kind.VALUE, "0"),
-    "data.min_genes=41": (Kind.EMPTY, "data.min_cells=0 leave 0 cells x 40 genes"),
+    "data.min_genes=41": (Kind.EMPTY, "leaves 0 cells x 40 genes"),
     "data.min_cells=0.5": (Kind.VALUE, ""),
     "data.genes=1": (Kind.VALUE, "2"),
     "data.genes=40": (Kind.VALUE, "40 genes in c.h5ad"),
@@ -399,8 +399,8 @@ def test_a_bad_key_is_one_line(counts, scvae, tmp_path, bad):
 def test_too_strict_filters_are_one_line(counts, scvae, tmp_path):
     counts.write_h5ad(tmp_path / "c.h5ad")
     result = scvae("data", "c.h5ad", "data.min_cells=61")
-    line = result.refused(Kind.EMPTY, "data.min_genes")
-    assert "data.min_cells=61 leave 60 cells x 0 genes" in line
+    line = result.refused(Kind.EMPTY, "data.min_cells")
+    assert "data.min_cells=61: leaves 60 cells x 0 genes" in line
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from scvae_cli.data.wording import command_line
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.places import quoted
-from scvae_cli.launch.presets import recorded_words
+from scvae_cli.launch.recorded import recorded_words
 
 FUZZ = settings(
     max_examples=150, deadline=None, derandomize=True,
@@ -132,7 +132,7 @@ def test_hostile_cells_are_refused(scvae, tmp_path, monkeypatch, name):
     words = ["train", "data=file", f"data.path={path}", "cluster.n_clusters=3", *layer]
     kind, fact = HOSTILE[name]
     result = scvae(*words)
-    line = result.refused(kind, None if path == "ten" else "data.path")
+    line = result.refused(kind, "data.path")
     assert line == result.err.rstrip("\n")
     assert fact in line
     assert path in ("ten", str(result.error.value))
@@ -223,9 +223,13 @@ def test_what_a_preset_becomes_is_checked_before_it_is_made(
             path.symlink_to(text)
         else:
             path.write_text(text + "\n")
-    choice = "experiment=e,null" if sweep else "experiment=e"
+    if name != "a folder behind a link":
+        (folder / "experiment" / "f.yaml").write_text("# @package _global_\nbeta: 4\n")
+    choice = "experiment=e,f" if sweep and name != "a folder behind a link" else "experiment=e"
     result = scvae("train", *sweep, "--config-dir", "their", choice, *FAST)
-    assert (result.code, result.err) == (2, f"scvae: {result.error}\n")
+    unknown = name == "a package by the file's name" and result.error.key == "_name_"
+    kind = Kind.UNKNOWN if unknown else Kind.UNSAFE
+    assert result.refused(kind, result.error.key) == result.err.rstrip("\n")
     assert not (tmp_path / "harmed").exists()
     assert not (tmp_path / "outputs").exists()
 
@@ -295,9 +299,9 @@ def test_a_preset_may_say_where_and_how_many(scvae, tmp_path):
 @pytest.mark.parametrize(
     ("word", "kind", "key"),
     [
-        ("--config-path=x", Kind.VALUE, None),
-        ("hydra.searchpath=[file://x]", Kind.UNSAFE, "hydra.searchpath=[file://x]"),
-        ("--experimental-rerun=x", Kind.VALUE, None),
+        ("--config-path=x", Kind.UNSAFE, "--config-path"),
+        ("hydra.searchpath=[file://x]", Kind.UNSAFE, "hydra.searchpath"),
+        ("--experimental-rerun=x", Kind.UNSAFE, "--experimental-rerun"),
     ],
 )
 def test_other_ways_in_are_shut(scvae, word, kind, key):

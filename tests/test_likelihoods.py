@@ -303,7 +303,7 @@ def test_mistakes_are_one_line(scvae, tmp_path, words, kind, fact):
 def test_principal_components_have_none(scvae, tmp_path):
     result = scvae("train", *SMALL, "model=pca", "likelihood=nb", "map_3d=false")
     assert result.code == 0
-    assert "likelihood has no effect on model=pca" in result.err
+    assert "likelihood has no effect with model=pca" in result.err
 
 
 def test_dispersions_are_found_where_they_are():

@@ -275,11 +275,11 @@ def test_interrupted_it_continues_where_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "kind", "key", "named"),
     [
-        ("--seeds=1", Kind.VALUE, None, "--seeds 1: "),
-        ("--seeds=x", Kind.VALUE, None, "--seeds: "),
-        ("--fast", Kind.VALUE, None, "--fast"),
+        ("--seeds=1", Kind.VALUE, "--seeds", "--seeds=1: "),
+        ("--seeds=x", Kind.VALUE, "--seeds", "--seeds: "),
+        ("--fast", Kind.UNKNOWN, None, "--fast"),
         ("bta=2", Kind.UNKNOWN, "bta", " beta?"),
-        ("--labels=none.csv", Kind.VALUE, None, "--labels none.csv: "),
+        ("--labels=none.csv", Kind.MISSING, "--labels", "--labels=none.csv: "),
         ("quick", Kind.VALUE, None, "quick: "),
         ("data.dir=nowhere", Kind.MISSING, "data.dir", "data.dir=nowhere: "),
     ],

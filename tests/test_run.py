@@ -349,7 +349,7 @@ def test_the_weight_of_the_kl_rises_to_beta(scvae, tmp_path):
     assert list(weight) == pytest.approx([0, 0.75, 1.5, 2.25, 3, 3, 3, 3], abs=1e-3)
     scvae("train", *settings, "kl_warmup=1").refused(Kind.VALUE, "kl_warmup")
     assert (
-        "kl_warmup has no effect on model=ae"
+        "kl_warmup has no effect with model=ae"
         in scvae("train", *FAST, "model=ae", "kl_warmup=0.5", "map_3d=false").err
     )
 

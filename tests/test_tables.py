@@ -202,8 +202,8 @@ BAD = {
     "latin1.csv": ("c,gµ,h\na,1,2\n".encode("latin-1"), Kind.FORMAT, "0xb5", "UTF-8"),
     "binary.csv": (bytes(range(256)), Kind.FORMAT, "UTF-8"),
     "plain.csv.gz": (b"c,g,h\na,1,2\n", Kind.FORMAT, ".gz"),
-    "cut.csv.gz": (gzip.compress(b"c,g,h\na,1,2\n")[:-9], Kind.FORMAT),
-    "damaged.csv.gz": (gzip.compress(b"c,g,h\na,1,2\n" * 99)[:40] + b"??", Kind.FORMAT),
+    "cut.csv.gz": (gzip.compress(b"c,g,h\na,1,2\n")[:-9], Kind.DAMAGED),
+    "damaged.csv.gz": (gzip.compress(b"c,g,h\na,1,2\n" * 99)[:40] + b"??", Kind.DAMAGED),
 }
 
 
@@ -339,9 +339,10 @@ def test_a_bad_matrix_is_one_line(tmp_path, name, packed):
     else:
         (tmp_path / "t" / "matrix.mtx").write_text(contents)
     error = refused(tmp_path / "t")
-    whole = fact == "Line 4"  # only scipy, which reads all of it, finds those
-    key, value = ("data.path", tmp_path / "t") if whole else (None, Path("matrix.mtx"))
-    assert (error.kind, error.key, error.value) == (kind, key, value)
+    file = tmp_path / "t" / ("matrix.mtx.gz" if packed else "matrix.mtx")
+    # Only scipy, which reads all of it, finds what is wrong further down.
+    value = tmp_path / "t" if fact == "Line 4" else file
+    assert (error.kind, error.key, error.value) == (kind, "data.path", value)
     assert fact in f"{error.reason}; {error.fix}"
     assert "\n" not in str(error)
 
@@ -360,7 +361,7 @@ def test_bad_genes_of_a_folder_are_one_line(tmp_path, name):
     contents, kind, fact = FEATURES[name]
     (tmp_path / "t" / "features.tsv").write_bytes(contents)
     error = refused(tmp_path / "t")
-    assert (error.kind, error.key) == (kind, None if name == "few" else "data.path")
+    assert (error.kind, error.key) == (kind, "data.path")
     assert fact in error.reason
 
 

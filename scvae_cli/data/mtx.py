@@ -158,8 +158,9 @@ def _genes(
 def _matrix(path: Path, n_genes: int, n_cells: int) -> csr_matrix:
     """Read the values (n_cells, n_genes), float32."""
     with TemporaryDirectory() as clean:
+        plain = path
         if path.suffix.lower() == ".gz":
-            unpack(path, Path(clean) / "matrix.mtx")
-            path = Path(clean) / "matrix.mtx"
-        check_matrix(path, n_genes, n_cells)
-        return csr_matrix(mmread(path).T, dtype=np.float32)
+            plain = Path(clean) / "matrix.mtx"
+            unpack(path, plain)
+        check_matrix(plain, n_genes, n_cells, source=path)
+        return csr_matrix(mmread(plain).T, dtype=np.float32)

@@ -93,7 +93,7 @@ def _values_and_genes(
     if raw:
         if cells.raw is None:
             raise InputError(
-                Kind.UNKNOWN, wording.setting("raw", True), f"{wording.source} has no raw"
+                Kind.MISSING, wording.setting("raw", True), f"{wording.source} has no raw"
             )
         values, var = cells.raw.X, cells.raw.var
     if layer is not None:

@@ -111,13 +111,10 @@ def _filtered(cells: anndata.AnnData, asked: Options) -> anndata.AnnData:
 
     kept = filter_counts(cells, min_genes=asked.min_genes, min_cells=asked.min_cells)
     if 0 in kept.shape:
-        raise InputError(
-            Kind.EMPTY,
-            Given("data.min_genes", asked.min_genes),
-            f"and data.min_cells={asked.min_cells} leave {kept.n_obs} cells x {kept.n_vars} "
-            f"genes of {asked.path}",
-            "give smaller ones",
-        )
+        key = "min_cells" if kept.n_obs else "min_genes"
+        left = f"leaves {kept.n_obs} cells x {kept.n_vars} genes of {asked.path}"
+        given = Given(f"data.{key}", getattr(asked, key))
+        raise InputError(Kind.EMPTY, given, left, "give a smaller number")
     if empty := int((kept.X.getnnz(axis=1) == 0).sum()):
         raise InputError(
             Kind.CONTENT,

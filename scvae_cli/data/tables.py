@@ -91,7 +91,7 @@ def read_texts(path: Path, what: Given) -> list[list[str]]:
                 rows.append(row)
                 size += PER_NAME * len(row) + sum(map(len, row))
                 if len(rows) % 1000 == 0:
-                    check_memory(size, path)
+                    check_memory(size, path, what.key)
     except csv.Error as error:
         raise InputError(Kind.FORMAT, what, f"cannot be read as csv: {error}") from error
     return rows
@@ -131,7 +131,7 @@ def text(path: Path, what: Given) -> Iterator[Iterator[str]]:
             )
         options: dict[str, Any] = {"mode": "rt", "encoding": "utf-8-sig", "newline": ""}
         with gzip.open(path, **options) if packed else path.open(**options) as opened:
-            yield _lines(opened, path)
+            yield _lines(opened, path, what.key)
     except UnicodeDecodeError as error:
         bad = error.object[error.start]
         raise InputError(
@@ -149,16 +149,18 @@ def text(path: Path, what: Given) -> Iterator[Iterator[str]]:
         ) from error
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(Kind.FORMAT, what, f"cannot be read: {reason}") from error
+        kinds = {FileNotFoundError: Kind.MISSING, EOFError: Kind.DAMAGED}
+        kind = kinds.get(type(error), Kind.FORMAT)
+        raise InputError(kind, what, f"cannot be read: {reason}") from error
 
 
-def _lines(file: IO[str], path: Path) -> Iterator[str]:
+def _lines(file: IO[str], path: Path, key: str) -> Iterator[str]:
     """Read lines, none of which takes all memory; a few bytes of .gz can make gigabytes."""
     step = 2**24
     while line := file.readline(step):
         pieces = [line]
         while len(pieces[-1]) == step and not pieces[-1].endswith("\n"):
-            check_memory(PER_CHARACTER * step * (len(pieces) + 1), path)
+            check_memory(PER_CHARACTER * step * (len(pieces) + 1), path, key)
             pieces.append(file.readline(step))
         yield "".join(pieces)
 

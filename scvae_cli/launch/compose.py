@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from scvae_cli import CONF
-from scvae_cli.errors import Given, InputError, Kind, unknown_choice
+from scvae_cli.errors import Given, InputError, Kind, cause, unknown_choice
 from scvae_cli.launch.places import at_home, quoted, slug, with_quoted_path
 from scvae_cli.runs.claim import claim
 
@@ -59,7 +59,9 @@ def parse_job(config: DictConfig) -> "Config":
     """Check what Hydra composed for a run."""
     from scvae_cli.settings import parse
 
-    given = keys_of(config.hydra.overrides.task)
+    words = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    assert isinstance(words, list)
+    given = keys_of(words)
     return parse(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), given)
 
 
@@ -89,11 +91,10 @@ def raise_as_input_error(error: Exception, arguments: list[str]) -> NoReturn:
         InputError: Hydra could not compose the words.
         KeyboardInterrupt: the error hides one.
     """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):
-            raise cause
-        cause = cause.__cause__ or cause.__context__
+    if interrupt := cause(error, KeyboardInterrupt):
+        raise interrupt
+    if refusal := cause(error, InputError):
+        raise refusal from error
     # A ValueError is a fault of this code, unless Hydra says it of a choice such as model=0.
     if type(error) is ValueError and not str(error).startswith("Config group override"):
         raise error
@@ -130,4 +131,6 @@ def explain(error: Exception, arguments: list[str]) -> InputError:
         key = match[1]
         values = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith(f"{key}=")]
         return unknown_key(key, values[0] if values else "")
-    return InputError(Kind.VALUE, None, first)
+    # Hydra names the preset in the first line, and what is wrong with it in the second.
+    lines = str(error).split("\n")
+    return InputError(Kind.VALUE, None, " ".join(lines[:2]) if first.endswith(":") else first)

@@ -7,10 +7,9 @@ command line, except for folders and a launcher's numbers and names.
 """
 
 import re
-import shlex
 import stat
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,11 +76,13 @@ def _check_preset(path: Path, name: Path) -> None:
         values = yaml.load(text, Plain)
     except yaml.MarkedYAMLError as error:  # Hydra's own loader accepts tags; this one does not
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(
-            Kind.UNSAFE, path, f"line {line}: {error.problem}", "leave it out"
-        ) from error
+        is_yaml = isinstance(
+            error, yaml.composer.ComposerError | yaml.constructor.ConstructorError
+        )
+        kind = Kind.UNSAFE if is_yaml else Kind.FORMAT
+        raise InputError(kind, path, f"line {line}: {error.problem}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(Kind.UNSAFE, path, str(error)) from error
+        raise InputError(Kind.FORMAT, path, str(error)) from error
     for key in _forbidden(values):
         raise InputError(Kind.UNSAFE, path, f"{key}: presets may not set this, which can run code")
 
@@ -95,17 +96,24 @@ def check_composed(parsed: Namespace) -> None:
     Raises:
         InputError: a preset changes the section `hydra`, or leads out of the folder of presets.
     """
-    folder = Path(parsed.config_dir)
     mode = RunMode.MULTIRUN if parsed.multirun else RunMode.RUN
+    composed = _inside(Path(parsed.config_dir), parsed.overrides, mode)
+    _check_hydra(composed, mode)
+
+
+def _inside(folder: Path, words: Sequence[str], mode: RunMode) -> DictConfig:
+    """Compose words with a folder of presets, out of which no preset may lead.
+
+    Raises:
+        InputError: one does.
+    """
     loader = _loader(folder)
-    for default in loader.compute_defaults_list("config", parsed.overrides, mode).defaults:
+    for default in loader.compute_defaults_list("config", list(words), mode).defaults:
         if ".." in Path(default.config_path or "").parts:
-            raise InputError(
-                Kind.UNSAFE,
-                Path(default.parent or folder),
-                f"defaults: {default.config_path}: leads out of the folder of presets",
-            )
-    _check_hydra(loader.load_configuration("config", parsed.overrides, mode), mode)
+            where = Path(default.parent or folder)
+            reason = f"defaults: {default.config_path}: leads out of the folder of presets"
+            raise InputError(Kind.UNSAFE, where, reason)
+    return loader.load_configuration("config", list(words), mode)
 
 
 def check_job(composed: DictConfig) -> None:
@@ -115,10 +123,15 @@ def check_job(composed: DictConfig) -> None:
         composed: the job's configuration, with its section `hydra`.
 
     Raises:
-        InputError: a preset changes the section `hydra`, or `check_texts` refuses a text.
+        InputError: a preset changes the section `hydra` or leads out of the folder of presets, or
+            `check_texts` refuses a text.
     """
-    if any(source.provider == PRESETS for source in composed.hydra.runtime.config_sources):
-        _check_hydra(composed, RunMode.RUN)
+    for source in composed.hydra.runtime.config_sources:
+        if source.provider == PRESETS:
+            words = OmegaConf.to_container(composed.hydra.overrides.task, resolve=False)
+            assert isinstance(words, list)
+            _inside(Path(source.path), words, RunMode.RUN)
+            _check_hydra(composed, RunMode.RUN)
     check_texts(composed)
 
 
@@ -160,52 +173,6 @@ def without_reading() -> Iterator[None]:
     finally:
         for name in READING:
             OmegaConf.register_new_resolver(f"oc.{name}", getattr(oc, name), replace=True)
-
-
-def recorded_words(command: str, where: Path) -> list[str]:
-    """Return the words of a recorded sweep's command that are needed to resume the sweep.
-
-    Args:
-        command: `scvae train -m ...`.
-        where: file with the command, for the message.
-
-    Raises:
-        InputError: the command cannot be split into words, or a word could run code.
-    """
-    try:
-        words = shlex.split(command)[2:]
-    except ValueError as error:
-        raise InputError(Kind.DAMAGED, where, f"its command cannot be read: {error}") from error
-    kept = []
-    remaining = iter(words)
-    for word in remaining:
-        if word in ("-m", "--multirun") or "hydra.sweep.dir=" in word:
-            continue
-        if word in ("--config-dir", "-cd"):
-            kept += [word, next(remaining, "")]
-        elif word.startswith("--config-dir="):
-            kept.append(word)
-        else:
-            _check_word(word, where)
-            kept.append(word)
-    return kept
-
-
-def _check_word(word: str, where: Path) -> None:
-    """Refuse a word of a recorded command that is not a plain setting."""
-    key, equals, value = word.lstrip("+~").partition("=")
-    parts = key.split(".")
-    allowed = len(parts) > 2 and parts[0] == "hydra" and parts[2] in HYDRA.get(parts[1], ())
-    launcher = key == "hydra/launcher" and value in LAUNCHERS
-    harmless = not key.startswith("hydra") or allowed or launcher
-    if not (equals or word.startswith("~")) or not re.fullmatch(r"[\w./-]+", key) or key[0] == "-":
-        raise InputError(
-            Kind.UNSAFE, where, f"{word}: is no setting", "give it on the command line"
-        )
-    if not harmless or "_target_" in word:
-        raise InputError(
-            Kind.UNSAFE, where, f"{word}: can run code", "give it on the command line"
-        )
 
 
 def _loader(folder: Path | None) -> ConfigLoaderImpl:

@@ -38,7 +38,7 @@ from scvae_cli.launch.plan import (
     read_sweep,
     threads_of_each,
 )
-from scvae_cli.launch.presets import recorded_words
+from scvae_cli.launch.recorded import recorded_words
 from scvae_cli.launch.train import launch
 from scvae_cli.launch.watch import Watch
 from scvae_cli.launch.worker import Worker

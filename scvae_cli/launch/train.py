@@ -6,7 +6,6 @@ checked or said, so that `--cfg` and tab completion answer at once.
 
 import logging
 import os
-import re
 import sys
 import traceback
 import warnings
@@ -220,17 +219,14 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
     flags = [a for a in arguments if a not in parsed.overrides]
     parsed.overrides = overrides
     for override in overrides:
-        if re.match(r"[+]*hydra\.searchpath=", override):
-            raise InputError(
-                Kind.UNSAFE, override, "not supported", "give a folder with --config-dir"
-            )
-        if match := re.match(r"[+]*(model|data)\.name=(.*)", override):
-            raise InputError(
-                Kind.CONFLICT,
-                override,
-                "the name goes with its settings",
-                f"use {match[1]}={match[2]}",
-            )
+        key, _, value = override.lstrip("+").partition("=")
+        given = Given(key, value)
+        if key == "hydra.searchpath":
+            fix = "give a folder with --config-dir"
+            raise InputError(Kind.UNSAFE, given, "not supported", fix)
+        if key in ("model.name", "data.name"):
+            fix = f"use {key.removesuffix('.name')}={value}"
+            raise InputError(Kind.CONFLICT, given, "the name goes with its settings", fix)
     return flags + overrides, parsed if presets else None
 
 
