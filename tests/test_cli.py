@@ -174,8 +174,8 @@ def test_other_mistakes_get_one_clear_line(scvae, tmp_path, arguments, kind, key
 @pytest.mark.parametrize(
     ("text", "kind", "key"),
     [
-        ("beta: [1", Kind.UNSAFE, None),
-        ("beta: 2\n bad indent: : :", Kind.UNSAFE, None),
+        ("beta: [1", Kind.FORMAT, None),
+        ("beta: 2\n bad indent: : :", Kind.FORMAT, None),
         ("nonsense: 1\n", Kind.UNKNOWN, "nonsense"),
         ("- 1\n", Kind.VALUE, None),
     ],
