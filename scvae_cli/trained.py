@@ -250,7 +250,7 @@ def load(path: Path | str) -> TrainedRun:
     except MissingError as error:
         raise InputError(
             Kind.MISSING,
-            path,
+            Path(path),
             f"no trained model there ({error.name} is missing)",
             "give the folder of a run",
         ) from error

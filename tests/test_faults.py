@@ -136,7 +136,7 @@ def test_a_run_that_is_done_is_left_alone(scvae, tmp_path):
         (["resume=r", "beta=4"], Kind.CONFLICT, "resume", " beta=4"),
         (["resume=nowhere"], Kind.MISSING, "resume", "sweep.json"),
         (["resume=other"], Kind.DIFFERS, "resume", " torch 1.0"),
-        (["resume=cells"], Kind.DIFFERS, None, "/cells: "),
+        (["resume=cells"], Kind.DIFFERS, "resume", "/cells: "),
     ],
 )
 def test_what_cannot_be_resumed(scvae, tmp_path, words, kind, about, named):

@@ -53,9 +53,9 @@ def load_cells(context: Context) -> Loaded:
         _check(config, dataset, n_clusters)
         fingerprint = dataset.fingerprint()
         if writer.fingerprint not in (None, fingerprint):
-            raise InputError(
-                Kind.DIFFERS, writer.path, "was begun on other cells, genes or labels"
-            )
+            reason = "was begun on other cells, genes or labels"
+            given = Given("resume", writer.path)
+            raise InputError(Kind.DIFFERS, given, reason, "start a new run")
         training = None
         if config.trained is not None:
             training = read_training(Path(config.trained), config.model_dump(), fingerprint)
