@@ -449,7 +449,8 @@ def prepare_page(counts, to: Path) -> None:
 def run_page(scvae, command: str) -> None:
     arguments = [a.replace("data.genes=2000", "data.genes=30") for a in shlex.split(command)[1:]]
     tiny = [o for o in TINY if not o.startswith("model=")] + ["epochs=2"]
-    given = {a.split("=")[0] for a in arguments}
+    arguments = [a.replace("updates=3000", "updates=4") for a in arguments]
+    given = {a.split("=")[0].replace("updates", "epochs") for a in arguments}
     kept = [o for o in tiny if o.split("=")[0] not in given]
     result = scvae(*arguments, *(kept if arguments[0] == "train" else []))
     assert result.code == 0, result.err
