@@ -26,7 +26,7 @@ demo: .venv/ready  ## train, map and score beta-VSC on 700 real PBMCs
 LABELS = $(addprefix --labels ,$(wildcard $(SCVAE_DATA_DIR)/pbmc3k/seurat_labels.csv))
 
 paper: .venv/ready  ## reproduce the report from raw counts; interrupted, it continues
-	$(BIN)/scvae paper --to docs $(LABELS)
+	$(BIN)/scvae paper --to docs $(LABELS) threads=1
 
 paper-quick: .venv/ready  ## the same with one seed, in minutes
 	$(BIN)/scvae paper --quick $(LABELS)
