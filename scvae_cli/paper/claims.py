@@ -146,7 +146,7 @@ def _pure_cluster(evidence: Evidence) -> list[str]:
 
 
 def _times(evidence: Evidence) -> list[str]:
-    seconds = {m: evidence.runs_of("report", m)["seconds"].mean() for m in ("ae", "vae", "vsc")}
+    seconds = {m: evidence.runs_of("report", m)["seconds"].median() for m in ("ae", "vae", "vsc")}
     ratios = {m: seconds[m] / seconds["ae"] for m in ("vae", "vsc")}
     each = " and ".join(f"{ratio:.2f} ({NAMES[m]})" for m, ratio in ratios.items())
     text = f"at the same size, training takes {each} times the AE's"
@@ -154,7 +154,7 @@ def _times(evidence: Evidence) -> list[str]:
     if all(map(len, code.values())):
         text += (
             "; as in the code, whose VAE is 800 wide and whose AE is 128 wide, "
-            f"{code['vae'].mean() / code['ae'].mean():.1f} times"
+            f"{code['vae'].median() / code['ae'].median():.1f} times"
         )
     return [
         "VAEs take 4 to 8 times the AE's time, as sampling is slow (3.4)",

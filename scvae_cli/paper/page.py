@@ -10,7 +10,6 @@ from pathlib import Path
 
 from scipy.stats import binomtest
 
-from scvae_cli.analysis.stats import estimate
 from scvae_cli.atomic import write_file
 from scvae_cli.paper.audit import AUDIT
 from scvae_cli.paper.beta import beta
@@ -20,7 +19,6 @@ from scvae_cli.paper.collect import ACTIVE, collect
 from scvae_cli.paper.evidence import NAMES, Evidence, read
 from scvae_cli.paper.figures import CAPTIONS, draw, figure
 from scvae_cli.paper.scores import published_numbers, scores, summary
-from scvae_cli.paper.wording import plain
 from scvae_cli.results.markdown import table
 from scvae_cli.runs.run import Run
 
@@ -114,7 +112,7 @@ def _made_by(evidence: Evidence) -> str:
         f"Made by `{about['command']}` from 10x Genomics' raw counts: {about['n_cells']:,} cells, "
         f"{about['n_genes']:,} genes, {about['n_types']} cell types; "
         f"{(evidence.runs['status'] == 'done').sum()} runs, "
-        f"{n_seeds} seed{'s' * (n_seeds > 1)} a model, {about['threads']} threads, "
+        f"{_number(n_seeds, 'seed')} a model, {_number(about['threads'], 'thread')}, "
         f"Python {versions['python']}, torch {versions['torch']}, scikit-learn "
         f"{versions['scikit-learn']}, scvae {versions['scvae-cli']}"
         f"{' at ' + ', '.join(commits) if commits else ''}."
@@ -157,6 +155,10 @@ cells.
 {table(["", "in use", "mean"], rows)}"""
 
 
+def _number(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def _losses_and_times(evidence: Evidence) -> str:
     """Return the section on the losses over epochs and the seconds of a training."""
     rows = []
@@ -164,18 +166,20 @@ def _losses_and_times(evidence: Evidence) -> str:
         for model in NAMES:
             if (kind == "corrected") != (model == "pca"):
                 continue
-            runs = evidence.runs_of(kind, model)
-            if len(runs):
-                e = estimate(runs["seconds"].to_numpy())
-                rows.append([NAMES[model], title, plain(e, 1), str(e.n)])
+            seconds = evidence.runs_of(kind, model)["seconds"]
+            if len(seconds):
+                spread = f"{seconds.min():.1f} to {seconds.max():.1f}"
+                rows.append(
+                    [NAMES[model], title, f"{seconds.median():.1f}", spread, str(len(seconds))]
+                )
     return f"""## Losses and times
 
 {figure("losses")}
 
-Seconds to train, all in this one set of runs on one machine. The report gives 3 to 5 minutes for
-the AE and 17 to 25 for the others (3.4).
+Seconds to train, all in this one set of runs on one machine, on which other work shows in the
+largest numbers. The report gives 3 to 5 minutes for the AE and 17 to 25 for the others (3.4).
 
-{table(["", "", "seconds", "runs"], rows)}"""
+{table(["", "", "median", "least to most", "runs"], rows)}"""
 
 
 def _audit(evidence: Evidence) -> str:
