@@ -31,6 +31,12 @@ def show(arguments: list[str]) -> None:
         console.scores({name: run.scores[space] for space, name in SPACES.items()})
 
 
+# Settings to show of a run; those that are null are left out.
+SHOWN = (
+    "model", "beta", "latent_dim", "epochs", "updates", "validation", "ensemble", "seed", "embedding",
+)  # fmt: skip
+
+
 def _facts(run: Run) -> dict[str, str]:
     """Return what there is to say of a run, line by line."""
     record = run.record
@@ -44,7 +50,7 @@ def _facts(run: Run) -> dict[str, str]:
         "data": f"{run.data['name']}, {cells_in_words(run.data)}" if run.data else "",
         "model": ", ".join(
             f"{key} {run.flat_settings[key]}"
-            for key in ("model", "beta", "latent_dim", "epochs", "seed", "embedding")
+            for key in SHOWN
             if run.flat_settings.get(key) is not None
         ),
         "loss": ", ".join(f"{name} {value:.6g}" for name, value in run.losses.items()),
