@@ -33,7 +33,8 @@ def show(arguments: list[str]) -> None:
 
 # Settings to show of a run; those that are null are left out.
 SHOWN = (
-    "model", "beta", "latent_dim", "epochs", "updates", "validation", "ensemble", "seed", "embedding",
+    "model", "beta", "latent_dim", "epochs", "updates", "validation", "ensemble", "seed",
+    "embedding",
 )  # fmt: skip
 
 
