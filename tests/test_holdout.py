@@ -66,10 +66,12 @@ def test_warm_ups_follow_updates(x):
     assert np.allclose(weights[50:], 1, atol=1e-3)
 
 
-@pytest.mark.parametrize("length", [{"epochs": 6}, {"epochs": None, "updates": 130}])
+@pytest.mark.parametrize(
+    "length", [{"epochs": 6}, {"epochs": None, "updates": 130}, {"epochs": 3, "patience": None}]
+)
 def test_from_every_checkpoint_the_end_is_the_same(x, length):
     """Also of the weights that are kept, and of when training stops."""
-    how = {**HOW, **length, "lr": 0.5, "patience": 3}
+    how = {**HOW, "lr": 0.5, "patience": 3, **length}
     validate = HeldOutCells(x[:10], None, batch_size=4, seed=0, device=CPU)
     kept: list[Checkpoint] = []
 

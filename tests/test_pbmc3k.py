@@ -151,7 +151,7 @@ def test_cells_without_a_label_of_ones_own_stay(pbmc3k, tmp_path):
     [
         ("twice", Kind.NAMES, "AAACATACAACCAC-1"),
         ("one column", Kind.FORMAT, "'barcode'"),
-        ("nowhere", Kind.FORMAT, ""),
+        ("nowhere", Kind.MISSING, ""),
         ("binary", Kind.FORMAT, "UTF-16"),
     ],
 )

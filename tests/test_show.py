@@ -57,9 +57,9 @@ def test_data_of_a_file(scvae, tmp_path):
 @pytest.mark.parametrize(
     ("command", "kind", "key", "named"),
     [
-        ("show", Kind.VALUE, None, "RUN"),
+        ("show", Kind.MISSING, None, "RUN"),
         ("show nowhere", Kind.MISSING, None, "nowhere: "),
-        ("data", Kind.VALUE, None, "NAME-or-FILE"),
+        ("data", Kind.MISSING, None, "NAME-or-FILE"),
         ("data pbmc86k", Kind.MISSING, "data.path", "=pbmc86k: "),
         ("data synthetic data.n_cells=x", Kind.VALUE, "data.n_cells", "=x: "),
     ],

@@ -404,7 +404,7 @@ def test_compare_counts_a_run_once(scvae, tmp_path):
         ([".", "--score", "tsne_nim"], Kind.UNKNOWN, "--score", "--score=tsne_nim: "),
         (["r", "--by", "betta"], Kind.UNKNOWN, "--by", "--by=betta: "),
         (["r", "--sort", "x"], Kind.UNKNOWN, "--sort", "--sort=x: "),
-        ([], Kind.VALUE, None, " PATH"),
+        ([], Kind.MISSING, None, " PATH"),
     ],
 )
 def test_compare_refuses_in_one_line(scvae, tmp_path, arguments, kind, key, named):

@@ -342,7 +342,7 @@ BAD: dict[str, tuple[list[str], Kind, str | None, str]] = {
     "no cells": (["r", "d.h5ad"], Kind.MISSING, "data.path", "data.path=d.h5ad: "),
     "no key": (["r", "c.h5ad", "data.genes=9"], Kind.UNKNOWN, "data.genes", "data.genes=9: "),
     "no layer": (["r", "c.h5ad", "data.layer=x"], Kind.UNKNOWN, "data.layer", "data.layer=x: "),
-    "no file": (["r"], Kind.VALUE, None, ""),
+    "no file": (["r"], Kind.MISSING, None, ""),
     "there already": (["r", "c.h5ad", "--to", "c.h5ad"], Kind.EXISTS, None, "c.h5ad: "),
     "no folder": (["r", "c.h5ad", "--h5ad", "a/b.h5ad"], Kind.MISSING, None, "a/b.h5ad: "),
     "empty cell": (

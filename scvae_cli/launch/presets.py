@@ -81,8 +81,8 @@ def _check_preset(path: Path, name: Path) -> None:
         )
         kind = Kind.UNSAFE if is_yaml else Kind.FORMAT
         raise InputError(kind, path, f"line {line}: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(Kind.FORMAT, path, str(error)) from error
+    except (yaml.YAMLError, RecursionError) as error:  # of aliases, say
+        raise InputError(Kind.UNSAFE, path, str(error)) from error
     for key in _forbidden(values):
         raise InputError(Kind.UNSAFE, path, f"{key}: presets may not set this, which can run code")
 

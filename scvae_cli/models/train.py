@@ -163,7 +163,7 @@ class Training:
             losses = [row["validation"] for row in self.history]
             if len(losses) - 1 - losses.index(min(losses)) >= patience:
                 return True
-        return self.step >= self.rounds.n_steps
+        return len(self.history) >= len(self.rounds)
 
     @property
     def columns(self) -> list[str]:
