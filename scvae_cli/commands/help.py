@@ -8,7 +8,7 @@ from string import Template
 from scvae_cli import CONF
 
 WIDTH = 80
-INDENT = 16  # columns before a description
+INDENT = 20  # columns before a description
 KEY = re.compile(r"^(?:  - )?(\w+):(?: [^#]*?)?\s+# (.*)$")
 
 
