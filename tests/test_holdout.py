@@ -10,7 +10,7 @@ from torch.distributions import Multinomial
 
 from scvae_cli.data.dataset import Recipe, labelled
 from scvae_cli.data.holdout import split_cells, split_molecules
-from scvae_cli.errors import Kind
+from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.checkpoint import Checkpoint, unpack
 from scvae_cli.models.model import Loss, Model
 from scvae_cli.models.registry import build
@@ -204,6 +204,18 @@ def test_a_run_keeps_its_best_weights_and_says_so(scvae, tmp_path):
     assert scvae("train", *of_molecules, "hydra.run.dir=n").code == 0
     for name in ("model.safetensors", "latent.csv"):
         assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "n" / name).read_bytes()
+
+
+def test_a_validation_loss_that_is_not_finite_ends_training(x):
+    with pytest.raises(RunError) as caught:
+        train(model(), x, epochs=3, validate=lambda _: float("inf"), **HOW)
+    assert caught.value.kind == Kind.DIVERGED
+
+
+def test_an_untrained_control_may_be_validated(scvae):
+    words = [*SMALL, "model=vae", "epochs=0", "validation=cells", "map_3d=false"]
+    result = scvae("train", *words)
+    assert result.code == 0, result.err
 
 
 REFUSED = {

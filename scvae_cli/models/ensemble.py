@@ -18,6 +18,7 @@ class Ensemble(Model):
 
     Args:
         members: models of the same kind and size, two or more.
+        n_latent: width of the latent space of each.
 
     Attributes:
         centre: (n_members, n_latent) means of the members' latent features.
@@ -30,7 +31,6 @@ class Ensemble(Model):
     def __init__(self, members: Sequence[Model], n_latent: int) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.n_latent = n_latent
         self.register_buffer("centre", torch.zeros(len(members), n_latent))
         self.register_buffer("scale", torch.ones(len(members), 1))
 

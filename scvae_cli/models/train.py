@@ -210,11 +210,9 @@ class Training:
         """End a round.
 
         Returns:
-            Its row of the history: how often the cells were seen, the loss terms averaged over
-            the round's cells, as they were while training, the seconds it took, the updates (if
-            they give the length), the validation loss (if there is one), and what the model
-            monitors. Where that is KLs of latents, also how many of them are active (more than
-            `ACTIVE`).
+            Its row of the history: how often the cells were seen, the mean loss terms of the
+            round's cells while training, seconds, updates and validation loss (if there are), and
+            what the model monitors; where that is KLs of latents, how many are above `ACTIVE`.
         """
         means = [float(mean) for mean in self.sums / self.seen]
         number = len(self.history) + 1
@@ -223,8 +221,11 @@ class Training:
         if not self.rounds.are_epochs:
             row["updates"] = self.step
         if self.validate is not None:
-            row["validation"] = self.validate(self.model)
-            if row["validation"] < min((r["validation"] for r in self.history), default=math.inf):
+            row["validation"] = loss = self.validate(self.model)
+            if not math.isfinite(loss):
+                reason = f"the validation loss is {loss}"
+                raise RunError(Kind.DIVERGED, None, reason, "a smaller lr may help")
+            if loss < min((r["validation"] for r in self.history), default=math.inf):
                 self.best = _copy(self.model)
         monitored = dict(zip(self.model.monitors, means[3:], strict=True))
         kls = [monitored[name] for name in _kls(self.model)]

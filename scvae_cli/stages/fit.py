@@ -87,7 +87,7 @@ def _in_words(history: pd.DataFrame) -> str:
 
 def _too_short(config: Config, history: pd.DataFrame) -> str:
     """Say that training ended while the validation loss still fell, if so."""
-    if "validation" not in history:
+    if "validation" not in history or history.empty:
         return ""
     of_epochs = ("epoch", config.epochs)
     key, limit = of_epochs if config.updates is None else ("updates", config.updates)
