@@ -13,6 +13,7 @@ from scvae_cli.threads import wait_asleep
 
 COMMANDS = {
     "train": "load, train, embed, map, cluster and score, in one new folder",
+    "choose": "which latent space for these cells? Compares a few, without their types",
     "embed": "put other cells into a run's latent space",
     "compare": "sum up runs and sweeps: means, intervals, what is best",
     "show": "what a run was and got",
@@ -103,6 +104,10 @@ def _dispatch(arguments: list[str]) -> None:
         print(train_help(), end="")
     elif command == "train":
         _train(arguments[1:])
+    elif command == "choose":
+        from scvae_cli.commands.choose import choose
+
+        choose(arguments[1:])
     elif command == "embed":
         from scvae_cli.commands.embed import embed
 

@@ -40,6 +40,11 @@ class ModelBlock(Block):
     ignores: ClassVar[tuple[str, ...]] = ()
     needs_cells: ClassVar[bool] = False
 
+    @property
+    def refuses_scale(self) -> tuple[str, str] | None:
+        """Return the option, and its value, that z-scores do not go with, if there is one."""
+        return None
+
 
 class AEConfig(ModelBlock):
     """Deep autoencoder."""
@@ -90,11 +95,16 @@ class PCAConfig(ModelBlock):
     """Principal components."""
 
     ignores = (
-        "beta", "epochs", "updates", "kl_warmup", "likelihood", "lr", "validation",
-        "validation_share", "patience", "ensemble",
+        "beta", "epochs", "updates", "kl_warmup", "likelihood", "lr", "patience", "ensemble",
     )  # fmt: skip
     needs_cells = True
     name: Literal["pca"]
+    values: Literal["log", "sqrt"] = "log"  # runs of older versions lack it
+
+    @property
+    def refuses_scale(self) -> tuple[str, str] | None:
+        """Return the square roots, which negative values do not have."""
+        return ("model.values", "sqrt") if self.values == "sqrt" else None
 
 
 class ProjectionConfig(ModelBlock):
@@ -139,6 +149,7 @@ class PBMC3kConfig(Block):
     dir: Place | None
     labels: Place | None
     genes: Annotated[int, Field(ge=2)] | None
+    genes_by: Literal["variance", "deviance"] = "variance"  # runs of older versions lack it
     target_sum: Positive
     scale: Positive | None
     qc: QCConfig
@@ -179,6 +190,7 @@ class FileConfig(Block):
     min_genes: Annotated[int, Field(ge=0, le=MOST)]
     min_cells: Annotated[int, Field(ge=0, le=MOST)]
     genes: Annotated[int, Field(ge=2)] | None
+    genes_by: Literal["variance", "deviance"] = "variance"  # runs of older versions lack it
     target_sum: Positive
     scale: Positive | None
 

@@ -51,6 +51,27 @@ def split_molecules(dataset: Dataset, share: float, seed: int) -> tuple[Dataset,
     return kept, _like(counts, held)
 
 
+def halves(dataset: Dataset, seed: int) -> tuple[csr_array, csr_array]:
+    """Divide each cell's molecules into two halves at random: two measurements of the same cells.
+
+    Args:
+        dataset: cells with whole counts that were not scaled.
+        seed: of the draw.
+
+    Returns:
+        The values (n_cells, n_genes) of each half, as a model takes them.
+    """
+    first, counts = split_molecules(dataset, 0.5, seed)
+    totals, target_sum = dataset.recipe.totals, dataset.recipe.target_sum
+    assert totals is not None
+    assert first.recipe.totals is not None
+    assert target_sum is not None
+    assert isinstance(first.x, csr_array)
+    scale = target_sum / (totals - first.recipe.totals).clip(1)
+    logs = np.log1p(counts.data * np.repeat(scale, np.diff(counts.indptr)))
+    return first.x, _like(counts, logs)
+
+
 def _like(x: csr_array, data: np.ndarray) -> csr_array:
     """Return a matrix with other values at the non-zeros of x, its zeros left out."""
     parts = data.astype(np.float32), x.indices.copy(), x.indptr.copy()

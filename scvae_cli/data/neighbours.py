@@ -15,7 +15,7 @@ def leiden(graph: igraph.Graph, *, n_clusters: int, seed: int) -> np.ndarray:
     """Find Leiden clusters of a graph of cells, as many as asked for where that is possible.
 
     Halves an interval of resolutions until one gives `n_clusters`; where none does, returns the
-    clusters that came nearest in number. Traag, Waltman & van Eck (2019).
+    clusters that came nearest in number.
 
     Args:
         graph: from `shared_neighbours`.
@@ -29,14 +29,27 @@ def leiden(graph: igraph.Graph, *, n_clusters: int, seed: int) -> np.ndarray:
     tries: list[np.ndarray] = []
     for _ in range(12):
         resolution = (low + high) / 2
-        igraph.set_random_number_generator(random.Random(seed))
-        clusters = graph.community_leiden("modularity", weights="weight", resolution=resolution)
-        tries.append(np.array(clusters.membership))
-        if len(clusters) == n_clusters:
+        clusters = communities(graph, resolution=resolution, seed=seed)
+        n_found = int(clusters.max()) + 1
+        tries.append(clusters)
+        if n_found == n_clusters:
             break
-        low, high = (resolution, high) if len(clusters) < n_clusters else (low, resolution)
-    igraph.set_random_number_generator(random)
+        low, high = (resolution, high) if n_found < n_clusters else (low, resolution)
     return min(tries, key=lambda numbers: abs(int(numbers.max()) + 1 - n_clusters))
+
+
+def communities(graph: igraph.Graph, *, resolution: float, seed: int) -> np.ndarray:
+    """Find Leiden clusters (n_cells,) of a graph of cells: Traag, Waltman & van Eck (2019).
+
+    Args:
+        graph: from `shared_neighbours`.
+        resolution: of modularity; more gives more clusters.
+        seed: of the method's choices.
+    """
+    igraph.set_random_number_generator(random.Random(seed))
+    found = graph.community_leiden("modularity", weights="weight", resolution=resolution)
+    igraph.set_random_number_generator(random)
+    return np.array(found.membership)
 
 
 def shared_neighbours(places: np.ndarray, n_neighbors: int, prune: float) -> igraph.Graph:

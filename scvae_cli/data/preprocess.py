@@ -3,6 +3,7 @@
 import numpy as np
 import scanpy as sc
 from scipy.sparse import csr_array, csr_matrix
+from scipy.special import xlog1py, xlogy
 
 from scvae_cli.errors import Given, InputError, Kind
 
@@ -38,6 +39,41 @@ def filter_counts(cells: sc.AnnData, *, min_genes: int, min_cells: int) -> sc.An
     """Copy cells with `min_genes` genes or more, then genes in `min_cells` of them or more."""
     kept = cells[cells.X.getnnz(axis=1) >= min_genes].copy()
     return kept[:, kept.X.getnnz(axis=0) >= min_cells].copy()
+
+
+def chosen_genes(counts: sc.AnnData, n_genes: int, *, by: str) -> np.ndarray:
+    """Return the indices (n_genes,), rising, of the genes that tell most about the cells.
+
+    Args:
+        counts: (n_cells, n_all) counts.
+        n_genes: how many to keep.
+        by: `variance`, see `variable_genes`, or `deviance`, see `binomial_deviance`.
+    """
+    if by == "variance":
+        return variable_genes(counts, n_genes)
+    order = np.argsort(-binomial_deviance(csr_array(counts.X)), kind="stable")
+    return np.sort(order[:n_genes])
+
+
+def binomial_deviance(counts: csr_array) -> np.ndarray:
+    """Return how badly one frequency in all cells describes each gene, (n_genes,).
+
+    Townes, Hicks, Aryee & Irizarry, Genome Biology 20, 295 (2019), section "Feature selection
+    using deviance". Frequent genes that differ between cells have the highest values.
+
+    Args:
+        counts: (n_cells, n_genes) counts, a molecule or more in every cell.
+    """
+    totals = np.ravel(counts.sum(axis=1)).astype(np.float64)
+    y = counts.data.astype(np.float64)
+    n = np.repeat(totals, np.diff(counts.indptr))
+    own = xlogy(y, y / n) + xlog1py(n - y, -y / n)  # zeros add nothing
+    own = np.bincount(counts.indices, own, minlength=counts.shape[1])
+    sums = np.bincount(counts.indices, y, minlength=counts.shape[1])
+    shares = sums / totals.sum()
+    common = xlogy(sums, shares) + xlog1py(totals.sum() - sums, -shares)
+    deviance: np.ndarray = 2 * (own - common)
+    return deviance
 
 
 def variable_genes(counts: sc.AnnData, n_genes: int) -> np.ndarray:

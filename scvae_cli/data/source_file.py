@@ -35,7 +35,8 @@ class Options:
         values: what values are: `counts`, `normalized`, `logged`, or `auto` to look.
         min_genes: least number of genes of a cell that is kept.
         min_cells: then, least number of cells of a gene that is kept.
-        genes: how many genes to keep, the most variable ones (Seurat v3), or None for all.
+        genes: how many genes to keep, or None for all.
+        genes_by: which ones; see `preprocess.chosen_genes`.
         target_sum: see `preprocess.log_normalize`.
     """
 
@@ -52,6 +53,7 @@ class Options:
     min_genes: int
     min_cells: int
     genes: int | None
+    genes_by: str
     target_sum: float
 
 
@@ -73,7 +75,7 @@ def file(*, announcer: Announcer, **options: Any) -> Dataset:
     _check_n_genes(cells, kind, asked)
     x = _logged(cells, kind, seen, asked.target_sum)
     recipe = _recipe(cells, kind, seen, asked.target_sum)
-    x, genes = _most_variable(cells, x, asked.genes)
+    x, genes = _chosen(cells, x, asked)
     types = _types(cells, asked, announcer)
     name, names = Path(asked.path).name, cells.obs_names.to_numpy()
     dataset = labelled(name, x, types, names, genes, recipe)
@@ -152,7 +154,7 @@ def _check_n_genes(cells: anndata.AnnData, kind: str, asked: Options) -> None:
         raise InputError(
             Kind.CONFLICT,
             Given("data.genes", asked.genes),
-            "variable genes are found in counts",
+            "genes are chosen by their counts",
             f"{asked.path} has {kind} values",
         )
     if asked.genes >= cells.n_vars:
@@ -188,16 +190,16 @@ def _recipe(cells: anndata.AnnData, kind: str, seen: Values, target_sum: float) 
     return recipe
 
 
-def _most_variable(
-    cells: anndata.AnnData, x: csr_array, n_genes: int | None
+def _chosen(
+    cells: anndata.AnnData, x: csr_array, asked: Options
 ) -> tuple[csr_array, np.ndarray]:
     """Return the logarithms (n_cells, n_kept) and names (n_kept,) of the genes that are kept."""
-    from scvae_cli.data.preprocess import variable_genes
+    from scvae_cli.data.preprocess import chosen_genes
 
     names = cells.var_names.to_numpy(dtype=str)
-    if n_genes is None:
+    if asked.genes is None:
         return x, names
-    kept = variable_genes(cells, n_genes)
+    kept = chosen_genes(cells, asked.genes, by=asked.genes_by)
     return csr_array(x[:, kept]), names[kept]
 
 

@@ -35,6 +35,7 @@ def pbmc3k(
     dir: str | None,  # noqa: A002
     labels: str | None,
     genes: int | None,
+    genes_by: str,
     target_sum: float,
     qc: Mapping[str, float],
     clusters: Mapping[str, float],
@@ -45,7 +46,8 @@ def pbmc3k(
         announcer: called while the counts are downloaded, and about cells without a label.
         dir: see `tenx.find`.
         labels: a csv file with a type for each barcode; None to find types in the counts.
-        genes: how many genes to keep, the most variable ones (Seurat v3), or None for all.
+        genes: how many genes to keep, or None for all.
+        genes_by: which ones; see `preprocess.chosen_genes`.
         target_sum: see `preprocess.log_normalize`.
         qc: see `preprocess.quality_control`.
         clusters: see `celltypes.find_clusters`.
@@ -57,7 +59,7 @@ def pbmc3k(
     dataset = _prepared(source, target_sum, qc, clusters)
     if labels is not None:
         dataset = _with_labels(dataset, labels, announcer.say)
-    return dataset if genes is None else _most_variable(dataset, genes)
+    return dataset if genes is None else _chosen(dataset, genes, genes_by)
 
 
 def _prepared(
@@ -115,9 +117,9 @@ def _with_labels(dataset: Dataset, path: str, say: Callable[[str], None]) -> Dat
     return labelled(dataset.name, dataset.x, types, *parts)
 
 
-def _most_variable(dataset: Dataset, n_genes: int) -> Dataset:
-    """Return the same cells with only their most variable genes."""
-    from scvae_cli.data.preprocess import variable_genes
+def _chosen(dataset: Dataset, n_genes: int, by: str) -> Dataset:
+    """Return the same cells with only the genes that tell most."""
+    from scvae_cli.data.preprocess import chosen_genes
 
     if n_genes >= dataset.n_genes:
         raise InputError(
@@ -125,7 +127,7 @@ def _most_variable(dataset: Dataset, n_genes: int) -> Dataset:
             Given("data.genes", n_genes),
             f"there are {dataset.n_genes} genes in pbmc3k",
         )
-    kept = variable_genes(anndata.AnnData(csr_matrix(dataset.counts())), n_genes)
+    kept = chosen_genes(anndata.AnnData(csr_matrix(dataset.counts())), n_genes, by=by)
     recipe = replace(dataset.recipe, counted=dataset.genes)
     return replace(
         dataset, x=csr_array(dataset.x[:, kept]), genes=dataset.genes[kept], recipe=recipe

@@ -20,6 +20,7 @@ from scvae_cli.data.source_file import file
 from scvae_cli.data.source_pbmc3k import pbmc3k
 from scvae_cli.data.source_pbmc68k import pbmc68k
 from scvae_cli.data.source_synthetic import synthetic
+from scvae_cli.errors import Given, InputError, Kind
 
 SOURCES: dict[str, Callable[..., Dataset]] = {
     "pbmc68k": pbmc68k,
@@ -62,6 +63,10 @@ def load(
         >>> cells.n_cells, cells.n_genes, len(cells.cell_types)
         (700, 765, 10)
     """
+    by = options.get("genes_by", "variance")
+    if by != "variance" and options["genes"] is None:
+        given = Given("data.genes_by", by)
+        raise InputError(Kind.CONFLICT, given, "of how many?", "give data.genes=2000")
     key = json.dumps([name, scale, options, *_states(options)], sort_keys=True)
     if key not in _LOADED:
         doubts: list[str] = []

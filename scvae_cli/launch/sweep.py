@@ -13,6 +13,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ from scvae_cli.runs.run import find
 from scvae_cli.untrusted import check_inside
 
 log = logging.getLogger("scvae")
+
+# Whether another command sums the runs up, so that only the jobs are shown.
+JOBS_ONLY: ContextVar[bool] = ContextVar("JOBS_ONLY", default=False)
 
 
 def sweep(
@@ -162,10 +166,9 @@ def _finish(begun: Sweep, code: int, console: Console, n_repeated: int) -> None:
         code = FAILED
     if code != DONE:
         what = f"{WORDS[code]}; " if code in WORDS else ""
-        console.error(
-            f"{what}{without} of {len(plan)} runs have no result; "
-            f"`scvae train resume={shown(folder)}` does them again"
-        )
+        again = f"; `scvae train resume={shown(folder)}` does them again"
+        lost = f"{what}{without} of {len(plan)} runs have no result"
+        console.error(lost + ("" if JOBS_ONLY.get() else again))
         raise SystemExit(code)
 
 
@@ -182,8 +185,9 @@ def _sum_up(begun: Sweep, console: Console, n_repeated: int) -> list[str]:
         notes.append(f"{n_repeated} further jobs would have repeated these and were not run.")
     title = f"Sweep {begun.folder.name}"
     write_summary(begun.folder, runs, title=title, notes=notes, by=None, score=None)
-    show(runs, console, by=None, score=None, sort=None)
-    console.folder(Path(shown(begun.folder)))
+    if not JOBS_ONLY.get():
+        show(runs, console, by=None, score=None, sort=None)
+        console.folder(Path(shown(begun.folder)))
     return states
 
 

@@ -1,5 +1,6 @@
 """Fit models that have a closed form."""
 
+from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
@@ -15,7 +16,13 @@ from scvae_cli.models.train import COLUMNS
 
 @torch.inference_mode()
 def solve(
-    model: Model, x: csr_array | np.ndarray, *, batch_size: int, seed: int, device: torch.device
+    model: Model,
+    x: csr_array | np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    validate: Callable[[Model], float] | None = None,
 ) -> pd.DataFrame:
     """Fit a model that has a closed form.
 
@@ -25,9 +32,10 @@ def solve(
         batch_size: cells at a time for the loss.
         seed: of the solver's starting vector.
         device: where to compute.
+        validate: computes the validation loss, if there is one.
 
     Returns:
-        One row with the columns `COLUMNS`, as `train` has one per epoch.
+        One row with the columns `COLUMNS` and `validation`, as `train` has one per epoch.
     """
     start = perf_counter()
     model.solve(x, seed)
@@ -36,4 +44,5 @@ def solve(
     for index in torch.arange(x.shape[0]).split(batch_size):
         batch = take(x, index.numpy(), device)
         total += float(model.loss(batch, noise).total) * len(index) / x.shape[0]
-    return pd.DataFrame([[1, total, total, 0.0, perf_counter() - start]], columns=COLUMNS)
+    history = pd.DataFrame([[1, total, total, 0.0, perf_counter() - start]], columns=COLUMNS)
+    return history if validate is None else history.assign(validation=validate(model))

@@ -72,6 +72,7 @@ class HeldOutMolecules:
         self.x, self.held, self.target_sum = x, held, target_sum
         self.batch_size, self.device = batch_size, device
         rates = x.expm1().sum(axis=0)
+        rates += rates[rates > 0].min()  # a gene may be only among those held out
         self.mean = torch.tensor(rates / rates.sum(), dtype=torch.float32, device=device)
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from scvae_cli.analysis.tsne import choose
 from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
+from scvae_cli.data.holdout import split_cells
 from scvae_cli.data.sources import load
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.runs.same import read_training
@@ -128,6 +129,9 @@ def _check(config: Config, dataset: Dataset, n_clusters: int) -> None:
             "of the mapped cells, less than two types have a label",
             "map more",
         )
+    if config.data.scale is not None and (refused := config.model.refuses_scale):
+        reason = f"does not go with the z-scores of data.scale={config.data.scale:g}"
+        raise InputError(Kind.CONFLICT, Given(*refused), reason, "leave one of them out")
     if config.validation == "molecules":
         _check_molecules(config, dataset)
     _check_sizes(config, dataset, n_clusters)
@@ -180,7 +184,9 @@ def _check_sizes(config: Config, dataset: Dataset, n_clusters: int) -> None:
         ("cluster.n_clusters", n_clusters, n_mapped, mapped),
     ]
     if config.model.needs_cells:
-        limits.append(("latent_dim", config.latent_dim, n_cells, "cells"))
+        held = config.validation == "cells"
+        n_left = len(split_cells(n_cells, config.validation_share or 0, 0)[0]) if held else n_cells
+        limits.append(("latent_dim", config.latent_dim, n_left, "cells"))
     for key, value, limit, what in limits:
         if value >= limit:
             raise InputError(

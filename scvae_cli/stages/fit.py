@@ -78,7 +78,7 @@ def _in_words(history: pd.DataFrame) -> str:
         terms = f"reconstruction {last['reconstruction']:.6g}, kl {last['kl']:.4g}"
         return f"loss {last['total']:.6g}: {terms}{of}"
     best = sum(rows["validation"].min() for rows in members) / len(members)
-    if of:
+    if of or len(history) == 1:
         return f"validation {best:.5g}{of}"
     unit, key = ("update", "updates") if "updates" in history else ("epoch", "epoch")
     at = history[key][history["validation"].idxmin()]
@@ -91,7 +91,8 @@ def _too_short(config: Config, history: pd.DataFrame) -> str:
         return ""
     of_epochs = ("epoch", config.epochs)
     key, limit = of_epochs if config.updates is None else ("updates", config.updates)
-    assert limit is not None
+    if limit is None:  # nothing was trained
+        return ""
     members = _members(history)
     falling = [
         rows[key].iloc[-1] == limit
@@ -113,12 +114,14 @@ def _fitted(context: Context, loaded: Loaded, model: Model, shown: Stage) -> pd.
     if loaded.training is not None:
         return _restore(config, model, *loaded.training, Given("trained", config.trained))
     if model.is_solved:
+        data = hold_out(config, loaded.dataset, context.device)
         return solve(
             model,
-            loaded.dataset.x,
+            data.x,
             batch_size=config.batch_size,
             seed=config.seeds.weights,
             device=context.device,
+            validate=data.validate,
         )
     history = _train(context, model, loaded.dataset, shown)
     if isinstance(model, Ensemble):

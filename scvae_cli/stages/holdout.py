@@ -24,7 +24,7 @@ class TrainingData(NamedTuple):
 
 def hold_out(config: Config, dataset: Dataset, device: torch.device) -> TrainingData:
     """Keep a share of the cells or of the molecules from training, if asked to."""
-    of_counts = config.likelihood != "gaussian"
+    of_counts = config.likelihood not in (None, "gaussian")
     if config.validation is None:
         return TrainingData(dataset.x, dataset.counts() if of_counts else None, None)
     share, seed = config.validation_share, config.seeds.held_out

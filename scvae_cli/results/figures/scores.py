@@ -44,6 +44,33 @@ def score_heat(tables: Mapping[str, pd.DataFrame]) -> bytes:
     return png(figure, dpi=130)
 
 
+def score_dots(panels: Mapping[str, pd.DataFrame]) -> bytes:
+    """Draw means with their intervals as dots in rows, a panel a score, the first row on top.
+
+    Args:
+        panels: title to mean, low and high (NaN where there is no interval), a row a name.
+    """
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel.index))
+    widest = 0.085 * max(len(name) for name in names)
+    size = (2.6 * len(panels) + widest, 0.32 * len(names) + 1.0)
+    figure = Figure(figsize=size, layout="constrained")
+    columns = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (title, panel) in zip(columns, panels.items(), strict=True):
+        at = [names.index(name) for name in panel.index]
+        errors = np.array([panel["mean"] - panel["low"], panel["high"] - panel["mean"]])
+        axes.errorbar(
+            panel["mean"], at, xerr=np.nan_to_num(errors), fmt="o", color=COLOURS[0],
+            markersize=5, linewidth=1.4, capsize=3,
+        )  # fmt: skip
+        axes.set_title(visible(title), fontsize=11)
+        axes.set_yticks(range(len(names)), list(map(visible, names)))
+        axes.grid(axis="x", color="#dddddd", linewidth=0.8)
+        axes.locator_params(axis="x", nbins=4)
+        open_axes(axes)
+    columns[0].invert_yaxis()
+    return png(figure, dpi=130)
+
+
 def score_lines(
     lines: Mapping[str, Mapping[str, pd.DataFrame]],
     label: str,

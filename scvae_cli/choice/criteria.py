@@ -1,0 +1,134 @@
+"""Measure trained candidates by the criteria of `analysis.choosing`, without looking at types."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import csr_array
+
+from scvae_cli.analysis.choosing import agreements, kept_neighbours, nearest, predicted
+from scvae_cli.analysis.embed import embed
+from scvae_cli.data.dataset import Dataset
+from scvae_cli.data.holdout import halves, split_molecules
+from scvae_cli.data.neighbours import communities, shared_neighbours
+from scvae_cli.data.sources import load as load_cells
+from scvae_cli.runs.run import Run
+from scvae_cli.trained import TrainedRun, load
+
+# Columns of the table, and what they are called; higher is better in all.
+CRITERIA = {
+    "predicted": "molecules predicted",
+    "agreement": "seeds agree",
+    "neighbours": "neighbours kept",
+}
+MOST_CELLS = 5000  # that the criteria are computed on
+GRAPH = {"n_neighbors": 20, "prune": 1 / 15}  # Seurat's, for Leiden at resolution 1
+
+
+class Measured(NamedTuple):
+    """A trained candidate.
+
+    Attributes:
+        candidate: its name in `plan.CANDIDATES`.
+        seed: of the training.
+        predicted: see `analysis.choosing.predicted`.
+        neighbours: see `analysis.choosing.kept_neighbours`.
+        clusters: (n_measured,) of Leiden in its latent space.
+        run: the run.
+    """
+
+    candidate: str
+    seed: int
+    predicted: float
+    neighbours: float
+    clusters: np.ndarray
+    run: Run
+
+
+def measure(runs: Sequence[Run], on_run: Callable[[str], None]) -> pd.DataFrame:
+    """Measure all runs of a sweep over candidates.
+
+    Args:
+        runs: those that are done.
+        on_run: called with the name of each run before it is measured.
+
+    Returns:
+        A row a run: candidate, seed, the `CRITERIA`, seconds of training, and the run's scores
+        where types are known. Agreement is missing where a candidate has one run.
+    """
+    genes = _common_genes(runs)
+    measured = []
+    for run in runs:
+        on_run(run.path.name)
+        measured.append(_measured(load(run.path), genes))
+    rows = []
+    for candidate in dict.fromkeys(one.candidate for one in measured):
+        ours = [one for one in measured if one.candidate == candidate]
+        clusters = [one.clusters for one in ours]
+        agreement = agreements(clusters) if len(ours) > 1 else [np.nan]
+        rows += [_row(*each) for each in zip(ours, agreement, strict=True)]
+    return pd.DataFrame(rows)
+
+
+def _common_genes(runs: Sequence[Run]) -> frozenset[str]:
+    """Return the genes that all runs use, so that all are measured by the same molecules."""
+    tables = [run.table("genes", ["gene", "used"]) for run in runs]
+    return frozenset.intersection(*(frozenset(t["gene"][t["used"]]) for t in tables))
+
+
+def _measured(trained: TrainedRun, genes: frozenset[str]) -> Measured:
+    """Measure a run on some of its cells, the same for all runs."""
+    config = trained.config
+    dataset = load_cells(**config.data.model_dump())
+    cells = _sample(dataset)
+    assert config.validation_share is not None
+    kept, held = split_molecules(dataset, config.validation_share, config.seeds.held_out)
+    counts = kept.counts()
+    assert counts is not None
+    assert isinstance(kept.x, csr_array)
+    common = np.flatnonzero(np.isin(dataset.genes, list(genes)))
+    index = nearest(_embedded(trained, kept.x[cells]))
+    parts = [_embedded(trained, half[cells]) for half in halves(dataset, config.seed)]
+    graph = shared_neighbours(trained.latent.to_numpy()[cells], **GRAPH)
+    return Measured(
+        str(trained.run.flat_settings["experiment"]).removeprefix("choose/"),
+        config.seed,
+        predicted(index, counts[cells][:, common], held[cells][:, common]),
+        kept_neighbours(*map(nearest, parts)),
+        communities(graph, resolution=1.0, seed=config.seed),
+        trained.run,
+    )
+
+
+def _sample(dataset: Dataset) -> np.ndarray:
+    """Return the cells to measure on: all, or `MOST_CELLS` of them at random, by rising index."""
+    order = np.random.default_rng(0).permutation(dataset.n_cells)
+    return np.sort(order[:MOST_CELLS])
+
+
+def _embedded(trained: TrainedRun, x: csr_array) -> np.ndarray:
+    """Embed values (n, n_genes) as the run's own cells were."""
+    return embed(
+        trained.model,
+        x,
+        kind="mean",
+        batch_size=trained.config.batch_size,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+def _row(one: Measured, agreement: float) -> dict[str, Any]:
+    """Return the row of a run."""
+    seconds = one.run.record.get("seconds", {})
+    return {
+        "candidate": one.candidate,
+        "seed": one.seed,
+        "predicted": one.predicted,
+        "agreement": agreement,
+        "neighbours": one.neighbours,
+        "seconds": seconds.get("train", np.nan),
+        **one.run.flat_scores,
+    }

@@ -1,0 +1,33 @@
+"""The candidates of `scvae choose`, and the words that train them."""
+
+from collections.abc import Sequence
+
+# Presets of conf/experiment/choose, the simplest first.
+CANDIDATES = (
+    "pca-20", "pca-10", "pca-50", "pca-sqrt", "pca-deviance", "ae-nb", "vae-nb", "vae-nb-wide",
+    "vsc-nb",
+)  # fmt: skip
+CONTROL = "pca-20"  # what the others must beat
+GENES = 2000  # that are kept, unless the user says otherwise
+N_CLUSTERS = 10  # of k-means, where no types say how many; no criterion depends on it
+CHOSEN = "chosen"  # folder of the recommended run
+# The maps of candidates are not what they are chosen by.
+QUICK = ("map_3d=false", "tsne.max_cells=1000", "cluster.n_init=10")
+
+
+def experiment(candidate: str) -> str:
+    """Return the word that names a candidate's preset."""
+    return f"experiment=choose/{candidate}"
+
+
+def sweep_words(candidates: Sequence[str], n_seeds: int, others: Sequence[str]) -> list[str]:
+    """Return what follows `scvae train` to train all candidates.
+
+    Args:
+        candidates: some of `CANDIDATES`.
+        n_seeds: trainings of each.
+        others: words that say which cells, and how to run.
+    """
+    presets = ",".join(f"choose/{name}" for name in candidates)
+    # The seed comes first, so that a sweep that is cut short has trained all candidates.
+    return ["-m", f"seed=range(0,{n_seeds})", f"experiment={presets}", *QUICK, *others]

@@ -1,0 +1,267 @@
+"""`scvae choose FILE`: which latent space for these cells?
+
+Trains candidates as a sweep, measures them without the cells' types, recommends one and runs it.
+The folder has the sweep, choice.csv, choice.md, choice.png, report.html, and the run in chosen/.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Event, Timer
+
+from scvae_cli.choice.plan import (
+    CANDIDATES,
+    CHOSEN,
+    CONTROL,
+    GENES,
+    N_CLUSTERS,
+    experiment,
+    sweep_words,
+)
+from scvae_cli.commands.arguments import Parser
+from scvae_cli.console import Console
+from scvae_cli.data.sources import SOURCES, load
+from scvae_cli.errors import Given, InputError, Kind, unknown_choice
+from scvae_cli.interrupts import INTERRUPTED
+from scvae_cli.launch.compose import compose, keys_of
+from scvae_cli.launch.execute import FAILED, REFUSED
+from scvae_cli.launch.places import quoted, shown
+from scvae_cli.launch.resume import resume
+from scvae_cli.launch.sweep import JOBS_ONLY
+from scvae_cli.launch.train import launch
+from scvae_cli.results.runs import find_runs
+from scvae_cli.runs.run import Run, find
+from scvae_cli.threads import available
+
+LEAST_CELLS = 50  # with fewer, neighbours and clusters tell nothing
+
+
+def choose(arguments: list[str]) -> None:
+    """Run `scvae choose` with these arguments.
+
+    Raises:
+        InputError: they are not allowed, or the cells cannot be had or have no counts.
+        SystemExit: it was interrupted, or a run failed that is needed.
+    """
+    asked = _parse(arguments)
+    console = Console()
+    words = [*_source(asked.what), *asked.settings]
+    with console.busy("loading cells"):
+        words += _further(words)
+    candidates = [name for name in asked.candidates if _fits(name, words)]
+    folder = _folder(asked.to)
+    again = shlex.join(["scvae", "choose", *arguments])
+    if not asked.to:
+        again += f" --to {shlex.quote(shown(folder))}"
+    _train(sweep_words(candidates, asked.seeds, words), folder, asked.minutes, again, console)
+    runs = [run for run in find_runs([folder]) if run.path.name != CHOSEN]
+    if not (done := [run for run in runs if run.status == "done"]):
+        console.error(f"no candidate has a result; see `scvae compare {shown(folder)}`")
+        raise SystemExit(FAILED)
+    _choose(done, folder, words, again, console)
+
+
+def _choose(
+    done: Sequence[Run], folder: Path, words: Sequence[str], again: str, console: Console
+) -> None:
+    """Measure the candidates, recommend one, run it, and write and show the verdict."""
+    with console.busy("measuring the candidates"):
+        from scvae_cli.choice.criteria import measure
+        from scvae_cli.choice.page import brief, write_choice
+        from scvae_cli.choice.verdict import judge
+
+        table = measure(done, lambda name: None)
+    verdict = judge(table, CANDIDATES)
+    console.table(brief(table))
+    console.line("")
+    for line in verdict.in_words():
+        console.line(line)
+    cells = [word for word in words if not word.startswith(("force=", "hydra"))]
+    command = [experiment(verdict.chosen), *cells]
+    text = shlex.join(["scvae", "train", *command])
+    console.line(f"Recommended, and run now: {text}")
+    chosen = _run_chosen(command, folder / CHOSEN, again, console)
+    write_choice(folder, table, verdict, chosen=chosen, runs=done, command=text)
+    console.folder(Path(shown(folder / "report.html")))
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options and settings that were given.
+
+    Raises:
+        InputError: they are not allowed.
+    """
+    parser = Parser(
+        "scvae choose",
+        description="Which latent space for these cells? Trains candidates, measures them without "
+        "the cells' types, recommends one and runs it.",
+        epilog="Interrupted, the same command with --to FOLDER continues.",
+    )
+    parser.add_argument(
+        "what", metavar="NAME-or-FILE", help=f"{', '.join(SOURCES)}, or a file or folder of cells"
+    )
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="as of `scvae train`")
+    parser.add_argument(
+        "--candidates", default=",".join(CANDIDATES), help="some of %(default)s"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each (%(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, help="begin to measure after this time, with what is trained"
+    )
+    parser.add_argument("--to", metavar="FOLDER", type=Path, help="where it goes (outputs/...)")
+
+    asked = parser.parse_intermixed_args(arguments)
+    asked.candidates = asked.candidates.split(",")
+    for name in asked.candidates:
+        if name not in CANDIDATES:
+            raise unknown_choice("--candidates", name, CANDIDATES)
+    if asked.seeds < 1:
+        raise InputError(Kind.VALUE, Given("--seeds", asked.seeds), "must be at least 1")
+    if asked.minutes is not None and not 0 < asked.minutes < 1e5:
+        raise InputError(Kind.VALUE, Given("--minutes", asked.minutes), "must be above 0")
+    for word in asked.settings:
+        if not re.match(r"[\w.+~/@]+=", word):
+            raise InputError(Kind.VALUE, Given("", word), "no setting", "give KEY=VALUE")
+    for key in keys_of(asked.settings) & {"experiment", "model", "seed", "resume", "hydra.sweep.dir"}:
+        raise InputError(Kind.CONFLICT, key, "is what `scvae choose` sets", "leave it out")
+    return asked
+
+
+def _source(what: str) -> list[str]:
+    """Return the words that name the cells."""
+    if what in SOURCES:
+        return [f"data={what}"]
+    return ["data=file", f"data.path={what if Path(what).exists() else quoted(what)}"]
+
+
+def _further(words: list[str]) -> list[str]:
+    """Return what the user did not say: how many genes and clusters, and how to run the sweep.
+
+    Raises:
+        InputError: the cells cannot be had, are too few, or have no whole counts.
+    """
+    config = compose(words)
+    dataset = load(**config.data.model_dump())
+    given = Given("data", dataset.name)
+    if dataset.recipe.totals is None or not dataset.recipe.whole:
+        reason = "has no whole counts, of which a part could be held out"
+        raise InputError(Kind.CONFLICT, given, reason, "give counts (data.layer=, data.raw=true)")
+    if config.data.scale is not None:
+        key = Given("data.scale", config.data.scale)
+        raise InputError(Kind.CONFLICT, key, "makes z-scores of counts", "leave it out")
+    if dataset.n_cells < LEAST_CELLS:
+        reason = f"has {dataset.n_cells} cells"
+        raise InputError(Kind.CONTENT, given, reason, f"give {LEAST_CELLS} or more")
+    further = []
+    if "genes" in type(config.data).model_fields and config.data.genes is None:
+        further += [f"data.genes={GENES}"] if dataset.n_genes > GENES else []
+    if not dataset.is_labelled and config.cluster.n_clusters is None:
+        further.append(f"cluster.n_clusters={N_CLUSTERS}")
+    parallel = available() > 1 and find_spec("hydra_plugins.hydra_joblib_launcher")
+    if parallel and not any(word.startswith("hydra/launcher=") for word in words):
+        further.append("hydra/launcher=joblib")
+    return further
+
+
+def _fits(candidate: str, words: Sequence[str]) -> bool:
+    """Return whether a candidate can be had with these words: genes must be chosen by something.
+
+    Raises:
+        InputError: the words cannot be composed.
+    """
+    keys = keys_of(words)
+    return candidate != "pca-deviance" or "data.genes" in keys
+
+
+def _folder(asked: Path | None) -> Path:
+    """Return the folder that was asked for, or a new one below outputs/.
+
+    Raises:
+        InputError: what is there is no sweep.
+    """
+    if asked is None:
+        now = datetime.now().astimezone()
+        return Path("outputs") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-choose"
+    if asked.exists() and not (asked / "sweep.json").exists() and any(asked.iterdir()):
+        fix = "give a new folder, or that of `scvae choose`"
+        raise InputError(Kind.EXISTS, Given("--to", asked), "holds other things", fix)
+    return asked
+
+
+def _train(
+    words: list[str], folder: Path, minutes: float | None, again: str, console: Console
+) -> None:
+    """Train what has not been trained.
+
+    Args:
+        words: from `sweep_words`.
+        folder: of the sweep.
+        minutes: after which training ends; None for never.
+        again: the command that continues.
+        console: where messages go.
+
+    Raises:
+        SystemExit: it was refused or interrupted.
+    """
+    key = "resume" if (folder / "sweep.json").exists() else "hydra.sweep.dir"
+    token = JOBS_ONLY.set(True)
+    try:
+        with _interrupted_after(minutes) as is_over:
+            launch([*words, f"{key}={quoted(folder)}"])
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED and is_over.is_set():
+            console.line(f"{minutes:g} minutes are over; what is trained is measured")
+        elif stop.code == FAILED:
+            console.line("candidates without a result are left out")
+        else:
+            if stop.code != REFUSED and (folder / "sweep.json").exists():
+                console.error(f"`{again}` continues")
+            raise
+    finally:
+        JOBS_ONLY.reset(token)
+
+
+@contextmanager
+def _interrupted_after(minutes: float | None) -> Iterator[Event]:
+    """Interrupt the block, as Ctrl-C does, after some minutes; the event says that it was so."""
+    is_over = Event()
+
+    def interrupt() -> None:
+        is_over.set()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = Timer(60 * minutes, interrupt) if minutes is not None else None
+    if timer:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield is_over
+    finally:
+        if timer:
+            timer.cancel()
+
+
+def _run_chosen(words: Sequence[str], path: Path, again: str, console: Console) -> Run:
+    """Run the recommended candidate, or continue its run, with its cells as h5ad.
+
+    Raises:
+        SystemExit: the run did not end well.
+    """
+    before = find(path)
+    try:
+        if before is not None and before.settings.get("h5ad"):
+            resume(path, [])
+        else:
+            launch([*words, "h5ad=true", f"hydra.run.dir={quoted(path)}"])
+    except SystemExit as stop:
+        if stop.code:
+            console.error(f"`{again}` continues")
+            raise
+    return Run(path).read_all()
