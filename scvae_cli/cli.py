@@ -3,6 +3,7 @@
 import os
 import sys
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 
 from scvae_cli import __version__, streams
@@ -104,34 +105,9 @@ def _dispatch(arguments: list[str]) -> None:
         print(train_help(), end="")
     elif command == "train":
         _train(arguments[1:])
-    elif command == "choose":
-        from scvae_cli.commands.choose import choose
-
-        choose(arguments[1:])
-    elif command == "embed":
-        from scvae_cli.commands.embed import embed
-
-        embed(arguments[1:])
-    elif command == "compare":
-        from scvae_cli.commands.compare import compare
-
-        compare(arguments[1:])
-    elif command == "show":
-        from scvae_cli.commands.show import show
-
-        show(arguments[1:])
-    elif command == "data":
-        from scvae_cli.commands.data import data
-
-        data(arguments[1:])
-    elif command == "verify":
-        from scvae_cli.commands.verify import verify
-
-        verify(arguments[1:])
-    elif command == "paper":
-        from scvae_cli.commands.paper import paper
-
-        paper(arguments[1:])
+    elif command in COMMANDS:  # each in the module of its name, imported only now
+        module = import_module(f"scvae_cli.commands.{command}")
+        getattr(module, command)(arguments[1:])
     else:
         near = get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(COMMANDS)}"

@@ -22,10 +22,11 @@ GROUND = {
 # "analysis.stats" stands for that module alone.
 RULES = {
     "commands": {
-        "analysis", "config", "console", "data", "launch", "models", "paper", "results", "runs",
-        "trained", "settings"},
+        "analysis", "choice", "config", "console", "data", "launch", "models", "paper", "results",
+        "runs", "trained", "settings"},
     "launch": {"config", "console", "data", "pipeline", "results", "runs", "settings"},
     "paper": {"analysis", "data", "results", "runs"},
+    "choice": {"analysis", "data", "results", "runs", "trained"},
     "results": {"analysis.stats", "runs"},
     "pipeline": {"config", "console", "runs", "stages"},
     "stages": {"analysis", "config", "console", "data", "models", "results", "runs", "settings"},

@@ -1,6 +1,6 @@
 """Measure trained candidates by the criteria of `analysis.choosing`, without looking at types."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +19,12 @@ from scvae_cli.trained import TrainedRun, load
 
 # Columns of the table, and what they are called; higher is better in all.
 CRITERIA = {
-    "predicted": "molecules predicted",
-    "agreement": "seeds agree",
-    "neighbours": "neighbours kept",
+    "predicted": "predicted",
+    "agreement": "agreement",
+    "neighbours": "kept",
 }
 MOST_CELLS = 5000  # that the criteria are computed on
-GRAPH = {"n_neighbors": 20, "prune": 1 / 15}  # Seurat's, for Leiden at resolution 1
+N_NEIGHBOURS, PRUNE = 20, 1 / 15  # Seurat's, of the graph for Leiden at resolution 1
 
 
 class Measured(NamedTuple):
@@ -47,22 +47,18 @@ class Measured(NamedTuple):
     run: Run
 
 
-def measure(runs: Sequence[Run], on_run: Callable[[str], None]) -> pd.DataFrame:
+def measure(runs: Sequence[Run]) -> pd.DataFrame:
     """Measure all runs of a sweep over candidates.
 
     Args:
         runs: those that are done.
-        on_run: called with the name of each run before it is measured.
 
     Returns:
         A row a run: candidate, seed, the `CRITERIA`, seconds of training, and the run's scores
         where types are known. Agreement is missing where a candidate has one run.
     """
     genes = _common_genes(runs)
-    measured = []
-    for run in runs:
-        on_run(run.path.name)
-        measured.append(_measured(load(run.path), genes))
+    measured = [_measured(load(run.path), genes) for run in runs]
     rows = []
     for candidate in dict.fromkeys(one.candidate for one in measured):
         ours = [one for one in measured if one.candidate == candidate]
@@ -91,7 +87,7 @@ def _measured(trained: TrainedRun, genes: frozenset[str]) -> Measured:
     common = np.flatnonzero(np.isin(dataset.genes, list(genes)))
     index = nearest(_embedded(trained, kept.x[cells]))
     parts = [_embedded(trained, half[cells]) for half in halves(dataset, config.seed)]
-    graph = shared_neighbours(trained.latent.to_numpy()[cells], **GRAPH)
+    graph = shared_neighbours(trained.latent.to_numpy()[cells], N_NEIGHBOURS, PRUNE)
     return Measured(
         str(trained.run.flat_settings["experiment"]).removeprefix("choose/"),
         config.seed,

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scvae_cli.analysis.stats import estimate
+from scvae_cli.analysis.stats import Estimate, estimate
 from scvae_cli.atomic import write_file
 from scvae_cli.choice.criteria import CRITERIA
-from scvae_cli.choice.verdict import Verdict
-from scvae_cli.measures import SCORES, score_name
+from scvae_cli.choice.plan import CONTROL
+from scvae_cli.choice.verdict import MAIN, Verdict
+from scvae_cli.measures import MEASURE_NAMES, score_name
 from scvae_cli.results import markdown
 from scvae_cli.results.figures.scores import score_dots
 from scvae_cli.results.report import html
@@ -18,14 +19,19 @@ from scvae_cli.results.runs import provenance
 from scvae_cli.results.table import write_csv
 from scvae_cli.runs.run import Run
 
+SHORT = ("latent_nmi", "latent_ari")  # scores on the terminal
+SHOWN = (*SHORT, "tsne_nmi", "tsne_ari")  # and on the pages
+TITLES = {
+    "predicted": "predicted (nats)", "agreement": "agreement (ARI)", "neighbours": "kept (share)",
+}  # fmt: skip
 CAPTION = "Criteria of each candidate: means over seeds with 95 % intervals; higher is better"
 MEANING = {
-    "molecules predicted": "nats by which a cell's 15 nearest neighbours in the latent space, "
-    "found without a tenth of its molecules, predict of which genes these are, compared with the "
-    "mean of all cells. The choice is by this one.",
-    "seeds agree": "adjusted Rand index of the Leiden clusters (resolution 1) of two trainings.",
-    "neighbours kept": "share of a cell's 15 nearest neighbours that it has again when each "
-    "cell's molecules are divided into two halves.",
+    "predicted": "a tenth of each cell's molecules is held out; nats per molecule by which the "
+    "cell's 15 nearest neighbours in the latent space predict their genes better than the mean of "
+    "all cells does. The choice is by this alone.",
+    "agreement": "adjusted Rand index of the Leiden clusters (resolution 1) of two seeds.",
+    "kept": "share of a cell's 15 nearest neighbours that are the same when its molecules "
+    "are divided into two halves, and each half is embedded.",
 }
 
 
@@ -50,9 +56,11 @@ def write_choice(
     """
     write_csv(folder / "choice.csv", table)
     rows = brief(table)
-    figure = score_dots(_intervals(table))
+    figure = score_dots(_panels(table))
     write_file(folder / "choice.png", figure)
-    lead = [*verdict.in_words(), f"Recommended: {command}", *_on_scores(rows)]
+    lead = [*verdict.in_words(), f"Recommended: {command}"]
+    if "latent_nmi" in table:
+        lead.append("Scores against the known types had no say in the choice.")
     write_file(folder / "choice.md", _markdown(lead, rows).encode())
     page = html(
         title=f"Which latent space? {verdict.chosen}",
@@ -65,48 +73,75 @@ def write_choice(
     write_file(folder / "report.html", page.encode())
 
 
-def brief(table: pd.DataFrame) -> list[dict[str, str]]:
-    """Return the table as a person reads it: a row a candidate, means ± half an interval."""
-    scores = [score for score in SCORES if score in table and score.startswith("latent")][:2]
-    names = CRITERIA | {score: score_name(score) for score in scores}
+def brief(table: pd.DataFrame, *, intervals: bool = True) -> list[dict[str, str]]:
+    """Return the table as a person reads it: a row a candidate, means over seeds.
+
+    Args:
+        table: from `criteria.measure`.
+        intervals: whether means have half of their 95 % intervals beside them.
+    """
+    scores = {score: score_name(score) for score in SHOWN if score in table}
+    if not intervals:  # for 80 columns
+        scores = {s: MEASURE_NAMES[s.partition("_")[2]] for s in scores if s in SHORT}
+    gaps = gaps_to_control(table)
     rows = []
     for candidate, group in table.groupby("candidate", sort=False):
-        row = {"candidate": str(candidate), "n": str(len(group))}
-        for column, name in names.items():
-            row[name] = _plain(group[column].to_numpy(float))
+        row = {"candidate": str(candidate)}
+        for column, name in (CRITERIA | scores).items():
+            row[name] = _mean(group[column].to_numpy(float), intervals)
+            if column == MAIN:
+                row[f"- {CONTROL}"] = _gap(gaps.get(str(candidate)))
+        if intervals:
+            row["seeds"] = str(len(group))
         row["s"] = f"{group['seconds'].mean():.0f}"
         rows.append(row)
     return rows
 
 
-def _on_scores(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return that scores had no say, where there are some."""
-    if not any("latent space" in name and "silhouette" not in name for name in rows[0]):
-        return []
-    return ["NMI and ARI against the known types had no say in the choice."]
+def gaps_to_control(table: pd.DataFrame) -> dict[str, Estimate]:
+    """Return how much better each other candidate predicts than the control, paired by seed."""
+    wide = table.pivot_table(MAIN, "seed", "candidate", dropna=False)
+    if CONTROL not in wide:
+        return {}
+    gaps = wide.drop(columns=CONTROL).sub(wide[CONTROL], axis=0)
+    common = {str(name): gaps[name].dropna().to_numpy() for name in gaps}
+    return {name: estimate(values) for name, values in common.items() if len(values)}
 
 
-def _plain(values: np.ndarray) -> str:
-    """Return a mean ± half of its interval."""
+def _gap(gap: Estimate | None) -> str:
+    """Return a difference, and half of its 95 % interval."""
+    if gap is None:
+        return ""
+    return f"{gap.mean:+.4f}" + (f" ±{gap.half:.4f}" if gap.n > 1 else "")
+
+
+def _mean(values: np.ndarray, interval: bool) -> str:
+    """Return the mean of values, and half of its 95 % interval if asked for."""
     values = values[np.isfinite(values)]
     if not len(values):
         return "-"
     mean = estimate(values)
-    return f"{mean.mean:.3f}" + (f" ± {mean.half:.3f}" if len(values) > 1 else "")
+    return f"{mean.mean:.3f}" + (f" ± {mean.half:.3f}" if interval and mean.n > 1 else "")
 
 
-def _intervals(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return mean, low and high of each candidate (rows), by criterion."""
     panels = {}
-    for column, name in CRITERIA.items():
-        rows = {}
-        for candidate, group in table.groupby("candidate", sort=False):
-            values = group[column].dropna().to_numpy(float)
-            if len(values):
-                one = estimate(values)
-                ends = (one.low, one.high) if len(values) > 1 else (np.nan, np.nan)
-                rows[str(candidate)] = (one.mean, *ends)
-        panels[name] = pd.DataFrame.from_dict(
+    for column, title in TITLES.items():
+        values = {
+            str(candidate): estimate(group[column].dropna().to_numpy(float))
+            for candidate, group in table.groupby("candidate", sort=False)
+            if group[column].notna().any()
+        }
+        if column == MAIN and (gaps := gaps_to_control(table)):
+            title = f"{title} - {CONTROL}"
+            nothing = Estimate(0.0, 0.0, 0.0, 1)
+            values = {name: gaps.get(name, nothing) for name in values}
+        rows = {
+            name: (one.mean, *((one.low, one.high) if one.n > 1 else (np.nan, np.nan)))
+            for name, one in values.items()
+        }
+        panels[title] = pd.DataFrame.from_dict(
             rows, orient="index", columns=["mean", "low", "high"], dtype=float
         )
     return panels

@@ -10,7 +10,7 @@ CANDIDATES = (
 CONTROL = "pca-20"  # what the others must beat
 GENES = 2000  # that are kept, unless the user says otherwise
 N_CLUSTERS = 10  # of k-means, where no types say how many; no criterion depends on it
-CHOSEN = "chosen"  # folder of the recommended run
+CHOSEN = "chosen-"  # and its candidate: folder of the recommended run
 # The maps of candidates are not what they are chosen by.
 QUICK = ("map_3d=false", "tsne.max_cells=1000", "cluster.n_init=10")
 

@@ -1,7 +1,7 @@
 """`scvae choose FILE`: which latent space for these cells?
 
 Trains candidates as a sweep, measures them without the cells' types, recommends one and runs it.
-The folder has the sweep, choice.csv, choice.md, choice.png, report.html, and the run in chosen/.
+The folder has the sweep, choice.csv, .md and .png, report.html, and that run in chosen-NAME/.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from threading import Event, Timer
 from scvae_cli.choice.plan import (
     CANDIDATES,
     CHOSEN,
-    CONTROL,
     GENES,
     N_CLUSTERS,
     experiment,
@@ -36,10 +35,12 @@ from scvae_cli.launch.places import quoted, shown
 from scvae_cli.launch.resume import resume
 from scvae_cli.launch.sweep import JOBS_ONLY
 from scvae_cli.launch.train import launch
+from scvae_cli.options import FileConfig, PBMC3kConfig
 from scvae_cli.results.runs import find_runs
 from scvae_cli.runs.run import Run, find
 from scvae_cli.threads import available
 
+OURS = {"experiment", "model", "seed", "resume", "validation", "hydra.sweep.dir", "hydra.run.dir"}
 LEAST_CELLS = 50  # with fewer, neighbours and clusters tell nothing
 
 
@@ -61,7 +62,7 @@ def choose(arguments: list[str]) -> None:
     if not asked.to:
         again += f" --to {shlex.quote(shown(folder))}"
     _train(sweep_words(candidates, asked.seeds, words), folder, asked.minutes, again, console)
-    runs = [run for run in find_runs([folder]) if run.path.name != CHOSEN]
+    runs = [run for run in find_runs([folder]) if not run.path.name.startswith(CHOSEN)]
     if not (done := [run for run in runs if run.status == "done"]):
         console.error(f"no candidate has a result; see `scvae compare {shown(folder)}`")
         raise SystemExit(FAILED)
@@ -77,9 +78,9 @@ def _choose(
         from scvae_cli.choice.page import brief, write_choice
         from scvae_cli.choice.verdict import judge
 
-        table = measure(done, lambda name: None)
+        table = measure(done)
     verdict = judge(table, CANDIDATES)
-    console.table(brief(table))
+    console.table(brief(table, intervals=False))
     console.line("")
     for line in verdict.in_words():
         console.line(line)
@@ -87,7 +88,7 @@ def _choose(
     command = [experiment(verdict.chosen), *cells]
     text = shlex.join(["scvae", "train", *command])
     console.line(f"Recommended, and run now: {text}")
-    chosen = _run_chosen(command, folder / CHOSEN, again, console)
+    chosen = _run_chosen(command, folder / f"{CHOSEN}{verdict.chosen}", again, console)
     write_choice(folder, table, verdict, chosen=chosen, runs=done, command=text)
     console.folder(Path(shown(folder / "report.html")))
 
@@ -108,9 +109,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "what", metavar="NAME-or-FILE", help=f"{', '.join(SOURCES)}, or a file or folder of cells"
     )
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="as of `scvae train`")
-    parser.add_argument(
-        "--candidates", default=",".join(CANDIDATES), help="some of %(default)s"
-    )
+    parser.add_argument("--candidates", default=",".join(CANDIDATES), help="some of %(default)s")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each (%(default)s)")
     parser.add_argument(
         "--minutes", type=float, help="begin to measure after this time, with what is trained"
@@ -129,7 +128,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     for word in asked.settings:
         if not re.match(r"[\w.+~/@]+=", word):
             raise InputError(Kind.VALUE, Given("", word), "no setting", "give KEY=VALUE")
-    for key in keys_of(asked.settings) & {"experiment", "model", "seed", "resume", "hydra.sweep.dir"}:
+    for key in keys_of(asked.settings) & OURS:
         raise InputError(Kind.CONFLICT, key, "is what `scvae choose` sets", "leave it out")
     return asked
 
@@ -160,7 +159,7 @@ def _further(words: list[str]) -> list[str]:
         reason = f"has {dataset.n_cells} cells"
         raise InputError(Kind.CONTENT, given, reason, f"give {LEAST_CELLS} or more")
     further = []
-    if "genes" in type(config.data).model_fields and config.data.genes is None:
+    if isinstance(config.data, FileConfig | PBMC3kConfig) and config.data.genes is None:
         further += [f"data.genes={GENES}"] if dataset.n_genes > GENES else []
     if not dataset.is_labelled and config.cluster.n_clusters is None:
         further.append(f"cluster.n_clusters={N_CLUSTERS}")
@@ -254,9 +253,8 @@ def _run_chosen(words: Sequence[str], path: Path, again: str, console: Console) 
     Raises:
         SystemExit: the run did not end well.
     """
-    before = find(path)
     try:
-        if before is not None and before.settings.get("h5ad"):
+        if find(path) is not None:
             resume(path, [])
         else:
             launch([*words, "h5ad=true", f"hydra.run.dir={quoted(path)}"])

@@ -190,9 +190,7 @@ def _recipe(cells: anndata.AnnData, kind: str, seen: Values, target_sum: float) 
     return recipe
 
 
-def _chosen(
-    cells: anndata.AnnData, x: csr_array, asked: Options
-) -> tuple[csr_array, np.ndarray]:
+def _chosen(cells: anndata.AnnData, x: csr_array, asked: Options) -> tuple[csr_array, np.ndarray]:
     """Return the logarithms (n_cells, n_kept) and names (n_kept,) of the genes that are kept."""
     from scvae_cli.data.preprocess import chosen_genes
 

@@ -63,10 +63,7 @@ def load(
         >>> cells.n_cells, cells.n_genes, len(cells.cell_types)
         (700, 765, 10)
     """
-    by = options.get("genes_by", "variance")
-    if by != "variance" and options["genes"] is None:
-        given = Given("data.genes_by", by)
-        raise InputError(Kind.CONFLICT, given, "of how many?", "give data.genes=2000")
+    _check_choice_of_genes(options)
     key = json.dumps([name, scale, options, *_states(options)], sort_keys=True)
     if key not in _LOADED:
         doubts: list[str] = []
@@ -79,6 +76,14 @@ def load(
     for text in doubts:
         warn(text)
     return dataset
+
+
+def _check_choice_of_genes(options: Mapping[str, Any]) -> None:
+    """Refuse to choose genes by something, but not how many."""
+    by = options.get("genes_by", "variance")
+    if by != "variance" and options["genes"] is None:
+        given = Given("data.genes_by", by)
+        raise InputError(Kind.CONFLICT, given, "of how many?", "give data.genes=2000")
 
 
 def _states(options: Mapping[str, Any]) -> list[list[int]]:

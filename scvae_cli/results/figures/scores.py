@@ -64,10 +64,10 @@ def score_dots(panels: Mapping[str, pd.DataFrame]) -> bytes:
         )  # fmt: skip
         axes.set_title(visible(title), fontsize=11)
         axes.set_yticks(range(len(names)), list(map(visible, names)))
+        axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="x", color="#dddddd", linewidth=0.8)
         axes.locator_params(axis="x", nbins=4)
         open_axes(axes)
-    columns[0].invert_yaxis()
     return png(figure, dpi=130)
 
 
