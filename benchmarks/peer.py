@@ -52,6 +52,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--likelihood", default="zinb", help="scvi-tools' default is zinb")
     parser.add_argument("--epochs", type=int, help="scvi-tools' own choice without")
     parser.add_argument("--batch-size", type=int, default=128, help="scvi-tools' default is 128")
+    parser.add_argument("--warmup", type=int, default=400, help="epochs; the default is 400")
+    parser.add_argument("--early-stopping", action="store_true", help="on a tenth of the cells")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
@@ -76,6 +78,8 @@ def train(cells: Any, asked: argparse.Namespace) -> tuple[Any, float, list[float
     model.train(
         max_epochs=asked.epochs,
         batch_size=asked.batch_size,
+        early_stopping=asked.early_stopping,
+        plan_kwargs={"n_epochs_kl_warmup": asked.warmup},
         accelerator="cpu",
         enable_progress_bar=False,
         enable_model_summary=False,

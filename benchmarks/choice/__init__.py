@@ -1,0 +1,1 @@
+"""Validate `scvae choose` on cells whose types are known."""

@@ -1,0 +1,81 @@
+"""Ways of joining the latent spaces of several seeds into one."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.decomposition import PCA
+
+from benchmarks.choice.scores import LEIDEN_SEEDS, N_NEIGHBOURS, PRUNE, Training, near_best
+from benchmarks.choice.sets import Cells
+from scvae_cli.analysis.score import score
+from scvae_cli.data.neighbours import leiden, shared_neighbours
+from scvae_cli.results.runs import find_runs
+from scvae_cli.runs.files import read_table
+
+MODELS = ("ae-nb", "vae-nb", "vae-nb-wide", "vsc-nb")
+
+
+def _unit(z: np.ndarray) -> np.ndarray:
+    """Centre a latent space, and scale it to a total variance of 1."""
+    scaled: np.ndarray = (z - z.mean(0)) / np.sqrt(z.var(0).sum())
+    return scaled
+
+
+def _side_by_side(latents: Sequence[np.ndarray]) -> np.ndarray:
+    """Join latent spaces of unit variance, as `ensemble=` does."""
+    return np.hstack([_unit(z) for z in latents])
+
+
+def _components(latents: Sequence[np.ndarray]) -> np.ndarray:
+    """Take as many components of the joined space as each latent space has features."""
+    parts: np.ndarray = PCA(latents[0].shape[1], random_state=0).fit_transform(
+        _side_by_side(latents)
+    )
+    return parts
+
+
+def _each_feature(latents: Sequence[np.ndarray]) -> np.ndarray:
+    """Join latent spaces, every feature scaled to a variance of 1."""
+    return np.hstack([(z - z.mean(0)) / (z.std(0) + 1e-9) for z in latents])
+
+
+WAYS: Mapping[str, Callable[[Sequence[np.ndarray]], np.ndarray]] = {
+    "side by side": _side_by_side,
+    "components": _components,
+    "each feature": _each_feature,
+}
+
+
+def joined(cells: Cells, some: Sequence[Training]) -> pd.DataFrame:
+    """Return a row for each model, labels, way of joining its seeds and way of clustering."""
+    run = next(run for run in find_runs([training.path for training in some]))
+    jobs = []
+    for model in MODELS:
+        paths = [one.path for one in some if one.method == model]
+        if len(paths) > 1:
+            tables = [read_table(path, "latent").set_index("cell") for path in paths]
+            latents = [table.to_numpy(np.float32) for table in tables]
+            for labels in cells.labels:
+                truth = cells.types(labels, run).reindex(tables[0].index).to_numpy(str)
+                jobs += [delayed(_row)(model, labels, way, latents, truth) for way in WAYS]
+    return pd.DataFrame([row for part in Parallel(n_jobs=-1)(jobs) for row in part])
+
+
+def _row(
+    model: str, labels: str, way: str, latents: Sequence[np.ndarray], truth: np.ndarray
+) -> list[dict[str, object]]:
+    """Return the scores of seeds that are joined."""
+    places, k = WAYS[way](latents), len(np.unique(truth))
+    graph = shared_neighbours(places, N_NEIGHBOURS, PRUNE)
+    rows: list[dict[str, object]] = []
+    for by, clusters in (
+        ("k-means", near_best(places, k, 0)),
+        ("Leiden", [leiden(graph, n_clusters=k, seed=s) for s in range(LEIDEN_SEEDS)]),
+    ):
+        each = [score(truth, c, nmi_average="geometric") for c in clusters]
+        nmi, ari = np.mean([(one.nmi, one.ari) for one in each], axis=0)
+        head = {"method": model, "labels": labels, "way": way, "by": by, "n": len(latents)}
+        rows.append({**head, "nmi": nmi, "ari": ari})
+    return rows

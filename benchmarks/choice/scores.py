@@ -1,0 +1,103 @@
+"""Score all latent spaces and maps of a set against its types, in four readings."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+from benchmarks.choice.sets import Cells
+from scvae_cli.analysis.score import score
+from scvae_cli.analysis.tsne import tsne
+from scvae_cli.data.neighbours import leiden, shared_neighbours
+from scvae_cli.results.runs import find_runs
+from scvae_cli.runs.files import read_table
+
+STARTS = 50  # of k-means
+NEAR = 0.01  # solutions of k-means whose inertia is up to this share above the least are averaged
+LEIDEN_SEEDS = 5
+N_NEIGHBOURS, PRUNE = 20, 1 / 15  # Seurat's, for the graph of Leiden
+MAPPED = 1000  # cells of a map, at most
+
+
+class Training(NamedTuple):
+    """A training of ours or of a peer.
+
+    Attributes:
+        method: candidate, or name of the peer.
+        seed: of the training.
+        path: folder with latent.csv.
+    """
+
+    method: str
+    seed: int
+    path: Path
+
+
+def trainings(folder: Path, peers: Path) -> Iterator[Training]:
+    """Return the trainings of a set: the candidates of `scvae choose`, then the peers.
+
+    Args:
+        folder: of `scvae choose`.
+        peers: has a folder METHOD-SEED for each training of a peer.
+    """
+    for run in find_runs([folder]):
+        if run.status == "done" and not run.path.name.startswith("chosen-"):
+            candidate = str(run.flat_settings["experiment"]).removeprefix("choose/")
+            yield Training(candidate, int(run.settings["seed"]), run.path)
+    for metadata in sorted(peers.glob("*/peer.json")):
+        method, _, seed = metadata.parent.name.rpartition("-")
+        yield Training(method, int(seed), metadata.parent)
+
+
+def scored(cells: Cells, some: list[Training]) -> pd.DataFrame:
+    """Return a row for each training, labels, space (latent, map) and way of clustering."""
+    run = next(run for run in find_runs([training.path for training in some]))
+    truths = {name: cells.types(name, run) for name in cells.labels}
+    rows = Parallel(n_jobs=-1)(delayed(_training)(one, truths) for one in some)
+    return pd.DataFrame([row for part in rows for row in part])
+
+
+def _training(training: Training, truths: Mapping[str, pd.Series]) -> list[dict[str, Any]]:
+    """Return the rows of a training."""
+    table = read_table(training.path, "latent").set_index("cell")
+    latent = table.to_numpy(np.float32)
+    some = np.sort(np.random.default_rng(0).permutation(len(latent))[:MAPPED])
+    points = tsne(
+        latent[some], 2, init="pca", seed=training.seed, threads=1, perplexity=40.0,
+        early_exaggeration=12.0, learning_rate="auto", max_iter=1000, metric="euclidean",
+        method="barnes_hut", angle=0.5, min_grad_norm=1e-7, n_iter_without_progress=300,
+    )  # fmt: skip
+    spaces = {"latent": (latent, table.index), "map": (points, table.index[some])}
+    rows = []
+    for space, (places, names) in spaces.items():
+        graph = shared_neighbours(places, N_NEIGHBOURS, PRUNE)
+        for labels, types in truths.items():
+            truth = types.reindex(names).to_numpy(str)
+            k = len(np.unique(truth))
+            head = {"method": training.method, "seed": training.seed, "labels": labels}
+            for by, clusters in (
+                ("k-means", near_best(places, k, training.seed)),
+                ("Leiden", [leiden(graph, n_clusters=k, seed=s) for s in range(LEIDEN_SEEDS)]),
+            ):
+                each = [score(truth, c, nmi_average="geometric") for c in clusters]
+                nmi, ari = np.mean([(one.nmi, one.ari) for one in each], axis=0)
+                rows.append({**head, "space": space, "by": by, "nmi": nmi, "ari": ari})
+    return rows
+
+
+def near_best(points: np.ndarray, k: int, seed: int) -> list[np.ndarray]:
+    """Return the clusterings (n_cells,) of k-means that are as good as the best, or nearly.
+
+    With k as the number of types, solutions whose inertia differs by half a percent may differ by
+    .14 in ARI; which one is the best is then luck. Equal ones count as often as they are found.
+    """
+    rng = np.random.RandomState(seed)
+    with threadpool_limits(1):
+        fits = [KMeans(k, n_init=1, random_state=rng).fit(points) for _ in range(STARTS)]
+    least = min(fit.inertia_ for fit in fits)
+    return [fit.labels_ for fit in fits if fit.inertia_ <= (1 + NEAR) * least]

@@ -1,0 +1,145 @@
+"""Ask the tables of the validation: scores, criteria, and what each rule of choice costs."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from benchmarks.choice.sets import CIRCULAR
+from scvae_cli.choice.criteria import CRITERIA
+from scvae_cli.choice.plan import CANDIDATES, CONTROL
+from scvae_cli.choice.verdict import Verdict, judge
+
+BY = ("k-means", "Leiden")
+WIDTHS = ("pca-10", "pca-20", "pca-50")
+PEERS = ("scvi-early", "scvi")
+
+
+class Tables(NamedTuple):
+    """What docs/choice has.
+
+    Attributes:
+        scores: a row a training, labels, space and way of clustering.
+        criteria: a row a training of a candidate.
+        joined: a row a model, labels, and way of joining its seeds.
+        about: labels (set, kind, source), versions.
+    """
+
+    scores: pd.DataFrame
+    criteria: pd.DataFrame
+    joined: pd.DataFrame
+    about: Mapping[str, Any]
+
+    @property
+    def labels(self) -> dict[str, dict[str, str]]:
+        """Return set, kind and source of each set of labels."""
+        labels: dict[str, dict[str, str]] = self.about["labels"]
+        return labels
+
+
+def read(folder: Path) -> Tables:
+    """Read the tables of a folder."""
+    scores, criteria, joined = (
+        pd.read_csv(folder / f"{name}.csv") for name in ("scores", "criteria", "joined")
+    )
+    return Tables(scores, criteria, joined, json.loads((folder / "about.json").read_text()))
+
+
+def verdicts(tables: Tables) -> dict[str, Verdict]:
+    """Return what is recommended for each set of cells, by its name."""
+    groups = tables.criteria.groupby("set", sort=False)
+    return {str(name): judge(table, CANDIDATES) for name, table in groups}
+
+
+def means(tables: Tables, space: str, by: str) -> pd.DataFrame:
+    """Return the mean of NMI and ARI, over seeds: a row a method, a column a set of labels."""
+    some = tables.scores[(tables.scores["space"] == space) & (tables.scores["by"] == by)]
+    both = some.assign(value=(some["nmi"] + some["ari"]) / 2)
+    wide = both.pivot_table("value", "method", "labels", sort=False)
+    return wide[list(tables.labels)]
+
+
+def regrets(tables: Tables, space: str, by: str) -> pd.DataFrame:
+    """Return how far below the best candidate each rule of choice is.
+
+    Returns:
+        A row a set of labels: `highest` (the best candidate), `score` (its mean of NMI and ARI),
+        and a column a rule with what it loses.
+    """
+    table = means(tables, space, by)
+    ours = table.loc[[name for name in CANDIDATES if name in table.index]]
+    chosen = {name: verdict.chosen for name, verdict in verdicts(tables).items()}
+    rows = {}
+    for labels, about in tables.labels.items():
+        column = ours[labels].dropna()
+        top = float(column.max())
+        rules = {
+            "scvae choose": chosen[about["set"]],
+            "best, left out": left_out(tables, about["set"]),
+            f"always {CONTROL}": CONTROL,
+            "always pca-sqrt": "pca-sqrt",
+            "always vae-nb": "vae-nb",
+        }
+        lost = {rule: top - float(column[method]) for rule, method in rules.items()}
+        lost["PCA, best width"] = top - float(column[list(WIDTHS)].max())
+        lost |= {p: top - float(table.at[p, labels]) for p in PEERS if p in table.index}
+        rows[labels] = {"highest": str(column.idxmax()), "score": top, **lost}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def ranking(tables: Tables, without: str | None = None) -> pd.Series:
+    """Return the candidates' mean over sets of cells, k-means and Leiden, the highest first.
+
+    Only types that are no clusters of the same counts count, each set of cells once.
+
+    Args:
+        tables: all.
+        without: a set of cells that has no say.
+    """
+    labels = {
+        name: about["set"]
+        for name, about in tables.labels.items()
+        if about["kind"] != CIRCULAR and about["set"] != without
+    }
+    both = (means(tables, "latent", by)[list(labels)] for by in BY)
+    each = sum(both) / len(BY)
+    by_set = each.T.groupby(labels).mean().T
+    whole = by_set.loc[[name for name in CANDIDATES if name in by_set.index]].dropna()
+    return whole.mean(axis=1).sort_values(ascending=False, kind="stable")
+
+
+def left_out(tables: Tables, name: str) -> str:
+    """Return the candidate that is highest on all sets but one."""
+    return str(ranking(tables, name).index[0])
+
+
+def correlations(tables: Tables) -> pd.DataFrame:
+    """Return Spearman's correlation of criteria with scores over candidates, a row labels."""
+    rows = {}
+    for labels, about in tables.labels.items():
+        of_set = tables.criteria[tables.criteria["set"] == about["set"]]
+        criteria = of_set.groupby("candidate")[list(CRITERIA)].mean()
+        score = sum(means(tables, "latent", by)[labels] for by in BY).reindex(criteria.index)
+        rows[labels] = {
+            name: float(spearmanr(criteria[name], score).statistic) for name in CRITERIA
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def joining(tables: Tables) -> pd.DataFrame:
+    """Return what joining seeds gains over a single one: way, labels, method, by, gain.
+
+    The gain is that of the mean of NMI and ARI.
+    """
+    table = tables.joined
+    value = (table["nmi"] + table["ari"]) / 2
+    single = {by: means(tables, "latent", by) for by in BY}
+    alone = [
+        float(single[str(by)].at[method, labels])
+        for by, method, labels in zip(table["by"], table["method"], table["labels"], strict=True)
+    ]
+    return table.assign(gain=value - np.array(alone))
