@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench benchmark sparsity faults test coverage lint types lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench benchmark choice choice-quick sparsity faults test coverage lint types lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -46,6 +46,15 @@ benchmark: .venv/ready  ## compare models, controls and scVI on six sets of labe
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	  -c requirements.lock -e '.[peer]'
 	$(BIN)/python -m benchmarks.models
+
+choice: .venv/ready  ## judge `scvae choose`, and choose experiment=best; interrupted, it continues
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+	  -c requirements.lock -e '.[peer]'
+	$(BIN)/python -m benchmarks.choice
+
+choice-quick: .venv/ready  ## the same on two small sets, without scVI, into outputs/
+	mkdir -p outputs/choice-quick
+	$(BIN)/python -m benchmarks.choice --quick --to outputs/choice-quick
 
 sparsity: .venv/ready  ## whether latents of the VSC are programmes of genes; writes docs/sparsity.md
 	$(BIN)/python -m benchmarks.sparsity

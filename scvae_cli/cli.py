@@ -14,7 +14,7 @@ from scvae_cli.threads import wait_asleep
 
 COMMANDS = {
     "train": "load, train, embed, map, cluster and score, in one new folder",
-    "choose": "which latent space for these cells? Compares a few, without their types",
+    "choose": "which latent space for your cells? Compares a few, without types",
     "embed": "put other cells into a run's latent space",
     "compare": "sum up runs and sweeps: means, intervals, what is best",
     "show": "what a run was and got",

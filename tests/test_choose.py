@@ -155,7 +155,7 @@ def test_what_beats_the_control_is_recommended():
     verdict = judged({CONTROL: base, "vae-nb": base + STEADY, "ae-nb": base + LUCKY})
     assert (verdict.chosen, verdict.better) == ("vae-nb", ("vae-nb",))
     assert verdict.gap.mean == pytest.approx(0.0105)
-    assert "vae-nb predicts held-out molecules better than pca-20" in verdict.in_words()[0]
+    assert "vae-nb predicts held-out molecules better than pca-sqrt" in verdict.in_words()[0]
 
 
 def test_where_nothing_beats_the_control_it_is_recommended_and_said():
@@ -165,7 +165,13 @@ def test_where_nothing_beats_the_control_it_is_recommended_and_said():
     assert "may be luck" in ahead.in_words()[0]
     behind = judged({CONTROL: base, "vae-nb": base - 0.01})
     assert (behind.chosen, behind.gap) == (CONTROL, None)
-    assert behind.in_words() == ["Nothing predicts held-out molecules better than pca-20."]
+    assert behind.in_words() == ["Nothing predicts held-out molecules better than pca-sqrt."]
+
+
+def test_without_the_control_the_highest_is_recommended_and_said():
+    verdict = judged({"pca-10": [0.2, 0.2, 0.2], "vae-nb": [0.3, 0.31, 0.29]})
+    assert verdict.chosen == "vae-nb"
+    assert "pca-sqrt has no result" in verdict.in_words()[0]
 
 
 def test_two_seeds_decide_nothing():
@@ -253,12 +259,12 @@ class AfterTheFirstRun(Thread):
 def test_minutes_end_the_training_and_what_there_is_is_measured(scvae, tmp_path, monkeypatch):
     monkeypatch.setattr("scvae_cli.commands.choose.Timer", AfterTheFirstRun)
     result = scvae(
-        "choose", *CELLS, "--candidates", "pca-20,vae-nb", "--to", "c", "--minutes", "9",
+        "choose", *CELLS, "--candidates", "vae-nb", "--to", "c", "--minutes", "9",
         "updates=100000", "batch_size=64", "hydra/launcher=basic",
     )  # fmt: skip
     assert result.code == 0, result.err
     assert "9 minutes are over" in result.err
-    assert list(pd.read_csv(tmp_path / "c" / "choice.csv")["candidate"]) == ["pca-20"]
+    assert list(pd.read_csv(tmp_path / "c" / "choice.csv")["candidate"]) == [CONTROL]
 
 
 @pytest.mark.parametrize(

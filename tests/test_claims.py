@@ -7,10 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.models.best import chosen
-from benchmarks.models.table import Table
+from benchmarks.choice.tables import BY, means, ranking, read
 from scvae_cli import CONF
-from scvae_cli.analysis.stats import estimate
 
 ROOT = Path(__file__).parents[1]
 README = " ".join((ROOT / "README.md").read_text().split())
@@ -45,17 +43,14 @@ def test_presets_expect_what_the_reproduction_found(preset):
         assert f"{measure} {cell.split(' ')[0][1:]}" in expected
 
 
-def test_best_expects_what_the_benchmark_found():
-    table = Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
-    said = comments("best")
+def test_best_is_what_the_page_chooses_and_expects_what_it_found():
+    tables, said = read(ROOT / "docs" / "choice"), comments("best")
+    best = str(ranking(tables).index[0])
+    assert f"/experiment/choose/{best}\n" in (CONF / "experiment" / "best.yaml").read_text()
     facs = "FACS, 10 populations"
-    for measure in ("nmi", "ari"):
-        mean = estimate(table.values("ae-nb-128", facs, "latent", "k-means", measure)).mean
-        assert f"{measure.upper()} {mean:.3f}".replace("0.", ".") in said
-    first, *near = chosen(table)[0]
-    assert first == "ae-nb-128"
-    assert len(near) == 4
-    assert "four other presets cannot be told from it" in said
+    for by in BY:
+        mean = means(tables, "latent", by).at[best, facs]
+        assert f"{mean:.3f}"[1:] + f" by {by}" in said
 
 
 def test_one_start_of_kmeans_scatters_as_the_settings_say():

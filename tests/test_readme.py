@@ -11,6 +11,8 @@ import scanpy
 import yaml
 from conftest import FAST
 
+from benchmarks.choice.sets import CIRCULAR
+from benchmarks.choice.tables import BY, means, ranking, read, verdicts
 from benchmarks.models.table import Table, better_or_worse
 from scvae_cli.analysis.stats import difference, estimate
 from scvae_cli.paper.wording import plain
@@ -148,6 +150,37 @@ def test_the_sweep_of_beta_is_that_of_its_csv():
     assert len(gaps) == 12
     assert ((gaps["low"] < 0) & (gaps["high"] > 0)).all()
     assert "None of the twelve pairs of betas of one model can be told apart" in README
+
+
+def test_the_table_of_latent_spaces_is_that_of_the_page():
+    tables = read(ROOT / "docs" / "choice")
+    by = [means(tables, "latent", name) for name in BY]
+    section = README.split("## Which latent space")[1].split("\n## ")[0]
+    head, _, *rows = re.findall(r"^\| (.*) \|$", section, flags=re.M)
+    assert len(rows) == sum(about["kind"] != CIRCULAR for about in tables.labels.values())
+    methods = [name.strip("`") for name in head.split(" | ")[1:]]
+    for labels, *cells in (row.split(" | ") for row in rows):
+        for method, cell in zip(methods, cells, strict=True):
+            assert cell == " / ".join(f"{one.at[method, labels]:.3f}" for one in by)
+
+
+def test_sentences_on_latent_spaces_are_those_of_the_page():
+    tables, page = read(ROOT / "docs" / "choice"), (ROOT / "docs" / "choice.md").read_text()
+    order = list(ranking(tables).index)
+    assert order[0] == "pca-sqrt"
+    assert {verdict.chosen for verdict in verdicts(tables).values()} == {"pca-sqrt"}
+    (gain,) = re.findall(r"^\| side by side \|.*\| (\S+ ± \S+) \|$", page, flags=re.M)
+    assert f"gains nothing that can be told from chance: {gain}" in README
+    assert abs(float(gain.split(" ± ")[0])) < float(gain.split(" ± ")[1])
+    for by in BY:
+        table = means(tables, "latent", by)
+        for network in ("ae-nb", "vae-nb", "vae-nb-wide", "vsc-nb"):
+            gaps = table.loc[network] - table.loc["pca-20"]
+            assert gaps["simulated, 8 types"] > 0
+        assert (
+            table.at["vae-nb", "three cell lines, Drop-seq"]
+            < table.at["pca-20", "three cell lines, Drop-seq"]
+        )
 
 
 @pytest.fixture(scope="module")

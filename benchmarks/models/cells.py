@@ -22,8 +22,6 @@ TRUTH = {
     "synthetic": "simulated, so that types are known; they differ weakly; 1,000 cells",
     "PBMC68k": "correlation with sorted cells (Zheng et al. 2017); only log values of 765 genes",
 }
-CHOSEN_ON = [FOUND_TYPES, "synthetic"]  # `experiment=best` is chosen on these labels,
-JUDGED_ON = [FACS_10, FACS_5]  # and judged on these
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.command import DOCS
-from benchmarks.models.best import best
 from benchmarks.models.cells import TRUTH, Data
 from benchmarks.models.facts import Epochs, collect
 from benchmarks.models.figure import dots
@@ -69,7 +68,6 @@ def text(table: Table, facts: Mapping[str, Any]) -> str:
     parts = [
         _head(table),
         _winners(table),
-        best(table),
         questions(table),
         *(_whole(table, labels) for labels in table.labels),
         _time_and_memory(facts),
@@ -86,7 +84,10 @@ def _head(table: Table) -> str:
 `make benchmark` wrote this page; what it has not run yet is listed at the end. The report compares
 three models with one seed, against types that are clusters of the same matrix. This page compares
 more models, and controls that learn little or nothing, on several sets of cells with five seeds
-each. All are clustered in the same way. Results depend most on where the labels come from:
+each. All are clustered in the same way. [choice.md](choice.md) compares candidates that are
+trained for as long as held-out molecules say, and chooses `experiment=best`.
+
+Results depend most on where the labels come from:
 
 {markdown(["labels", "where they come from"], rows)}
 

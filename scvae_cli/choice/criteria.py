@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from scvae_cli.analysis.choosing import agreements, kept_neighbours, nearest, predicted
 from scvae_cli.analysis.embed import embed
+from scvae_cli.choice.plan import CANDIDATES
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.holdout import halves, split_molecules
 from scvae_cli.data.neighbours import communities, shared_neighbours
@@ -54,16 +55,17 @@ def measure(runs: Sequence[Run]) -> pd.DataFrame:
         runs: those that are done.
 
     Returns:
-        A row a run: candidate, seed, the `CRITERIA`, seconds of training, and the run's scores
-        where types are known. Agreement is missing where a candidate has one run.
+        A row a run, in the order of `CANDIDATES`: candidate, seed, the `CRITERIA`, seconds of
+        training, and the run's scores where types are known. Agreement is missing where a
+        candidate has one run.
     """
     genes = _common_genes(runs)
     measured = [_measured(load(run.path), genes) for run in runs]
     rows = []
-    for candidate in dict.fromkeys(one.candidate for one in measured):
+    for candidate in CANDIDATES:
         ours = [one for one in measured if one.candidate == candidate]
         clusters = [one.clusters for one in ours]
-        agreement = agreements(clusters) if len(ours) > 1 else [np.nan]
+        agreement = agreements(clusters) if len(ours) > 1 else [np.nan] * len(ours)
         rows += [_row(*each) for each in zip(ours, agreement, strict=True)]
     return pd.DataFrame(rows)
 

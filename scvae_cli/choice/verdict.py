@@ -34,6 +34,8 @@ class Verdict:
 
     def in_words(self) -> list[str]:
         """Return the verdict, a sentence or two a line."""
+        if self.chosen != CONTROL and not self.better:
+            return [f"{self.chosen} predicts best; {CONTROL} has no result to compare it with."]
         if self.n_seeds < LEAST:
             return [
                 f"Highest: {self.highest}. With {self.n_seeds} seeds nobody can say by chance "

@@ -19,6 +19,7 @@ from threading import Event, Timer
 from scvae_cli.choice.plan import (
     CANDIDATES,
     CHOSEN,
+    CONTROL,
     GENES,
     N_CLUSTERS,
     experiment,
@@ -106,10 +107,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         epilog="Interrupted, the same command with --to FOLDER continues.",
     )
     parser.add_argument(
-        "what", metavar="NAME-or-FILE", help=f"{', '.join(SOURCES)}, or a file or folder of cells"
+        "what", metavar="NAME-or-FILE", help="pbmc3k, synthetic, or a file or folder of cells"
     )
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="as of `scvae train`")
-    parser.add_argument("--candidates", default=",".join(CANDIDATES), help="some of %(default)s")
+    parser.add_argument(
+        "--candidates",
+        default=",".join(CANDIDATES),
+        metavar="NAMES",
+        help=f"some of {', '.join(CANDIDATES)}; {CONTROL} is always one",
+    )
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each (%(default)s)")
     parser.add_argument(
         "--minutes", type=float, help="begin to measure after this time, with what is trained"
@@ -117,7 +123,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--to", metavar="FOLDER", type=Path, help="where it goes (outputs/...)")
 
     asked = parser.parse_intermixed_args(arguments)
-    asked.candidates = asked.candidates.split(",")
+    asked.candidates = list(dict.fromkeys([CONTROL, *asked.candidates.split(",")]))
     for name in asked.candidates:
         if name not in CANDIDATES:
             raise unknown_choice("--candidates", name, CANDIDATES)

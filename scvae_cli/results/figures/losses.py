@@ -21,13 +21,16 @@ def loss_terms(history: pd.DataFrame, beta: float | None) -> bytes:
     if beta is not None:
         terms = {"total": f"reconstruction + {beta:g} KL", **terms, "kl": "KL"}
     if "validation" in history:
-        terms["validation"] = "held out"
+        terms["validation"] = "held out (dot: weights kept)"
     time = "updates" if "updates" in history else "epoch"
     figure = Figure(figsize=(3.4 * len(terms), 2.9), layout="constrained")
     panels = figure.subplots(1, len(terms), squeeze=False)[0]
     for axes, (term, title) in zip(panels, terms.items(), strict=True):
         for _, rows in history.groupby("member") if "member" in history else [(1, history)]:
             axes.plot(rows[time], rows[term], color="#333333", linewidth=1.2)
+            if term == "validation":
+                kept = rows.loc[rows[term].idxmin()]
+                axes.plot(kept[time], kept[term], "o", color=COLOURS[0], markersize=5)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel(time)
         open_axes(axes)
