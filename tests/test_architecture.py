@@ -42,7 +42,7 @@ RULES = {
 }  # fmt: skip
 DOORS = {
     "matplotlib": {"results"}, "rich": {"console"}, "hydra": {"launch"},
-    "jinja2": {"results"}, "scanpy": {"data"},
+    "jinja2": {"results"}, "scanpy": {"data"}, "seaborn": {"results"},
 }  # fmt: skip
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 45
 

@@ -19,28 +19,25 @@ def score_heat(tables: Mapping[str, pd.DataFrame]) -> bytes:
     Args:
         tables: title to scores between 0 and 1, a row a model and a column a measure.
     """
+    import seaborn  # takes a second
+
     models = list(dict.fromkeys(model for table in tables.values() for model in table.index))
     values = np.concatenate([table.to_numpy(dtype=float).ravel() for table in tables.values()])
-    low, high = np.nanmin(values) - 0.02, np.nanmax(values) + 0.02
-    n_rows = len(models)
+    scale = {"vmin": np.nanmin(values) - 0.02, "vmax": np.nanmax(values) + 0.02}
     widest = 0.085 * max(len(name) for name in models)
-    size = (2.7 * len(tables) + widest, 0.4 * n_rows + 1.0)
+    size = (2.7 * len(tables) + widest, 0.4 * len(models) + 1.0)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(tables), squeeze=False)[0]
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
-        scores = table.reindex(models).to_numpy(dtype=float)
-        axes.imshow(scores, cmap="viridis", vmin=low, vmax=high, aspect="auto")
-        axes.set_xticks(range(table.shape[1]), table.columns)
-        names = list(map(visible, models)) if axes is panels[0] else [""] * n_rows
-        axes.set_yticks(range(n_rows), names)
-        axes.tick_params(length=0)
+        scores = table.reindex(models).astype(float)
+        names = list(map(visible, models)) if axes is panels[0] else False
+        seaborn.heatmap(
+            scores, ax=axes, annot=True, fmt=".3f", cmap="viridis", cbar=False, **scale,
+            yticklabels=names,
+        )  # fmt: skip
+        axes.tick_params(length=0, rotation=0)
+        axes.set(xlabel="", ylabel="")
         axes.set_title(title, fontsize=11)
-        axes.spines[:].set_visible(False)
-        for (row, column), value in np.ndenumerate(scores):
-            if np.isnan(value):
-                continue
-            colour = "white" if value < low + 0.6 * (high - low) else "black"
-            axes.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour)
     return png(figure, dpi=130)
 
 
