@@ -18,6 +18,7 @@ from scipy.stats import binom
 from sklearn.decomposition import PCA as SklearnPCA
 from sklearn.metrics import adjusted_rand_score
 
+from scvae_cli import CONF
 from scvae_cli.analysis.choosing import (
     N_NEIGHBOURS,
     PRIOR,
@@ -32,6 +33,7 @@ from scvae_cli.data.dataset import Recipe, labelled
 from scvae_cli.data.holdout import halves
 from scvae_cli.data.preprocess import binomial_deviance
 from scvae_cli.errors import Kind
+from scvae_cli.launch.compose import compose
 from scvae_cli.models.registry import build
 from scvae_cli.runs.files import read_table
 
@@ -297,7 +299,25 @@ def test_choose_does_not_write_where_something_else_is(scvae, tmp_path):
 
 
 def test_every_candidate_has_a_preset():
-    from scvae_cli import CONF
-
     presets = {path.stem for path in (CONF / "experiment" / "choose").glob("*.yaml")}
     assert presets == {*CANDIDATES}
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_candidates_are_what_they_are_called(candidate):
+    config = compose([
+        f"experiment=choose/{candidate}", "data=file", "data.path=x", "data.genes=2000"
+    ])  # fmt: skip
+    name, *rest = candidate.split("-")
+    assert config.model.name == name
+    assert config.validation == "molecules"
+    if name == "pca":
+        width = next((int(word) for word in rest if word.isdigit()), 20)
+        values = "sqrt" if {"sqrt", "deviance"} & {*rest} else "log"
+        assert (config.latent_dim, config.model_dump()["model"]["values"]) == (width, values)
+    else:
+        assert (config.likelihood, config.epochs, config.updates) == ("nb", None, 4000)
+        assert config.patience is not None
+        assert config.latent_dim == (20 if "wide" in rest else 10)
+    by = config.model_dump()["data"]["genes_by"]
+    assert by == ("deviance" if "deviance" in rest else "variance")
