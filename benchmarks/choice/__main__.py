@@ -20,9 +20,11 @@ from benchmarks.choice.joined import joined
 from benchmarks.choice.page import render
 from benchmarks.choice.scores import scored, trainings
 from benchmarks.choice.sets import Cells, all_sets
+from benchmarks.choice.tables import CONTROLS
 from benchmarks.command import DOCS, ROOT, answer
 from benchmarks.models.runs import counts_file, train_peer
 from scvae_cli.choice.criteria import CRITERIA
+from scvae_cli.choice.plan import QUICK as QUICK_MAPS
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.results.runs import find_runs
@@ -51,6 +53,7 @@ def main() -> None:
     for name, cells in sets.items():
         _choose(cells, runs / name)
         _train_peers(asked.peer, runs / name, runs / "peer" / name)
+        _train_controls(runs / name, runs / "controls" / name)
     _write(sets, runs, asked.to)
     render(asked.to)
 
@@ -89,13 +92,26 @@ def _train_peers(python: str, folder: Path, to: Path) -> None:
             train_peer(python, counts, to / f"{name}-{seed}", "--seed", str(seed), *options)
 
 
+def _train_controls(folder: Path, to: Path) -> None:
+    """Run networks that learn nothing, on the cells that the candidates had."""
+    presets = ",".join(f"benchmark/{name}" for name in CONTROLS)
+    recommended = next(r for r in find_runs([folder]) if r.path.name.startswith("chosen-"))
+    cells = [word for word in recommended.record["overrides"] if word.startswith("data")]
+    again = [f"resume={to}", "force=true"] if (to / "sweep.json").exists() else []
+    command = [sys.executable, "-m", "scvae_cli", "train", "-m", f"experiment={presets}"]
+    place = again or [f"hydra.sweep.dir={to}"]
+    seeds = f"seed=range(0,{SEEDS})"
+    subprocess.run([*command, seeds, *QUICK_MAPS, *cells, *place], cwd=ROOT, check=True)
+
+
 def _write(sets: Mapping[str, Cells], runs: Path, to: Path) -> None:
     """Write the tables that the page is made from."""
     folder = to / "choice"
     folder.mkdir(exist_ok=True)
     scores, criteria, seeds = [], [], []
     for name, cells in sets.items():
-        some = list(trainings(runs / name, runs / "peer" / name))
+        folders = runs / name, runs / "controls" / name, runs / "peer" / name
+        some = list(trainings(*folders))
         scores.append(scored(cells, some).assign(set=name))
         seeds.append(joined(cells, some).assign(set=name))
         table = pd.read_csv(runs / name / "choice.csv")

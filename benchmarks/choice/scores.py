@@ -38,17 +38,18 @@ class Training(NamedTuple):
     path: Path
 
 
-def trainings(folder: Path, peers: Path) -> Iterator[Training]:
-    """Return the trainings of a set: the candidates of `scvae choose`, then the peers.
+def trainings(folder: Path, controls: Path, peers: Path) -> Iterator[Training]:
+    """Return the trainings of a set: the candidates of `scvae choose`, controls, peers.
 
     Args:
         folder: of `scvae choose`.
+        controls: a sweep over presets of networks that learn nothing.
         peers: has a folder METHOD-SEED for each training of a peer.
     """
-    for run in find_runs([folder]):
+    for run in find_runs([folder, *([controls] if controls.exists() else [])]):
         if run.status == "done" and not run.path.name.startswith("chosen-"):
-            candidate = str(run.flat_settings["experiment"]).removeprefix("choose/")
-            yield Training(candidate, int(run.settings["seed"]), run.path)
+            method = str(run.flat_settings["experiment"]).rpartition("/")[2]
+            yield Training(method, int(run.settings["seed"]), run.path)
     for metadata in sorted(peers.glob("*/peer.json")):
         method, _, seed = metadata.parent.name.rpartition("-")
         yield Training(method, int(seed), metadata.parent)

@@ -17,6 +17,7 @@ from scvae_cli.choice.verdict import Verdict, judge
 BY = ("k-means", "Leiden")
 WIDTHS = ("pca-10", "pca-20", "pca-50")
 PEERS = ("scvi-early", "scvi")
+CONTROLS = ("projection", "untrained")  # presets of conf/experiment/benchmark
 
 
 class Tables(NamedTuple):

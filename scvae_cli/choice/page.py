@@ -29,7 +29,8 @@ MEANING = {
     "predicted": "a tenth of each cell's molecules is held out; nats per molecule by which the "
     "cell's 15 nearest neighbours in the latent space predict their genes better than the mean of "
     "all cells does. The choice is by this alone.",
-    "agreement": "adjusted Rand index of the Leiden clusters (resolution 1) of two seeds.",
+    "agreement": "adjusted Rand index of Leiden clusters (resolution 1) of two seeds. Each seed "
+    "is in several pairs, so that the interval is somewhat too narrow.",
     "kept": "share of a cell's 15 nearest neighbours that are the same when its molecules "
     "are divided into two halves, and each half is embedded.",
 }

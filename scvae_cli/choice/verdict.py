@@ -60,8 +60,8 @@ def judge(table: pd.DataFrame, order: Sequence[str]) -> Verdict:
     """Recommend the candidate that predicts held-out molecules best, if it beats the control.
 
     Each candidate is compared with the control on the seeds that both have, on which the same
-    molecules are held out: paired t-tests, Holm's correction for the number of candidates. Where
-    none is better at 5 %, the control is recommended: it is the simplest.
+    molecules are held out (unless the genes differ): paired t-tests, Holm's correction for the
+    number of candidates. Where none is better at 5 %, the control is recommended.
 
     Args:
         table: from `criteria.measure`.
