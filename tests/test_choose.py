@@ -40,7 +40,7 @@ from scvae_cli.runs.files import read_table
 CELLS = ["synthetic", *(word for word in SMALL if word.startswith("data.") or "=" not in word)]
 STEADY, LUCKY = np.array([0.010, 0.011, 0.0105]), np.array([0.02, -0.01, 0])
 QUICK = ["--candidates", "pca-20,pca-sqrt,vae-nb", "updates=3", "batch_size=64", "--to", "c",
-         "hydra/launcher=basic"]  # fmt: skip
+         "hydra/launcher=basic", "tsne.max_iter=250"]  # fmt: skip
 
 
 @pytest.fixture
