@@ -51,7 +51,8 @@ def _head(tables: Tables) -> str:
 `make choice` wrote this page. `scvae choose` recommends a latent space without looking at cell
 types. Here it is run on cells whose types are known, and the types say how much it loses.
 The people who wrote the rule had seen scores of FACS and Drop-seq when they picked the criterion
-among four, and of all these sets but PBMC3k when they listed the candidates.
+among four, and of all these sets but PBMC3k when they listed the candidates and took `{CONTROL}`
+in place of `pca-20` as the one that the others must beat.
 
 {markdown(["types", "source", "kind"], rows)}"""
 
