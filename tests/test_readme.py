@@ -176,10 +176,7 @@ def test_sentences_on_latent_spaces_are_those_of_the_page():
         for network in ("ae-nb", "vae-nb", "vae-nb-wide", "vsc-nb"):
             gaps = table.loc[network] - table.loc["pca-20"]
             assert gaps["simulated, 8 types"] > 0
-        assert (
-            table.at["vae-nb", "three cell lines, Drop-seq"]
-            < table.at["pca-20", "three cell lines, Drop-seq"]
-        )
+            assert by == "Leiden" or gaps["three cell lines, Drop-seq"] < 0
 
 
 @pytest.fixture(scope="module")

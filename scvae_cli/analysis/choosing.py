@@ -42,7 +42,7 @@ def predicted(index: np.ndarray, kept: csr_array, held: csr_array) -> float:
 
     Returns:
         Mean log ratio of the predicted share of a molecule's gene to its share in all cells, in
-        nats per molecule; 0 where neighbours tell nothing.
+        nats per molecule; below 0 where neighbours tell less than the mean of all cells.
     """
     shares = np.ravel(kept.sum(axis=0)) + 1.0
     shares /= shares.sum()

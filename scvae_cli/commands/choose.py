@@ -58,6 +58,8 @@ def choose(arguments: list[str]) -> None:
     with console.busy("loading cells"):
         words += _further(words)
     candidates = [name for name in asked.candidates if _fits(name, words)]
+    for name in sorted({*asked.candidates} - {*candidates}):
+        console.line(f"{name} is left out: it chooses genes, and these cells keep all of theirs")
     folder = _folder(asked.to)
     again = shlex.join(["scvae", "choose", *arguments])
     if not asked.to:
