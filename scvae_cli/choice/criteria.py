@@ -1,6 +1,7 @@
 """Measure trained candidates by the criteria of `analysis.choosing`, without looking at types."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +62,7 @@ def measure(runs: Sequence[Run]) -> pd.DataFrame:
     """
     genes = _common_genes(runs)
     measured = [_measured(load(run.path), genes) for run in runs]
+    _divided.cache_clear()
     rows = []
     for candidate in CANDIDATES:
         ours = [one for one in measured if one.candidate == candidate]
@@ -82,22 +84,45 @@ def _measured(trained: TrainedRun, genes: frozenset[str]) -> Measured:
     dataset = load_cells(**config.data.model_dump())
     cells = _sample(dataset)
     assert config.validation_share is not None
-    kept, held = split_molecules(dataset, config.validation_share, config.seeds.held_out)
-    counts = kept.counts()
-    assert counts is not None
-    assert isinstance(kept.x, csr_array)
+    parts = _divided(dataset, config.validation_share, config.seeds.held_out, config.seed)
     common = np.flatnonzero(np.isin(dataset.genes, list(genes)))
-    index = nearest(_embedded(trained, kept.x[cells]))
-    parts = [_embedded(trained, half[cells]) for half in halves(dataset, config.seed)]
+    index = nearest(_embedded(trained, parts.x[cells]))
+    both = [_embedded(trained, half[cells]) for half in parts.halves]
     graph = shared_neighbours(trained.latent.to_numpy()[cells], N_NEIGHBOURS, PRUNE)
     return Measured(
         str(trained.run.flat_settings["experiment"]).removeprefix("choose/"),
         config.seed,
-        predicted(index, counts[cells][:, common], held[cells][:, common]),
-        kept_neighbours(*map(nearest, parts)),
+        predicted(index, parts.kept[cells][:, common], parts.held[cells][:, common]),
+        kept_neighbours(*map(nearest, both)),
         communities(graph, resolution=1.0, seed=config.seed),
         trained.run,
     )
+
+
+class Parts(NamedTuple):
+    """The molecules of cells, divided: matrices (n_cells, n_genes).
+
+    Attributes:
+        x: values of those that were not held out.
+        kept: their counts.
+        held: counts of those held out.
+        halves: values of each half of all molecules.
+    """
+
+    x: csr_array
+    kept: csr_array
+    held: csr_array
+    halves: tuple[csr_array, csr_array]
+
+
+@lru_cache(maxsize=2)  # the candidates of a seed share them, but for those with other genes
+def _divided(dataset: Dataset, share: float, seed: int, seed_of_halves: int) -> Parts:
+    """Divide the molecules as a run did, and into halves."""
+    kept, held = split_molecules(dataset, share, seed)
+    counts = kept.counts()
+    assert counts is not None
+    assert isinstance(kept.x, csr_array)
+    return Parts(kept.x, counts, held, halves(dataset, seed_of_halves))
 
 
 def _sample(dataset: Dataset) -> np.ndarray:
