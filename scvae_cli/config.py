@@ -12,6 +12,7 @@ from scvae_cli.options import (
     DataConfig,
     FileConfig,
     ModelConfig,
+    NetworkBlock,
     NonNegative,
     Place,
     Positive,
@@ -118,6 +119,11 @@ class Config(Block):
         shared = {"beta": self.beta, "likelihood": self.likelihood}
         used = {key: value for key, value in shared.items() if value is not None}
         return self.model.model_dump() | used
+
+    @property
+    def encodes_covariates(self) -> bool:
+        """Return whether the encoder gets covariates too."""
+        return isinstance(self.model, NetworkBlock) and self.model.encode_covariates
 
     @property
     def seeds(self) -> Seeds:

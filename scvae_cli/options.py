@@ -46,7 +46,15 @@ class ModelBlock(Block):
         return None
 
 
-class AEConfig(ModelBlock):
+class NetworkBlock(ModelBlock):
+    """Options of every network, about cells' covariates; runs of older versions lack them."""
+
+    encode_covariates: bool = False
+    batch_embedding: Count | None = None
+    dispersion: Literal["gene", "gene-batch"] = "gene"
+
+
+class AEConfig(NetworkBlock):
     """Deep autoencoder."""
 
     ignores = ("beta", "kl_warmup")
@@ -57,7 +65,7 @@ class AEConfig(ModelBlock):
     latent_activation: Activation
 
 
-class VAEConfig(ModelBlock):
+class VAEConfig(NetworkBlock):
     """beta-VAE."""
 
     name: Literal["vae"]
@@ -68,7 +76,7 @@ class VAEConfig(ModelBlock):
     first_activation: Activation
 
 
-class VSCConfig(ModelBlock):
+class VSCConfig(NetworkBlock):
     """beta-VSC."""
 
     name: Literal["vsc"]
@@ -168,6 +176,9 @@ class SyntheticConfig(Block):
     gene_sd: NonNegative
     markers: Annotated[float, Field(gt=0, le=1)]
     fold: Positive
+    n_batches: Count = 1  # runs of older versions lack it, and the next two
+    batch_sd: NonNegative = 0.5
+    own_types: Annotated[int, Field(ge=0, le=MOST)] = 0
     seed: Seed
     target_sum: Positive
     scale: Positive | None
@@ -180,7 +191,10 @@ class FileConfig(Block):
     path: Place
     label_key: str | None
     labels: Place | None
-    unlabelled: Texts = []  # runs of older versions lack it
+    unlabelled: Texts = []  # runs of older versions lack it, and the next three
+    batch_key: Texts | None = None
+    batches: Place | None = None
+    covariates: Texts = []
     layer: str | None
     raw: bool
     gene_names: str | None

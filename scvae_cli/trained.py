@@ -17,10 +17,10 @@ from scipy.sparse import csr_array
 from scvae_cli import __version__
 from scvae_cli.analysis.embed import embed
 from scvae_cli.config import Config
-from scvae_cli.data.matching import arrange, match_genes
-from scvae_cli.data.preprocess import log_normalize, logarithm, scale_alike
+from scvae_cli.covariates import Covariates
+from scvae_cli.data.alike import prepare_alike
+from scvae_cli.data.batches import covariates_like
 from scvae_cli.data.selection import select
-from scvae_cli.data.values import Values, doubt, recognise
 from scvae_cli.data.wording import PYTHON, Wording
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.models.model import Model
@@ -28,8 +28,6 @@ from scvae_cli.models.registry import build
 from scvae_cli.runs.files import MissingError, read_csv
 from scvae_cli.runs.run import Run
 from scvae_cli.settings import restored
-
-KINDS = ("counts", "normalized", "logged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +41,8 @@ class TrainedRun:
             empty where the run did not get so far.
         model: a `torch.nn.Module`, on the CPU; `model.posterior(x)` and `model.decoder(z)` where
             it has them.
+        covariates: batches and covariates that the run's network was told of, without the cells;
+            None where it was told of none.
         genes: genes.csv: gene, id (where known), used (whether the model gets it), mean and sd
             (where values were scaled); a row for each gene that counts in a cell's total.
     """
@@ -52,6 +52,7 @@ class TrainedRun:
     scores: dict[str, dict[str, float]]
     model: Model
     genes: pd.DataFrame
+    covariates: Covariates | None
 
     @property
     def path(self) -> Path:
@@ -92,7 +93,9 @@ class TrainedRun:
         """Put cells into the latent space of this run, prepared as its own cells were.
 
         Genes are matched by the names or ids that fit best; those not found count as zero. The
-        run's own cells, in their order, get the values of latent.csv.
+        run's own cells, in their order, get the values of latent.csv. Batches have no say, unless
+        the run's encoder was told of them (`model.encode_covariates`): then columns of `obs` with
+        the same names must have them.
 
         Args:
             adata: (n_cells, any genes); stays as it is.
@@ -107,16 +110,18 @@ class TrainedRun:
             (n_cells, n_latent) float32.
 
         Raises:
-            InputError: too few of the genes are there, a cell has none of them, or values are
-                not what this model can take.
+            InputError: the cells are not such as this model can take.
 
         Example:
             >>> adata = anndata.read_h5ad("new.h5ad")
             >>> adata.obsm["X_scvae"] = load("outputs/latest").embed(adata)
         """
         selected = select(adata, wording, layer=layer, raw=raw, gene_names=gene_names)
-        x = self._prepared(selected, gene_names is not None, values, say, wording)
-        return self._latent(x)
+        x = prepare_alike(
+            selected, self.genes, self.record["data"], clip=self.config.data.scale,
+            named=gene_names is not None, values=values, say=say, wording=wording,
+        )  # fmt: skip
+        return self._latent(x, self._told(adata.obs, wording))
 
     def provenance(self) -> dict[str, Any]:
         """Return where an embedding comes from, as h5ad can hold it."""
@@ -130,100 +135,23 @@ class TrainedRun:
             "config": json.dumps(self.config.model_dump()),
         }
 
-    def _latent(self, x: csr_array | np.ndarray) -> np.ndarray:
+    def _told(self, obs: pd.DataFrame, wording: Wording) -> Covariates | None:
+        """Return the covariates of cells, if the encoder needs them."""
+        if self.covariates is None or not self.config.encodes_covariates:
+            return None
+        return covariates_like(obs, self.covariates, wording)
+
+    def _latent(self, x: csr_array | np.ndarray, told: Covariates | None) -> np.ndarray:
         """Embed values (n_cells, n_genes) as the run did with its own."""
         return embed(
             self.model,
             x,
+            told,
             kind=self.config.embedding,
             batch_size=self.config.batch_size,
             seed=self.config.seeds.sample,
             device=torch.device("cpu"),
         )
-
-    def _prepared(
-        self,
-        cells: anndata.AnnData,
-        named: bool,
-        values: str,
-        say: Callable[[str], None],
-        wording: Wording,
-    ) -> csr_array | np.ndarray:
-        """Return the values (n_cells, n_genes) as the model had those of its own cells."""
-        rows = match_genes(cells, self.genes, named=named, say=say, wording=wording)
-        x = arrange(cells.X, rows, len(self.genes))
-        seen = recognise(cells.X, usual=self.record["data"]["values"])
-        kind = self._kind(seen, values, say, wording)
-        if empty := int((np.diff(x.indptr) == 0).sum()):
-            first = cells.obs_names[np.diff(x.indptr) == 0][0]
-            raise InputError(
-                Kind.CONTENT,
-                wording.cells,
-                f"{empty} of {cells.n_obs} cells, such as {first}, have nothing in the genes "
-                "of the run",
-                f"leave them out ({wording.filter_empty} does)",
-            )
-        used = self.genes["used"].to_numpy(dtype=bool)
-        x = csr_array(self._logged(x, kind, seen, say, wording)[:, np.flatnonzero(used)])
-        clip = self.config.data.scale
-        if clip is None:
-            return x
-        mean, sd = self.genes.loc[used, ["mean", "sd"]].to_numpy(dtype=float).T
-        return scale_alike(x, mean=mean, sd=sd, clip=clip)
-
-    def _kind(
-        self, seen: Values, values: str, say: Callable[[str], None], wording: Wording
-    ) -> str:
-        """Return what values are: what `values` says, or what they look like if it is `auto`.
-
-        Raises:
-            InputError: `values` is no kind of values.
-        """
-        if values == "auto":
-            if text := doubt(seen, seen.kind, wording):
-                say(f"warning: {text}")
-            return seen.kind
-        if values not in KINDS:
-            setting = wording.setting("values", values)
-            raise InputError(
-                Kind.VALUE, setting, f"is not auto, {', '.join(KINDS[:-1])} or {KINDS[-1]}"
-            )
-        return values
-
-    def _logged(
-        self, x: csr_array, kind: str, seen: Values, say: Callable[[str], None], wording: Wording
-    ) -> csr_array:
-        """Return logarithms (n_cells, n_counted) of values of this kind, and say how.
-
-        Raises:
-            InputError: the run does not tell how to treat such values.
-        """
-        theirs = self.record["data"].get("values", "logged")
-        target_sum = self.record["data"].get("target_sum")
-        if (kind == "counts" and target_sum is None) or (
-            kind == "normalized" and theirs == "logged"
-        ):
-            raise InputError(
-                Kind.CONFLICT,
-                wording.cells,
-                f"values are {kind}, and the run's were {theirs}",
-                f"treat them as those were ({wording.setting('values', 'logged')} takes them "
-                "as they are)",
-            )
-        factor = target_sum / seen.total if target_sum and seen.total else 1.0
-        scaled = f"brought from {seen.total:,g} to {target_sum:,g} and " if factor != 1 else ""
-        done = {
-            "counts": f"normalized to {target_sum:,g} and logged here" if target_sum else "",
-            "normalized": f"{scaled}logged here",
-            "logged": "left as they are",
-        }[kind]
-        other = "" if kind == theirs else f" (the run's were {theirs})"
-        why = f" ({seen.why})" if seen.kind == kind else ""
-        say(f"values are {kind}{why}, {done}{other}")
-        if kind == "counts":
-            assert target_sum is not None
-            return log_normalize(x, target_sum=target_sum)
-        return logarithm(x, factor=factor) if kind == "normalized" else x
 
 
 def load(path: Path | str) -> TrainedRun:
@@ -260,8 +188,35 @@ def load(path: Path | str) -> TrainedRun:
         )
     genes = _genes(genes_csv, run.path / "genes.csv", config.data.scale is not None)
     n_genes = int(genes["used"].sum())
-    model = _model(weights, run.path / "model.safetensors", config, n_genes)
-    return TrainedRun(run, config, run.scores, model, genes)
+    told = _covariates(run)
+    model = _model(weights, run.path / "model.safetensors", config, n_genes, told)
+    return TrainedRun(run, config, run.scores, model, genes, told)
+
+
+def _covariates(run: Run) -> Covariates | None:
+    """Return the covariates of the run's cells, without the cells.
+
+    Raises:
+        InputError: what run.json says of them is damaged.
+    """
+    batches, numbers = run.data.get("batches", {}), run.data.get("covariates", {})
+    try:
+        keys = {str(key): [*map(str, values)] for key, values in dict(batches).items()}
+        names = {str(name): (float(n["mean"]), float(n["sd"])) for name, n in numbers.items()}
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        damaged = "damaged (it does not say what the batches were)"
+        raise InputError(Kind.DAMAGED, run.path / "run.json", damaged) from error
+    if not keys and not names:
+        return None
+    scales = np.array([*names.values()]).reshape(-1, 2)
+    return Covariates(
+        tuple(keys),
+        tuple(map(tuple, keys.values())),
+        np.empty((0, len(keys)), np.int64),
+        tuple(names),
+        np.empty((0, len(names)), np.float32),
+        *scales.T,
+    )
 
 
 def _genes(contents: bytes, path: Path, scaled: bool) -> pd.DataFrame:
@@ -272,7 +227,9 @@ def _genes(contents: bytes, path: Path, scaled: bool) -> pd.DataFrame:
     return genes
 
 
-def _model(contents: bytes, path: Path, config: Config, n_genes: int) -> Model:
+def _model(
+    contents: bytes, path: Path, config: Config, n_genes: int, told: Covariates | None
+) -> Model:
     """Build the model of the settings and give it the weights of a safetensors file.
 
     Raises:
@@ -288,6 +245,7 @@ def _model(contents: bytes, path: Path, config: Config, n_genes: int) -> Model:
             n_latent=config.latent_dim,
             seed=0,
             others=range(1, config.ensemble or 1),
+            covariates=told,
             **config.model_options,
         )
     expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}

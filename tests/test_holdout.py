@@ -152,14 +152,14 @@ class Known(Model):
         super().__init__()
         self.shares, self.at = torch.from_numpy(shares).float(), 0
 
-    def loss(self, x, generator, counts=None, progress=1.0):
+    def loss(self, x, generator, counts=None, progress=1.0, covariates=None):
         return Loss.without_kl(torch.zeros(()))
 
-    def embed(self, x, kind, generator):
+    def embed(self, x, kind, generator, covariates=None):
         self.at += 7
         return self.shares[self.at - 7 : self.at]
 
-    def decode(self, z, target_sum):
+    def decode(self, z, target_sum, covariates=None):
         return torch.log1p(target_sum * z)
 
 

@@ -185,7 +185,7 @@ def test_vsc_mean_is_gated_and_mu_is_not():
 def test_spikes_warm_up_from_the_prior():
     """At first the slab is N(0, 1), so that its KL is that of the gates; later what heads give."""
     model, x = make("vsc", spike_warmup=0.5), cells()
-    mu, logvar, log_gamma = model.posterior(x, 0.0)
+    mu, logvar, log_gamma = model.posterior(x, progress=0.0)
     assert not mu.any()
     assert not logvar.any()
     gates = kl_bernoulli(log_gamma, 0.5).sum(1).mean()

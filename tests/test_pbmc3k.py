@@ -271,6 +271,7 @@ def planted(n_types=4):
     cells = sources.load(
         name="synthetic", scale=None, n_cells=400, n_genes=600, n_types=n_types, umis=1500.0,
         umis_sd=0.3, gene_sd=1.0, markers=0.1, fold=6.0, seed=0, target_sum=1e4,
+        n_batches=1, batch_sd=0.5, own_types=0,
     )  # fmt: skip
     counts = np.expm1(cells.x.toarray()).round().astype(np.float32)
     return sc.AnnData(counts), cells

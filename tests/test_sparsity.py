@@ -200,6 +200,7 @@ def test_nothing_in_the_figure_is_cut(n_latent, n_types, word, on):
 SIMULATED = {
     "name": "synthetic", "scale": None, "n_cells": 500, "n_genes": 300, "n_types": 4,
     "umis": 400.0, "umis_sd": 0.3, "gene_sd": 1.0, "markers": 0.1, "fold": 5.0, "seed": 0,
+    "n_batches": 1, "batch_sd": 0.5, "own_types": 0,
     "target_sum": 1e4,
 }  # fmt: skip
 

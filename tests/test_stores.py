@@ -57,7 +57,7 @@ def write(path: Path, edit: Edit = lambda file: None, x=None) -> Path:
 
 def read(path: Path, *, layer=None, raw=False, label_key="kind", **options) -> anndata.AnnData:
     """What a run would get of a file."""
-    needed = selection.elements(layer=layer, raw=raw, label_key=label_key)
+    needed = selection.elements(layer=layer, raw=raw, obs=[label_key])
     found = files.read(
         path, transpose=None, needed=needed, **{"say": lambda text: None, **options}
     )

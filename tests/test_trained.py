@@ -259,7 +259,7 @@ PYTHON = {  # an edit of the cells, arguments of `embed`, and what it says then
     ),
     "no cell": (
         empty, {},
-        "adata: 1 of 70 cells, such as c3, have nothing in the genes of the run; leave them out "
+        "adata: 1 of 70 cells, such as c3, have nothing in the run's genes; leave them out "
         "(scanpy.pp.filter_cells(adata, min_genes=1) does)",
     ),
     "counts": (

@@ -5,6 +5,8 @@ import torch
 from scipy.sparse import csr_array
 
 from scvae_cli.analysis.tsne import varies
+from scvae_cli.covariates import Covariates
+from scvae_cli.models.condition import take_rows
 from scvae_cli.models.model import Model
 from scvae_cli.models.sparse import take
 
@@ -14,6 +16,7 @@ def diagnose(
     model: Model,
     x: csr_array | np.ndarray,
     latent: np.ndarray,
+    covariates: Covariates | None = None,
     *,
     batch_size: int,
     device: torch.device,
@@ -24,6 +27,7 @@ def diagnose(
         model: trained, on `device`.
         x: (n_cells, n_genes) float32 values.
         latent: (n_cells, n_latent), as embedded.
+        covariates: see `embed`.
         batch_size: cells at a time.
         device: where to compute.
 
@@ -35,6 +39,6 @@ def diagnose(
         findings.append(
             f"{constant} of {latent.shape[1]} latent features are the same for every cell"
         )
-    indices = torch.arange(len(latent)).split(batch_size)
-    batches = (take(x, index.numpy(), device) for index in indices)
+    indices = [index.numpy() for index in torch.arange(len(latent)).split(batch_size)]
+    batches = ((take(x, i, device), take_rows(covariates, i, device)) for i in indices)
     return findings + model.diagnose(batches)

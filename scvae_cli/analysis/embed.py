@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
+from scvae_cli.covariates import Covariates
 from scvae_cli.errors import Kind, RunError
+from scvae_cli.models.condition import take_rows
 from scvae_cli.models.model import Model
 from scvae_cli.models.sparse import take
 
@@ -13,6 +15,7 @@ from scvae_cli.models.sparse import take
 def embed(
     model: Model,
     x: csr_array | np.ndarray,
+    covariates: Covariates | None = None,
     *,
     kind: str,
     batch_size: int,
@@ -24,6 +27,7 @@ def embed(
     Args:
         model: trained, on `device`.
         x: (n_cells, n_genes) float32 values.
+        covariates: of the cells, which only encoders that get them need.
         kind: `mean` of the posterior (gamma * mu for VSC), one `sample` of it, or ungated `mu`.
         batch_size: cells at a time.
         seed: of the sample.
@@ -37,8 +41,11 @@ def embed(
     """
     model.eval()
     noise = torch.Generator(device).manual_seed(seed)
-    batches = torch.arange(x.shape[0]).split(batch_size)
-    parts = [model.embed(take(x, b.numpy(), device), kind, noise) for b in batches]
+    batches = [b.numpy() for b in torch.arange(x.shape[0]).split(batch_size)]
+    parts = [
+        model.embed(take(x, b, device), kind, noise, take_rows(covariates, b, device))
+        for b in batches
+    ]
     latent: np.ndarray = torch.cat(parts).cpu().numpy()
     if not np.isfinite(latent).all():
         raise RunError(

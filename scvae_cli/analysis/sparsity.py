@@ -12,6 +12,8 @@ import pandas as pd
 import torch
 from scipy.sparse import csr_array
 
+from scvae_cli.covariates import Covariates
+from scvae_cli.models.condition import take_rows
 from scvae_cli.models.model import Model
 from scvae_cli.models.sparse import take
 
@@ -55,6 +57,7 @@ class Sparsity(NamedTuple):
 def describe_gates(
     model: Model,
     x: csr_array | np.ndarray,
+    covariates: Covariates | None = None,
     *,
     labels: np.ndarray,
     cell_types: Sequence[str],
@@ -70,6 +73,7 @@ def describe_gates(
     Args:
         model: with `has_gates`, trained, on `device`.
         x: (n_cells, n_genes) float32 values.
+        covariates: see `embed`.
         labels: (n_cells,) index of each cell's type.
         cell_types: their names.
         genes: (n_genes,) names.
@@ -79,7 +83,7 @@ def describe_gates(
         batch_size: cells at a time.
         device: where to compute.
     """
-    gates = infer_gates(model, x, batch_size=batch_size, device=device)
+    gates = infer_gates(model, x, covariates, batch_size=batch_size, device=device)
     steps = gated_steps(gates)
     ends = points(steps, centre=gates.centre)
     effects = traverse(model, *ends, target_sum=target_sum, sd=sd, device=device)
@@ -92,19 +96,26 @@ def describe_gates(
 
 @torch.inference_mode()
 def infer_gates(
-    model: Model, x: csr_array | np.ndarray, *, batch_size: int, device: torch.device
+    model: Model,
+    x: csr_array | np.ndarray,
+    covariates: Covariates | None = None,
+    *,
+    batch_size: int,
+    device: torch.device,
 ) -> Gates:
     """Compute the posterior's probability that a latent is on, and its mean where it is.
 
     Args:
         model: with `has_gates`, trained, on `device`.
         x: (n_cells, n_genes) float32 values.
+        covariates: see `embed`.
         batch_size: cells at a time.
         device: where to compute.
     """
     gammas, mus = [], []
-    for index in torch.arange(x.shape[0]).split(batch_size):
-        gamma, mu = model.gates(take(x, index.numpy(), device))
+    for index in (i.numpy() for i in torch.arange(x.shape[0]).split(batch_size)):
+        rows = take_rows(covariates, index, device)
+        gamma, mu = model.gates(take(x, index, device), rows)
         gammas.append(gamma.cpu())
         mus.append(mu.cpu())
     return Gates(torch.cat(gammas).numpy(), torch.cat(mus).numpy())

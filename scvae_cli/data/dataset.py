@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
+from scvae_cli.covariates import Covariates
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.visible import UNLABELLED
 
@@ -56,6 +57,7 @@ class Dataset:
         cells: (n_cells,) names (barcodes), no two alike.
         genes: (n_genes,) names.
         recipe: what was done to get x.
+        covariates: how each cell was measured, where that was asked for.
 
     Example:
         >>> from scvae_cli.data.sources import load
@@ -73,6 +75,7 @@ class Dataset:
     cells: np.ndarray
     genes: np.ndarray
     recipe: Recipe = field(default_factory=Recipe)
+    covariates: Covariates | None = None
 
     def __post_init__(self) -> None:
         values = self.x.data if isinstance(self.x, csr_array) else self.x
@@ -81,6 +84,7 @@ class Dataset:
         assert self.x.shape == (len(self.cells), len(self.genes)), self.x.shape
         assert len(self.labels) == self.n_cells, len(self.labels)
         assert len(np.unique(self.cells)) == self.n_cells, "two cells of one name"
+        assert self.covariates is None or self.covariates.n_cells == self.n_cells
         known = self.labels[self.labels >= 0]
         assert np.array_equal(np.unique(known), np.arange(len(self.cell_types)))
 
@@ -181,6 +185,8 @@ class Dataset:
                 sha.update(np.ascontiguousarray(flat[i : i + 2**20], dtype=kind).data)
         for names in (self.cells, self.genes, self.cell_types):
             sha.update("\n".join(map(str, names)).encode() + b"\0")
+        if self.covariates is not None:  # so that those of cells without them stay as they were
+            sha.update(self.covariates.contents())
         return sha.hexdigest()
 
 
@@ -191,6 +197,7 @@ def labelled(
     cells: np.ndarray,
     genes: np.ndarray,
     recipe: Recipe,
+    covariates: Covariates | None = None,
 ) -> Dataset:
     """Make a data set of cells with types by name.
 
@@ -201,6 +208,7 @@ def labelled(
         cells: (n_cells,) names.
         genes: (n_genes,) names.
         recipe: what was done to get x.
+        covariates: see `Dataset`.
 
     Raises:
         InputError: a name cannot be written.
@@ -214,7 +222,9 @@ def labelled(
     labels = np.full(len(types), -1)
     cell_types, labels[known] = np.unique(types[known], return_inverse=True)
     names = tuple(map(str, cell_types))
-    return Dataset(name, x, labels, names, cells.astype(str), genes.astype(str), recipe)
+    return Dataset(
+        name, x, labels, names, cells.astype(str), genes.astype(str), recipe, covariates
+    )
 
 
 def _check_names(kind: str, names: np.ndarray) -> None:

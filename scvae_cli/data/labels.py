@@ -26,14 +26,28 @@ def read_labels(path: str, cells: np.ndarray, *, partly: bool = False) -> np.nda
     Raises:
         InputError: it is no such table, has a barcode twice, or none of the cells, or not all.
     """
-    what = Given("data.labels", path)
-    rows = read_texts(Path(path), what)
+    return read_column(Given("data.labels", path), cells, "label", partly=partly)
+
+
+def read_column(
+    what: Given, cells: np.ndarray, column: str, *, partly: bool = False
+) -> np.ndarray:
+    """Read a text for each cell from a table; see `read_labels`.
+
+    Args:
+        what: the setting that names the table.
+        cells: (n_cells,) barcodes.
+        column: what the texts are.
+        partly: whether cells may be missing.
+    """
+    path = Path(str(what.value))
+    rows = read_texts(path, what)
     if not rows:
-        raise InputError(Kind.EMPTY, what, "is empty", "give two columns, barcode and label")
+        raise InputError(Kind.EMPTY, what, "is empty", f"give two columns, barcode and {column}")
     if short := next((row for row in rows if len(row) < 2), None):
-        hint = f" ({other_separator(short, Path(path))})" if short is rows[0] else ""
+        hint = f" ({other_separator(short, path)})" if short is rows[0] else ""
         raise InputError(
-            Kind.FORMAT, what, f"needs two columns, barcode and label; has {short[0]!r}{hint}"
+            Kind.FORMAT, what, f"needs two columns, barcode and {column}; has {short[0]!r}{hint}"
         )
     known = set(cells)
     labels: dict[str, str] = {}
@@ -43,7 +57,7 @@ def read_labels(path: str, cells: np.ndarray, *, partly: bool = False) -> np.nda
         labels[barcode] = label
     missing = [cell for cell in cells if not labels.get(cell)]
     if len(missing) == len(cells) or (missing and not partly):
-        none = f"no label for {len(missing)} of {len(cells)} cells, such as {missing[0]}"
+        none = f"no {column} for {len(missing)} of {len(cells)} cells, such as {missing[0]}"
         if labels and len(missing) == len(cells):
             none += f"; its barcodes are such as {next(iter(labels))}"
         raise InputError(Kind.MISSING, what, none)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import scanpy as sc
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_array, csr_matrix, vstack
 from scipy.special import xlog1py, xlogy
 
 from scvae_cli.errors import Given, InputError, Kind
 
+LEAST_CELLS = 50  # of a batch, for its genes' variances to be worth something
 SPANS = (0.3, 0.5, 0.75, 1.0)  # of loess: Seurat's, and wider ones
 
 
@@ -41,18 +42,37 @@ def filter_counts(cells: sc.AnnData, *, min_genes: int, min_cells: int) -> sc.An
     return kept[:, kept.X.getnnz(axis=0) >= min_cells].copy()
 
 
-def chosen_genes(counts: sc.AnnData, n_genes: int, *, by: str) -> np.ndarray:
+def chosen_genes(
+    counts: sc.AnnData, n_genes: int, *, by: str, batches: np.ndarray | None = None
+) -> np.ndarray:
     """Return the indices (n_genes,), rising, of the genes that tell most about the cells.
 
     Args:
         counts: (n_cells, n_all) counts.
         n_genes: how many to keep.
         by: `variance`, see `variable_genes`, or `deviance`, see `binomial_deviance`.
+        batches: (n_cells,) batch of each cell. Genes are then compared within batches, so that
+            those that differ between batches only do not count: variable genes are joined as
+            Seurat does, deviances are summed. Batches of less than `LEAST_CELLS` have no say,
+            unless all are as small.
     """
-    if by == "variance":
-        return variable_genes(counts, n_genes)
-    order = np.argsort(-binomial_deviance(csr_array(counts.X)), kind="stable")
-    return np.sort(order[:n_genes])
+    parts = [csr_array(counts.X)] if batches is None else _large(csr_array(counts.X), batches)
+    if by == "deviance":
+        deviance = np.sum([binomial_deviance(part) for part in parts], axis=0)
+        return np.sort(np.argsort(-deviance, kind="stable")[:n_genes])
+    if len(parts) == 1:
+        return variable_genes(sc.AnnData(csr_matrix(parts[0])), n_genes)
+    joined = sc.AnnData(csr_matrix(vstack(parts)))
+    joined.obs["batch"] = np.repeat(np.arange(len(parts)), [part.shape[0] for part in parts])
+    joined.obs["batch"] = joined.obs["batch"].astype("category")
+    return variable_genes(joined, n_genes, batch_key="batch")
+
+
+def _large(counts: csr_array, batches: np.ndarray) -> list[csr_array]:
+    """Return the counts (n_batch_cells, n_genes) of each batch that is large enough."""
+    names, sizes = np.unique(batches, return_counts=True)
+    large = names[sizes >= LEAST_CELLS]
+    return [counts[np.flatnonzero(batches == name)] for name in large] or [counts]
 
 
 def binomial_deviance(counts: csr_array) -> np.ndarray:
@@ -76,7 +96,9 @@ def binomial_deviance(counts: csr_array) -> np.ndarray:
     return deviance
 
 
-def variable_genes(counts: sc.AnnData, n_genes: int) -> np.ndarray:
+def variable_genes(
+    counts: sc.AnnData, n_genes: int, *, batch_key: str | None = None
+) -> np.ndarray:
     """Return the indices (n_genes,), rising, of the genes that vary most (Seurat v3, by scanpy).
 
     Stuart et al., Cell 177, 1888 (2019). Its loess of the variance on the mean takes a share of
@@ -90,6 +112,7 @@ def variable_genes(counts: sc.AnnData, n_genes: int) -> np.ndarray:
             table = sc.pp.highly_variable_genes(
                 counts, flavor="seurat_v3", n_top_genes=n_genes, span=span, inplace=False,
                 check_values=False,
+                batch_key=batch_key,
             )  # fmt: skip
         except ValueError:  # of the loess, in its own words
             continue

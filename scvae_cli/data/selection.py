@@ -1,6 +1,7 @@
 """Takes the values asked for from cells in memory, and refuses what no model should see."""
 
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import anndata
@@ -18,13 +19,17 @@ INDEX = "var_names"  # the index of var, kept as a column where another one name
 
 
 def elements(
-    *, layer: str | None, raw: bool, gene_names: str | None = None, label_key: str | None = None
+    *,
+    layer: str | None,
+    raw: bool,
+    gene_names: str | None = None,
+    obs: Collection[str | None] = (),
 ) -> set[str]:
     """Return names of the elements of an h5ad or zarr that these settings need."""
     var = "raw/var" if raw else "var"
     values = "raw/X" if raw else "X" if layer is None else f"layers/{layer}"
-    columns = {f"{var}/{gene_names}": gene_names, f"obs/{label_key}": label_key}
-    return {var, values, *(name for name, asked in columns.items() if asked is not None)}
+    names = [] if gene_names is None else [f"{var}/{gene_names}"]
+    return {var, values, *names, *(f"obs/{column}" for column in obs if column is not None)}
 
 
 def select(

@@ -9,7 +9,9 @@ import anndata
 import numpy as np
 from scipy.sparse import csr_array
 
+from scvae_cli.covariates import Covariates
 from scvae_cli.data.announcer import Announcer
+from scvae_cli.data.batches import read_covariates, suspects, warn_of_confounding
 from scvae_cli.data.dataset import Dataset, Recipe, labelled
 from scvae_cli.data.labels import labels_of, mark_unlabelled, read_labels
 from scvae_cli.data.values import Values, doubt, recognise
@@ -27,6 +29,9 @@ class Options:
         label_key: the column of obs with the types, if any.
         labels: a csv file with a type for each cell, if any.
         unlabelled: what stands for no type, beside nothing at all.
+        batch_key: columns of obs with batches, if any.
+        batches: a csv file with a batch for each cell, if any.
+        covariates: columns of obs with numbers that a network is told of.
         layer: see `selection.select`.
         raw: see `selection.select`.
         gene_names: see `selection.select`.
@@ -44,6 +49,9 @@ class Options:
     label_key: str | None
     labels: str | None
     unlabelled: Sequence[str]
+    batch_key: Sequence[str] | None
+    batches: str | None
+    covariates: Sequence[str]
     layer: str | None
     raw: bool
     gene_names: str | None
@@ -75,10 +83,13 @@ def file(*, announcer: Announcer, **options: Any) -> Dataset:
     _check_n_genes(cells, kind, asked)
     x = _logged(cells, kind, seen, asked.target_sum)
     recipe = _recipe(cells, kind, seen, asked.target_sum)
-    x, genes = _chosen(cells, x, asked)
+    told = _covariates(cells, asked, announcer)
+    x, genes = _chosen(cells, x, asked, told)
     types = _types(cells, asked, announcer)
+    if told is not None:
+        warn_of_confounding(told, types, announcer.warn)
     name, names = Path(asked.path).name, cells.obs_names.to_numpy()
-    dataset = labelled(name, x, types, names, genes, recipe)
+    dataset = labelled(name, x, types, names, genes, recipe, told)
     if (given := _given(asked)) and not dataset.is_labelled:
         raise InputError(Kind.EMPTY, given, f"all cells have one label, {dataset.cell_types[0]}")
     return dataset
@@ -97,10 +108,38 @@ def _read(asked: Options, announcer: Announcer) -> anndata.AnnData:
         path,
         transpose=asked.transpose,
         genome=asked.genome,
-        needed=elements(**which, label_key=asked.label_key),
+        needed=elements(**which, obs=_columns(asked)),
         say=announcer.say,
     )
     return select(cells, command_line(path), **which)
+
+
+def _columns(asked: Options) -> list[str | None]:
+    """Return the columns of obs that are used, among None."""
+    return [asked.label_key, *(asked.batch_key or []), *asked.covariates]
+
+
+def _covariates(cells: anndata.AnnData, asked: Options, announcer: Announcer) -> Covariates | None:
+    """Return what a network is told of the cells, and name columns that look like batches.
+
+    Raises:
+        InputError: a column is not what it should be.
+    """
+    told = read_covariates(
+        cells,
+        path=Path(asked.path),
+        batch_key=asked.batch_key,
+        batches=asked.batches,
+        numbers=asked.covariates,
+        label_key=asked.label_key,
+    )
+    if (told is None or not told.keys) and (found := suspects(cells.obs, _columns(asked))):
+        sizes = ", ".join(f"{name} ({cells.obs[name].nunique()} values)" for name in found)
+        announcer.warn(
+            f"{Path(asked.path).name}: {sizes} may say in which batch cells were measured; "
+            f"data.batch_key={found[0]} tells the model, and scores how well batches mix"
+        )
+    return told
 
 
 def _filtered(cells: anndata.AnnData, asked: Options) -> anndata.AnnData:
@@ -190,14 +229,17 @@ def _recipe(cells: anndata.AnnData, kind: str, seen: Values, target_sum: float) 
     return recipe
 
 
-def _chosen(cells: anndata.AnnData, x: csr_array, asked: Options) -> tuple[csr_array, np.ndarray]:
+def _chosen(
+    cells: anndata.AnnData, x: csr_array, asked: Options, told: Covariates | None
+) -> tuple[csr_array, np.ndarray]:
     """Return the logarithms (n_cells, n_kept) and names (n_kept,) of the genes that are kept."""
     from scvae_cli.data.preprocess import chosen_genes
 
     names = cells.var_names.to_numpy(dtype=str)
     if asked.genes is None:
         return x, names
-    kept = chosen_genes(cells, asked.genes, by=asked.genes_by)
+    batches = told.batches[0] if told is not None and told.keys else None
+    kept = chosen_genes(cells, asked.genes, by=asked.genes_by, batches=batches)
     return csr_array(x[:, kept]), names[kept]
 
 

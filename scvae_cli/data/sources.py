@@ -88,7 +88,7 @@ def _check_choice_of_genes(options: Mapping[str, Any]) -> None:
 
 def _states(options: Mapping[str, Any]) -> list[list[int]]:
     """Return size and time of the files that options name, which may change between two runs."""
-    named = [Path(options[key]) for key in ("path", "labels") if options.get(key)]
+    named = [Path(options[key]) for key in ("path", "labels", "batches") if options.get(key)]
     stats = [path.stat() for path in named if path.exists()]
     return [[stat.st_size, stat.st_mtime_ns] for stat in stats]
 

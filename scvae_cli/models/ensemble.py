@@ -53,31 +53,40 @@ class Ensemble(Model):
             self.scale[i] = spread if spread > np.finfo(np.float32).eps * np.abs(z).max() else 1.0
 
     def loss(
-        self, x: Cells, generator: Generator, counts: Cells | None = None, progress: float = 1.0
+        self,
+        x: Cells,
+        generator: Generator,
+        counts: Cells | None = None,
+        progress: float = 1.0,
+        covariates: Tensor | None = None,
     ) -> Loss:
         """Compute the mean of the members' losses, without what they monitor."""
-        losses = [model.loss(x, generator, counts, progress) for model in self.models]
+        losses = [model.loss(x, generator, counts, progress, covariates) for model in self.models]
         total, reconstruction, kl = (
             torch.stack(terms).mean() for terms in zip(*(loss[:3] for loss in losses), strict=True)
         )
         return Loss(total, reconstruction, kl, total.new_empty(0))
 
-    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
+    def embed(
+        self, x: Cells, kind: str, generator: Generator, covariates: Tensor | None = None
+    ) -> Tensor:
         """Compute the members' places, standardised, (n_cells, n_members * n_latent)."""
-        parts = [model.embed(x, kind, generator) for model in self.models]
+        parts = [model.embed(x, kind, generator, covariates) for model in self.models]
         z = (torch.stack(parts, 1) - self.centre) / self.scale
         return z.flatten(1)
 
-    def decode(self, z: Tensor, target_sum: float | None) -> Tensor:
+    def decode(
+        self, z: Tensor, target_sum: float | None, covariates: Tensor | None = None
+    ) -> Tensor:
         """Compute the mean of the members' expression at z (n, n_members * n_latent)."""
         places = z.unflatten(1, self.centre.shape) * self.scale + self.centre
         parts = [
-            model.decode(place, target_sum)
+            model.decode(place, target_sum, covariates)
             for model, place in zip(self.models, places.unbind(1), strict=True)
         ]
         return torch.stack(parts).mean(0)
 
-    def diagnose(self, batches: Iterable[Cells]) -> list[str]:
+    def diagnose(self, batches: Iterable[tuple[Cells, Tensor | None]]) -> list[str]:
         """Name what is wrong with the members, a line for each."""
         kept = list(batches)
         return [

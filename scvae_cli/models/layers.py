@@ -30,9 +30,15 @@ def head(n_in: int, branch: int | None, n_out: int) -> nn.Module:
     return nn.Sequential(nn.Linear(n_in, branch), nn.ReLU(), nn.Linear(branch, n_out))
 
 
-def decoder(widths: list[int]) -> nn.Sequential:
-    """Build layers from z through `widths` to genes, ReLU after each but the last."""
-    return nn.Sequential(*_linear_relu(widths[:-1]), nn.Linear(widths[-2], widths[-1]))
+def decoder(widths: list[int], extra: int = 0) -> nn.Sequential:
+    """Build layers from z through `widths` to genes, ReLU after each but the last.
+
+    Args:
+        widths: of z, of the hidden layers, and number of genes.
+        extra: further inputs of the first and of the last layer.
+    """
+    hidden = _linear_relu([widths[0] + extra, *widths[1:-1]])
+    return nn.Sequential(*hidden, nn.Linear(widths[-2] + extra, widths[-1]))
 
 
 def _linear_relu(widths: list[int]) -> list[nn.Module]:

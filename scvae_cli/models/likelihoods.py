@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from scvae_cli.models.negative_binomial import log_nb
-from scvae_cli.models.sparse import Cells, SparseRows
+from scvae_cli.models.sparse import Cells, SparseRows, take_some
 from scvae_cli.models.sparse_likelihoods import sparse_negative_binomial, sparse_poisson
 
 # log theta starts near Poisson's, and moves ten times as far with each step of Adam as weights do:
@@ -77,31 +77,63 @@ class Likelihood(nn.Module):
         name: `poisson`, `nb` or `zinb`.
         n_genes: number of genes; the negative binomials have a dispersion for each.
         width: of what goes into the last layer; zero inflation has a layer of its own there.
+        n_batches: number of batch columns, each of which adds to a cell's log dispersions; 0 where
+            all cells have the same.
     """
 
-    def __init__(self, name: str, n_genes: int, width: int) -> None:
+    def __init__(self, name: str, n_genes: int, width: int, n_batches: int = 0) -> None:
         super().__init__()
         self.name = name
+        self.n_batches = 0 if name == "poisson" else n_batches
         if name != "poisson":
             self.dispersion = nn.Parameter(torch.full((n_genes,), START / PACE))
         if name == "zinb":
             self.dropout = nn.Linear(width, n_genes)
+        if self.n_batches:
+            self.of_batches = nn.Parameter(torch.zeros(n_batches, n_genes))
 
     @property
     def log_theta(self) -> Tensor:
         """Return the log inverse dispersion of each gene (n_genes,), within LIMIT of 0."""
-        bounded: Tensor = _Bounded.apply(PACE * self.dispersion)  # type: ignore[no-untyped-call]
-        return bounded
+        return _bounded(PACE * self.dispersion)
 
-    def forward(self, counts: Cells, h: Tensor, output: nn.Linear) -> Tensor:
+    def log_theta_of(self, batch: Tensor) -> Tensor:
+        """Return the same for cells with these batch columns (n_batches,)."""
+        return _bounded(PACE * (self.dispersion + batch @ self.of_batches))
+
+    def forward(
+        self, counts: Cells, h: Tensor, output: nn.Linear, batches: Tensor | None = None
+    ) -> Tensor:
         """Compute -log P of counts, averaged over cells.
 
         Args:
             counts: (n_cells, n_genes).
             h: (n_cells, width) what goes into the last layer.
             output: the last layer, whose outputs are logits.
+            batches: (n_cells, n_batches) batch columns, where dispersions differ between them.
         """
-        log_theta = None if self.name == "poisson" else self.log_theta
+        if batches is None:
+            return self._of(counts, h, output, None)
+        rows, group = torch.unique(batches, dim=0, return_inverse=True)
+        total = h.new_zeros(())
+        for i, row in enumerate(rows):
+            some = (group == i).nonzero()[:, 0]
+            error = self._of(take_some(counts, some), h[some], output, row)
+            total = total + error * (len(some) / len(h))
+        return total
+
+    def _of(self, counts: Cells, h: Tensor, output: nn.Linear, batch: Tensor | None) -> Tensor:
+        """Compute -log P of counts of cells with the same dispersions, averaged over cells.
+
+        Args:
+            counts: (n_cells, n_genes).
+            h: (n_cells, width) what goes into the last layer.
+            output: the last layer, whose outputs are logits.
+            batch: (n_batches,) the batch columns that these cells have, if dispersions differ.
+        """
+        log_theta = None
+        if self.name != "poisson":
+            log_theta = self.log_theta if batch is None else self.log_theta_of(batch)
         dropout = self.dropout(h) if self.name == "zinb" else None
         if isinstance(counts, SparseRows):
             product = linear(h, output.weight)
@@ -114,6 +146,11 @@ class Likelihood(nn.Module):
         if dropout is None:
             return -negative_binomial(counts, log_mu, log_theta).mean()
         return -zero_inflated(counts, log_mu, log_theta, dropout).mean()
+
+
+def _bounded(log_theta: Tensor) -> Tensor:
+    bounded: Tensor = _Bounded.apply(log_theta)  # type: ignore[no-untyped-call]
+    return bounded
 
 
 class _Bounded(torch.autograd.Function):

@@ -36,17 +36,26 @@ class LinearModel(Model):
         """Set mean and components from x (n_cells, n_genes)."""
 
     def loss(
-        self, x: Cells, generator: Generator, counts: Cells | None = None, progress: float = 1.0
+        self,
+        x: Cells,
+        generator: Generator,
+        counts: Cells | None = None,
+        progress: float = 1.0,
+        covariates: Tensor | None = None,
     ) -> Loss:
         """Compute the squared error of x (n_cells, n_genes); nothing else is used."""
         x_hat = self.decode(self.embed(x, "mean", generator), None)
         return Loss.without_kl(squared_error(dense(x), x_hat).mean())
 
-    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
+    def embed(
+        self, x: Cells, kind: str, generator: Generator, covariates: Tensor | None = None
+    ) -> Tensor:
         """Compute z (n_cells, n_latent) of x (n_cells, n_genes); every kind is the same."""
         return (dense(x) - self.mean) @ self.components.T
 
-    def decode(self, z: Tensor, target_sum: float | None) -> Tensor:
+    def decode(
+        self, z: Tensor, target_sum: float | None, covariates: Tensor | None = None
+    ) -> Tensor:
         """Compute the values (n, n_genes) at z (n, n_latent)."""
         return z @ self.components + self.mean
 
@@ -67,12 +76,16 @@ class PCA(LinearModel):
         super().__init__(n_genes, n_latent)
         self.of_roots = values == "sqrt"
 
-    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
+    def embed(
+        self, x: Cells, kind: str, generator: Generator, covariates: Tensor | None = None
+    ) -> Tensor:
         """Compute z (n_cells, n_latent) of x (n_cells, n_genes); every kind is the same."""
         values = dense(x)
         return super().embed(values.expm1().sqrt() if self.of_roots else values, kind, generator)
 
-    def decode(self, z: Tensor, target_sum: float | None) -> Tensor:
+    def decode(
+        self, z: Tensor, target_sum: float | None, covariates: Tensor | None = None
+    ) -> Tensor:
         """Compute the values (n, n_genes) at z (n, n_latent), as x has them."""
         values = super().decode(z, target_sum)
         return values.clamp_min(0).square().log1p() if self.of_roots else values

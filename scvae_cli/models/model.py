@@ -55,7 +55,12 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def loss(
-        self, x: Cells, generator: Generator, counts: Cells | None = None, progress: float = 1.0
+        self,
+        x: Cells,
+        generator: Generator,
+        counts: Cells | None = None,
+        progress: float = 1.0,
+        covariates: Tensor | None = None,
     ) -> Loss:
         """Compute the terms to minimise, with one posterior sample per cell.
 
@@ -64,25 +69,33 @@ class Model(nn.Module, ABC):
             generator: of the samples.
             counts: (n_cells, n_genes) counts, which likelihoods of counts need.
             progress: share of the training that is over.
+            covariates: (n_cells, n_columns) rows of `Covariates`, where the model was built with
+                them; None for the usual ones.
         """
 
     @abstractmethod
-    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
+    def embed(
+        self, x: Cells, kind: str, generator: Generator, covariates: Tensor | None = None
+    ) -> Tensor:
         """Compute the place of each cell in the latent space, (n_cells, n_latent).
 
         Args:
             x: (n_cells, n_genes) values.
             kind: `mean` of the posterior, one `sample` of it, or `mu` (without gates).
             generator: of the sample.
+            covariates: see `loss`.
         """
 
     @abstractmethod
-    def decode(self, z: Tensor, target_sum: float | None) -> Tensor:
+    def decode(
+        self, z: Tensor, target_sum: float | None, covariates: Tensor | None = None
+    ) -> Tensor:
         """Compute the expression (n, n_genes) at places z (n, n_latent) of the latent space.
 
         Args:
             z: the places.
             target_sum: counts per cell before the logarithm, which models of counts need.
+            covariates: see `loss`.
 
         Returns:
             Values as the model was fitted on; log(1 + target_sum * share) from a model of counts,
@@ -93,14 +106,22 @@ class Model(nn.Module, ABC):
         """Set the parameters from x (n_cells, n_genes); only models with `is_solved` can."""
         raise NotImplementedError
 
-    def gates(self, x: Cells) -> tuple[Tensor, Tensor]:
+    def gates(self, x: Cells, covariates: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Compute gamma and mu of x, each (n_cells, n_latent); only for models with `has_gates`.
+
+        Args:
+            x: (n_cells, n_genes) values.
+            covariates: see `loss`.
 
         Returns:
             The posterior's probability that each latent is on, and its mean where it is on.
         """
         raise NotImplementedError
 
-    def diagnose(self, batches: Iterable[Cells]) -> list[str]:
-        """Name what is wrong with the posterior of all cells, a line for each finding."""
+    def diagnose(self, batches: Iterable[tuple[Cells, Tensor | None]]) -> list[str]:
+        """Name what is wrong with the posterior of all cells, a line for each finding.
+
+        Args:
+            batches: x (n_cells, n_genes) of some cells and their covariates; see `loss`.
+        """
         return []

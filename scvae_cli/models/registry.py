@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from scvae_cli.covariates import Covariates
 from scvae_cli.models.autoencoder import Autoencoder
 from scvae_cli.models.ensemble import Ensemble
 from scvae_cli.models.linear import PCA, RandomProjection
@@ -29,6 +30,7 @@ def build(
     *,
     seed: int,
     others: Sequence[int] = (),
+    covariates: Covariates | None = None,
     **options: Any,
 ) -> Model:
     """Build a model with fresh weights, or an ensemble of models.
@@ -40,8 +42,11 @@ def build(
         seed: of the weights (PyTorch's default initialisation); the global generator is left as
             it was.
         others: seeds of the further members of an ensemble; none for a single model.
+        covariates: of the cells to train on, if they have any; models in closed form ignore them.
         options: arguments of the model's class.
     """
+    if covariates is not None and not MODELS[name].is_solved:
+        options["covariates"] = covariates
     members = []
     for own in (seed, *others):
         with torch.random.fork_rng(devices=[]):

@@ -1,10 +1,39 @@
-"""The length of a training: how many gradient steps, and after which of them the loss is noted."""
+"""The settings of a training, and its length: how many gradient steps, noted after which."""
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import NotRequired, Self, TypedDict
+
+import numpy as np
+from scipy.sparse import csr_array
 
 ROWS = 100  # of the history of a training whose length is given in updates
+
+
+class Settings(TypedDict):
+    """How to train.
+
+    Attributes:
+        epochs: passes over all cells; None where `updates` is given.
+        updates: gradient steps; None where `epochs` is given.
+        batch_size: cells per step; the last batch of an epoch may be smaller.
+        lr: learning rate.
+        batch_seed: of the order of cells.
+        noise_seed: of the model's sampling.
+        kl_warmup: share of the training over which the weight of the KL rises from 0 to all of it
+            (Sonderby et al., Ladder variational autoencoders, 2016).
+        patience: rounds without a better validation loss after which training stops; None for
+            never.
+    """
+
+    epochs: int | None
+    updates: NotRequired[int | None]
+    batch_size: int
+    lr: float
+    batch_seed: int
+    noise_seed: int
+    kl_warmup: NotRequired[float]
+    patience: NotRequired[int | None]
 
 
 @dataclass(frozen=True)
@@ -47,3 +76,9 @@ class Rounds:
         """Return how often the cells were seen after as many steps."""
         epochs, steps = divmod(step, math.ceil(self.n_cells / self.batch_size))
         return epochs + steps * self.batch_size / self.n_cells
+
+
+def rounds_of(x: csr_array | np.ndarray, settings: Settings) -> Rounds:
+    """Return the rounds of a training on x (n_cells, n_genes)."""
+    length = {"epochs": settings["epochs"], "updates": settings.get("updates")}
+    return Rounds.of(x.shape[0], settings["batch_size"], **length)

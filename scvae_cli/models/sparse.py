@@ -71,6 +71,10 @@ class SparseRows:
         terms = self._values * (self._values - 2 * b[self._index])
         return torch.segment_reduce(terms, "sum", offsets=self._starts)
 
+    def some(self, index: Tensor) -> "SparseRows":
+        """Return the rows of these indices (n,)."""
+        return SparseRows(self._rows[index.numpy()])
+
     def dense(self) -> Tensor:
         """Return the same values (n_cells, n_genes), with zeros."""
         return torch.from_numpy(self._rows.toarray())
@@ -86,6 +90,11 @@ def take(x: csr_array | np.ndarray, index: np.ndarray, device: torch.device) -> 
     rows = SparseRows(x[index])
     sparse = x.nnz < MAX_DENSITY * x.shape[0] * x.shape[1]
     return rows if sparse and device.type == "cpu" else rows.dense().to(device)
+
+
+def take_some(x: Cells, index: Tensor) -> Cells:
+    """Return the cells of these indices (n,)."""
+    return x.some(index) if isinstance(x, SparseRows) else x[index]
 
 
 def dense(x: Cells) -> Tensor:

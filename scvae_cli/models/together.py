@@ -9,10 +9,11 @@ import pandas as pd
 import torch
 from scipy.sparse import csr_array
 
-from scvae_cli.models.adam import keep_freed_memory
+from scvae_cli.covariates import Covariates
 from scvae_cli.models.checkpoint import Checkpoint, unpack
 from scvae_cli.models.model import Model
-from scvae_cli.models.train import AfterStep, Settings, Training, rounds_of
+from scvae_cli.models.rounds import Settings, rounds_of
+from scvae_cli.models.train import AfterStep, Training
 
 
 class Together:
@@ -24,6 +25,7 @@ class Together:
         members: models of the same kind, on `device`; trained in place.
         x: (n_cells, n_genes) float32 values.
         counts: see `train`.
+        covariates: see `train`.
         device: where to compute.
         settings: of each member; they differ by their seeds.
         validate: see `train`.
@@ -38,10 +40,11 @@ class Together:
         device: torch.device,
         settings: Sequence[Settings],
         counts: csr_array | None = None,
+        covariates: Covariates | None = None,
         validate: Callable[[Model], float] | None = None,
         start: Checkpoint | None = None,
     ) -> None:
-        self.x, self.counts = x, counts
+        self.x, self.counts, self.covariates = x, counts, covariates
         rounds = rounds_of(x, settings[0])
         self.trainings = [
             Training(member, device, rounds, own, validate)
@@ -72,7 +75,6 @@ class Together:
         Raises:
             RunError: the loss of a member is no longer finite.
         """
-        keep_freed_memory()
         left = Event()  # this function, so that no member trains on
         with ThreadPoolExecutor(min(threads, len(self.trainings))) as pool:
             try:
@@ -92,8 +94,7 @@ class Together:
     def _round(self, training: Training, stop: Callable[[], bool]) -> None:
         """Train a member for a round, or until it has to stop."""
         torch.set_num_threads(1)  # of this thread
-        training.model.train()
-        for _ in training.steps(self.x, self.counts):
+        for _ in training.steps(self.x, self.counts, self.covariates):
             if stop():
                 return
         training.end_round()

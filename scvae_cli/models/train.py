@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import NotRequired, TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,14 @@ import torch
 from scipy.sparse import csr_array
 from torch import Generator, Tensor
 
+from scvae_cli.covariates import Covariates
 from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.adam import Adam, keep_freed_memory
 from scvae_cli.models.checkpoint import Checkpoint
+from scvae_cli.models.condition import take_rows
 from scvae_cli.models.losses import ACTIVE
 from scvae_cli.models.model import Model
-from scvae_cli.models.rounds import Rounds
+from scvae_cli.models.rounds import Rounds, Settings, rounds_of
 from scvae_cli.models.sparse import Cells, take
 
 COLUMNS = ["epoch", "total", "reconstruction", "kl", "seconds"]
@@ -26,32 +28,6 @@ COLUMNS = ["epoch", "total", "reconstruction", "kl", "seconds"]
 AfterStep = Callable[[int, int, Callable[[], Checkpoint]], None]
 
 
-class Settings(TypedDict):
-    """How to train.
-
-    Attributes:
-        epochs: passes over all cells; None where `updates` is given.
-        updates: gradient steps; None where `epochs` is given.
-        batch_size: cells per step; the last batch of an epoch may be smaller.
-        lr: learning rate.
-        batch_seed: of the order of cells.
-        noise_seed: of the model's sampling.
-        kl_warmup: share of the training over which the weight of the KL rises from 0 to all of it
-            (Sonderby et al., Ladder variational autoencoders, 2016).
-        patience: rounds without a better validation loss after which training stops; None for
-            never.
-    """
-
-    epochs: int | None
-    updates: NotRequired[int | None]
-    batch_size: int
-    lr: float
-    batch_seed: int
-    noise_seed: int
-    kl_warmup: NotRequired[float]
-    patience: NotRequired[int | None]
-
-
 def train(
     model: Model,
     x: csr_array | np.ndarray,
@@ -59,6 +35,7 @@ def train(
     device: torch.device,
     on_epoch: Callable[[dict[str, float]], None],
     counts: csr_array | None = None,
+    covariates: Covariates | None = None,
     validate: Callable[[Model], float] | None = None,
     start: Checkpoint | None = None,
     keep: AfterStep = lambda *_: None,
@@ -72,6 +49,7 @@ def train(
         device: where to compute.
         on_epoch: called after each round with its row of the history.
         counts: (n_cells, n_genes) counts, which likelihoods of counts need.
+        covariates: of the cells, where the model was built with them.
         validate: computes a loss on what was held out; the best round's weights are kept.
         start: a checkpoint of the same training, to resume it from; the end is the same.
         keep: called after each step, and after each round.
@@ -88,21 +66,13 @@ def train(
         training.restore(start)
     for row in training.history:
         on_epoch(row)
-    model.train()
-    keep_freed_memory()
     while not training.is_over:
-        for _ in training.steps(x, counts):
+        for _ in training.steps(x, counts, covariates):
             keep(len(training.history), training.in_round, training.checkpoint)
         on_epoch(training.end_round())
         keep(len(training.history), 0, training.checkpoint)
     training.take_best()
     return pd.DataFrame(training.history, columns=training.columns)
-
-
-def rounds_of(x: csr_array | np.ndarray, settings: Settings) -> Rounds:
-    """Return the rounds of a training on x (n_cells, n_genes)."""
-    length = {"epochs": settings["epochs"], "updates": settings.get("updates")}
-    return Rounds.of(x.shape[0], settings["batch_size"], **length)
 
 
 def _kls(model: Model) -> list[str]:
@@ -137,6 +107,7 @@ class Training:
         settings: Settings,
         validate: Callable[[Model], float] | None,
     ) -> None:
+        keep_freed_memory()
         self.model, self.device, self.rounds, self.settings = model, device, rounds, settings
         self.validate = validate
         self.optimizer = Adam(model.parameters(), settings["lr"])
@@ -173,8 +144,14 @@ class Training:
         active = ["active"] if _kls(self.model) else []
         return [*COLUMNS, *length, *validation, *active, *self.model.monitors]
 
-    def steps(self, x: csr_array | np.ndarray, counts: csr_array | None) -> Iterator[None]:
+    def steps(
+        self,
+        x: csr_array | np.ndarray,
+        counts: csr_array | None,
+        covariates: Covariates | None,
+    ) -> Iterator[None]:
         """Train for a round, or the rest of one; pause after each step."""
+        self.model.train()
         began = perf_counter() - self.seconds
         while self.step < self.rounds.end(len(self.history)):
             if not self.order:
@@ -184,7 +161,8 @@ class Training:
             index = self.order[self.batch]
             cells = index.numpy()
             batch_counts = None if counts is None else take(counts, cells, self.device)
-            self._step(take(x, cells, self.device), batch_counts, len(index))
+            rows = take_rows(covariates, cells, self.device)
+            self._step(take(x, cells, self.device), batch_counts, rows, len(index))
             self.step += 1
             self.seen += len(index)
             self.batch += 1
@@ -195,11 +173,13 @@ class Training:
             yield
         self.check()
 
-    def _step(self, x: Cells, counts: Cells | None, n_cells: int) -> None:
+    def _step(
+        self, x: Cells, counts: Cells | None, covariates: Tensor | None, n_cells: int
+    ) -> None:
         progress = len(self.history) / len(self.rounds)
         kl_warmup = self.settings.get("kl_warmup")
         warm = min(1.0, progress / kl_warmup) if kl_warmup else 1.0
-        loss = self.model.loss(x, self.noise, counts, progress)
+        loss = self.model.loss(x, self.noise, counts, progress, covariates)
         if warm < 1.0:
             loss = loss.with_kl_weighted(warm)
         self.optimizer.step(loss.total)

@@ -5,6 +5,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Generator
 
+from scvae_cli.covariates import Covariates
+from scvae_cli.models.condition import take_rows
 from scvae_cli.models.model import Model
 from scvae_cli.models.sparse import take
 
@@ -19,6 +21,7 @@ class HeldOutCells:
     Args:
         x: (n_held, n_genes) values.
         counts: (n_held, n_genes) counts, which likelihoods of counts need.
+        covariates: of these cells, where the model was built with them.
         batch_size: cells at a time.
         seed: of the posterior samples, the same at each call.
         device: where to compute.
@@ -28,12 +31,13 @@ class HeldOutCells:
         self,
         x: csr_array | np.ndarray,
         counts: csr_array | None,
+        covariates: Covariates | None = None,
         *,
         batch_size: int,
         seed: int,
         device: torch.device,
     ) -> None:
-        self.x, self.counts = x, counts
+        self.x, self.counts, self.covariates = x, counts, covariates
         self.batch_size, self.seed, self.device = batch_size, seed, device
 
     @torch.no_grad()
@@ -44,7 +48,8 @@ class HeldOutCells:
         for index in torch.arange(self.x.shape[0]).split(self.batch_size):
             cells = index.numpy()
             counts = None if self.counts is None else take(self.counts, cells, self.device)
-            loss = model.loss(take(self.x, cells, self.device), noise, counts)
+            rows = take_rows(self.covariates, cells, self.device)
+            loss = model.loss(take(self.x, cells, self.device), noise, counts, 1.0, rows)
             total += float(loss.total) * len(cells)
         return total / int(self.x.shape[0])
 
@@ -55,6 +60,7 @@ class HeldOutMolecules:
     Args:
         x: (n_cells, n_genes) values of the molecules that were not.
         held: (n_cells, n_genes) counts of those that were.
+        covariates: of the cells, where the model was built with them.
         target_sum: counts per cell before the logarithm.
         batch_size: cells at a time.
         device: where to compute.
@@ -64,12 +70,14 @@ class HeldOutMolecules:
         self,
         x: csr_array,
         held: csr_array,
+        covariates: Covariates | None = None,
         *,
         target_sum: float,
         batch_size: int,
         device: torch.device,
     ) -> None:
-        self.x, self.held, self.target_sum = x, held, target_sum
+        self.x, self.held, self.covariates = x, held, covariates
+        self.target_sum = target_sum
         self.batch_size, self.device = batch_size, device
         rates = x.expm1().sum(axis=0)
         rates += rates[rates > 0].min()  # a gene may be only among those held out
@@ -82,8 +90,9 @@ class HeldOutMolecules:
         total = 0.0
         for index in torch.arange(self.x.shape[0]).split(self.batch_size):
             cells = index.numpy()
-            z = model.embed(take(self.x, cells, self.device), "mean", noise)
-            rates = torch.expm1(model.decode(z, self.target_sum)).clamp_min(0)
+            rows = take_rows(self.covariates, cells, self.device)
+            z = model.embed(take(self.x, cells, self.device), "mean", noise, rows)
+            rates = torch.expm1(model.decode(z, self.target_sum, rows)).clamp_min(0)
             shares = rates / rates.sum(1, keepdim=True).clamp_min(1e-9)
             logs = torch.log((1 - MIX) * shares + MIX * self.mean)
             held = self.held[cells].tocoo()

@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from typing import Unpack
 
 import torch
 from torch import Generator, Tensor, nn
 
 from scvae_cli.models import layers
-from scvae_cli.models.autoencoder import EncoderDecoder
+from scvae_cli.models.autoencoder import Conditioning, EncoderDecoder
 from scvae_cli.models.losses import ACTIVE, kl_normal
 from scvae_cli.models.model import Loss
 from scvae_cli.models.sparse import Cells
@@ -26,6 +27,7 @@ class Variational(EncoderDecoder):
         decoder: widths between z and output.
         first_activation: `linear` or `relu`, after the encoder's first layer.
         likelihood: `gaussian`, `poisson`, `nb` or `zinb`; see `EncoderDecoder`.
+        conditioning: see `Conditioning`.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Variational(EncoderDecoder):
         decoder: list[int],
         first_activation: str,
         likelihood: str,
+        **conditioning: Unpack[Conditioning],
     ) -> None:
         super().__init__()
         self.beta = beta
@@ -48,7 +51,7 @@ class Variational(EncoderDecoder):
         self.encoder = nn.Sequential(*layers.encoder([n_genes, *encoder], first_activation))
         self.mu = layers.head(encoder[-1], branch, n_latent)
         self.sigma = layers.head(encoder[-1], branch, n_latent)
-        self._build_decoder([n_latent, *decoder, n_genes], likelihood)
+        self._build_decoder([n_latent, *decoder, n_genes], likelihood, **conditioning)
 
     @property
     def monitors(self) -> list[str]:
@@ -56,8 +59,13 @@ class Variational(EncoderDecoder):
         return [f"kl_z{i}" for i in range(1, self.n_latent + 1)]
 
     @abstractmethod
-    def posterior(self, x: Cells) -> tuple[Tensor, ...]:
-        """Compute mu, log sigma^2, ..., each (n_cells, n_latent), of x (n_cells, n_genes)."""
+    def posterior(self, x: Cells, covariates: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Compute mu, log sigma^2, ..., each (n_cells, n_latent), of x (n_cells, n_genes).
+
+        Args:
+            x: values.
+            covariates: see `Model.loss`.
+        """
 
     def _loss(self, reconstruction: Tensor, kl: Tensor, *others: Tensor) -> Loss:
         """Put the terms together.
@@ -75,30 +83,37 @@ class Variational(EncoderDecoder):
 class BetaVAE(Variational):
     """beta-VAE (report 2.2, 2.4.2): z ~ N(mu, sigma^2), loss = squared error + beta * KL."""
 
-    def posterior(self, x: Cells) -> tuple[Tensor, Tensor]:
+    def posterior(self, x: Cells, covariates: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Compute mu and log sigma^2, each (n_cells, n_latent), of x (n_cells, n_genes)."""
-        h = self.encoder(x)
+        h = self._encoded(x, covariates)
         return self.mu(h), self.logvar_scale * self.sigma(h)
 
     def loss(
-        self, x: Cells, generator: Generator, counts: Cells | None = None, progress: float = 1.0
+        self,
+        x: Cells,
+        generator: Generator,
+        counts: Cells | None = None,
+        progress: float = 1.0,
+        covariates: Tensor | None = None,
     ) -> Loss:
         """Compute the terms of x, and counts (n_cells, n_genes); see `Model`."""
-        mu, logvar = self.posterior(x)
+        mu, logvar = self.posterior(x, covariates)
         z = sample_normal(mu, logvar, generator)
-        reconstruction = self._reconstruction(x, counts, z)
+        reconstruction = self._reconstruction(x, counts, z, covariates)
         return self._loss(reconstruction, kl_normal(mu, logvar).mean(0))
 
-    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
+    def embed(
+        self, x: Cells, kind: str, generator: Generator, covariates: Tensor | None = None
+    ) -> Tensor:
         """Compute (n_cells, n_latent): mu for `mean` and `mu`, one draw for `sample`."""
-        mu, logvar = self.posterior(x)
+        mu, logvar = self.posterior(x, covariates)
         return sample_normal(mu, logvar, generator) if kind == "sample" else mu
 
-    def diagnose(self, batches: Iterable[Cells]) -> list[str]:
+    def diagnose(self, batches: Iterable[tuple[Cells, Tensor | None]]) -> list[str]:
         """Report posterior collapse."""
         kl, n_cells = torch.zeros(self.n_latent), 0
-        for x in batches:
-            mu, logvar = self.posterior(x)
+        for x, covariates in batches:
+            mu, logvar = self.posterior(x, covariates)
             kl += kl_normal(mu, logvar).sum(0).cpu()
             n_cells += len(mu)
         return report_collapse(kl, n_cells)

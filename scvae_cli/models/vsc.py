@@ -63,14 +63,17 @@ class VSC(Variational):
         """Name the mean gamma, the share of gates of exactly 1, and the KL of each latent."""
         return ["gamma", "dead_gates", *super().monitors]
 
-    def posterior(self, x: Cells, progress: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    def posterior(
+        self, x: Cells, covariates: Tensor | None = None, progress: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute mu, log sigma^2 and log gamma, each (n_cells, n_latent), of x.
 
         Args:
             x: (n_cells, n_genes) values.
+            covariates: see `Model.loss`.
             progress: share of the training that is over.
         """
-        h = self.encoder(x)
+        h = self._encoded(x, covariates)
         warm = min(1.0, progress / self.spike_warmup) if self.spike_warmup else 1.0
         logvar = self.logvar_scale * self.sigma(h)
         return warm * self.mu(h), warm * logvar, self.log_gamma(self.gate(h))
@@ -90,37 +93,44 @@ class VSC(Variational):
         return torch.sigmoid(c * (eta - 1.0 + log_gamma.exp())) * slab
 
     def loss(
-        self, x: Cells, generator: Generator, counts: Cells | None = None, progress: float = 1.0
+        self,
+        x: Cells,
+        generator: Generator,
+        counts: Cells | None = None,
+        progress: float = 1.0,
+        covariates: Tensor | None = None,
     ) -> Loss:
         """Compute the terms of x, and counts (n_cells, n_genes); see `Model`."""
-        mu, logvar, log_gamma = self.posterior(x, progress)
+        mu, logvar, log_gamma = self.posterior(x, covariates, progress)
         z = self.sample(mu, logvar, log_gamma, generator, progress)
-        reconstruction = self._reconstruction(x, counts, z)
+        reconstruction = self._reconstruction(x, counts, z, covariates)
         kl = self._kl(x, mu, logvar, log_gamma, progress)
         dead = (log_gamma == 0).to(mu.dtype).mean()
         return self._loss(reconstruction, kl, log_gamma.exp().mean(), dead)
 
-    def embed(self, x: Cells, kind: str, generator: Generator) -> Tensor:
+    def embed(
+        self, x: Cells, kind: str, generator: Generator, covariates: Tensor | None = None
+    ) -> Tensor:
         """Compute (n_cells, n_latent): gamma * mu for `mean`, mu for `mu`, a draw for `sample`."""
-        mu, logvar, log_gamma = self.posterior(x)
+        mu, logvar, log_gamma = self.posterior(x, covariates)
         if kind == "sample":
             return self.sample(mu, logvar, log_gamma, generator)
         return log_gamma.exp() * mu if kind == "mean" else mu
 
-    def gates(self, x: Cells) -> tuple[Tensor, Tensor]:
+    def gates(self, x: Cells, covariates: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Compute gamma and mu of the slab, each (n_cells, n_latent), of x (n_cells, n_genes)."""
-        mu, _, log_gamma = self.posterior(x)
+        mu, _, log_gamma = self.posterior(x, covariates)
         return log_gamma.exp(), mu
 
-    def diagnose(self, batches: Iterable[Cells]) -> list[str]:
+    def diagnose(self, batches: Iterable[tuple[Cells, Tensor | None]]) -> list[str]:
         """Report posterior collapse, and gates of exactly 1 for every cell.
 
         Where gamma is 1, the gate `relu` has no gradient.
         """
         kl, open_gates = torch.zeros(self.n_latent), torch.zeros(self.n_latent)
         n_cells = 0
-        for x in batches:
-            mu, logvar, log_gamma = self.posterior(x)
+        for x, covariates in batches:
+            mu, logvar, log_gamma = self.posterior(x, covariates)
             kl += kl_spike_slab(mu, logvar, log_gamma, self.alpha).sum(0).cpu()
             open_gates += (log_gamma == 0).sum(0).cpu()
             n_cells += len(mu)
@@ -162,7 +172,7 @@ class PseudoVSC(VSC):
         self, x: Cells, mu: Tensor, logvar: Tensor, log_gamma: Tensor, progress: float
     ) -> Tensor:
         weights = self.selector(x).softmax(1)  # (n_cells, n_pseudo)
-        prior = self.posterior(self.pseudo, progress)
+        prior = self.posterior(self.pseudo, None, progress)
         kl = kl_spike_slabs((mu, logvar, log_gamma), prior)  # (n_cells, n_pseudo, n_latent)
         gamma = (weights @ prior[2].exp()).mean()
         expected: Tensor = (weights[:, :, None] * kl).sum(1).mean(0)

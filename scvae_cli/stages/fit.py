@@ -18,9 +18,10 @@ from scvae_cli.models.checkpoint import Checkpoint, Checkpointer, unpack
 from scvae_cli.models.ensemble import Ensemble
 from scvae_cli.models.model import Model
 from scvae_cli.models.registry import build
+from scvae_cli.models.rounds import Settings
 from scvae_cli.models.solve import solve
 from scvae_cli.models.together import Together
-from scvae_cli.models.train import Settings, train
+from scvae_cli.models.train import train
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
 from scvae_cli.stages.holdout import hold_out
@@ -45,6 +46,7 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
             n_latent=config.latent_dim,
             seed=config.seeds.weights,
             others=[seeds.weights for seeds in config.member_seeds[1:]],
+            covariates=dataset.covariates,
             **options,
         ).to(context.device)
         history = _fitted(context, loaded, model, shown)
@@ -132,9 +134,9 @@ def _fitted(context: Context, loaded: Loaded, model: Model, shown: Stage) -> pd.
 def _standardise(context: Context, model: Ensemble, dataset: Dataset) -> None:
     """Bring the latent spaces of the members to one scale, by all cells."""
     how: dict[str, Any] = {"batch_size": context.config.batch_size, "device": context.device}
-    model.standardise(
-        [embed(member, dataset.x, kind="mean", seed=0, **how) for member in model.models]
-    )
+    how |= {"kind": "mean", "seed": 0}
+    cells = dataset.x, dataset.covariates
+    model.standardise([embed(member, *cells, **how) for member in model.models])
 
 
 def _restore(
@@ -171,6 +173,7 @@ def _train(context: Context, model: Model, dataset: Dataset, shown: Stage) -> pd
         how: dict[str, Any] = {
             "device": context.device,
             "counts": data.counts,
+            "covariates": data.covariates,
             "validate": data.validate,
             "start": _checkpoint(context),
         }

@@ -23,6 +23,7 @@ def sparsity_of(context: Context, model: Model, dataset: Dataset) -> Sparsity | 
         sparsity = describe_gates(
             model,
             dataset.x,
+            dataset.covariates,
             labels=dataset.labels,
             cell_types=dataset.cell_types,
             genes=dataset.genes,

@@ -72,10 +72,11 @@ def embed_cells(context: Context, model: Model, dataset: Dataset) -> np.ndarray:
 
         def compute() -> np.ndarray:
             seed = config.seeds.sample
-            return embed(model, dataset.x, kind=config.embedding, seed=seed, **passes)
+            cells = dataset.x, dataset.covariates
+            return embed(model, *cells, kind=config.embedding, seed=seed, **passes)
 
         latent = context.kept_or("latent", names, dataset.n_cells, compute)
-        warnings = diagnose(model, dataset.x, latent, **passes)
+        warnings = diagnose(model, dataset.x, latent, dataset.covariates, **passes)
         shown.say(f"{config.n_features} latent features, {config.embedding}")
     columns = dict(zip(names, latent.T, strict=True))
     writer.write_table("latent", {"cell": dataset.cells, **columns})

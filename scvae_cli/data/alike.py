@@ -1,0 +1,121 @@
+"""Prepares the values of other cells as those of a run's own cells were prepared."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from scvae_cli.data.matching import arrange, match_genes
+from scvae_cli.data.preprocess import log_normalize, logarithm, scale_alike
+from scvae_cli.data.values import Values, doubt, recognise
+from scvae_cli.data.wording import Wording
+from scvae_cli.errors import InputError, Kind
+
+KINDS = ("counts", "normalized", "logged")
+
+
+def prepare_alike(
+    cells: anndata.AnnData,
+    genes: pd.DataFrame,
+    theirs: Mapping[str, Any],
+    *,
+    clip: float | None,
+    named: bool,
+    values: str,
+    say: Callable[[str], None],
+    wording: Wording,
+) -> csr_array | np.ndarray:
+    """Return the values (n_cells, n_genes) as the model had those of its own cells.
+
+    Args:
+        cells: (n_cells, any genes) with sparse values; see `selection.select`.
+        genes: the run's genes.csv.
+        theirs: what run.json says of the run's cells: `values`, `target_sum`.
+        clip: largest z-score, where the run scaled its values.
+        named: see `match_genes`.
+        values: `counts`, `normalized`, `logged`, or `auto` to look.
+        say: called with a line about the genes, and one about the values.
+        wording: what errors call the cells and the settings.
+
+    Raises:
+        InputError: too few of the genes are there, a cell has none of them, or values are not
+            what this model can take.
+    """
+    rows = match_genes(cells, genes, named=named, say=say, wording=wording)
+    x = arrange(cells.X, rows, len(genes))
+    seen = recognise(cells.X, usual=theirs["values"])
+    kind = _kind(seen, values, say, wording)
+    if empty := int((np.diff(x.indptr) == 0).sum()):
+        first = cells.obs_names[np.diff(x.indptr) == 0][0]
+        raise InputError(
+            Kind.CONTENT,
+            wording.cells,
+            f"{empty} of {cells.n_obs} cells, such as {first}, have nothing in the run's genes",
+            f"leave them out ({wording.filter_empty} does)",
+        )
+    used = genes["used"].to_numpy(dtype=bool)
+    x = csr_array(_logged(x, kind, seen, theirs, say, wording)[:, np.flatnonzero(used)])
+    if clip is None:
+        return x
+    mean, sd = genes.loc[used, ["mean", "sd"]].to_numpy(dtype=float).T
+    return scale_alike(x, mean=mean, sd=sd, clip=clip)
+
+
+def _kind(seen: Values, values: str, say: Callable[[str], None], wording: Wording) -> str:
+    """Return what values are: what `values` says, or what they look like if it is `auto`.
+
+    Raises:
+        InputError: `values` is no kind of values.
+    """
+    if values == "auto":
+        if text := doubt(seen, seen.kind, wording):
+            say(f"warning: {text}")
+        return seen.kind
+    if values not in KINDS:
+        setting = wording.setting("values", values)
+        raise InputError(
+            Kind.VALUE, setting, f"is not auto, {', '.join(KINDS[:-1])} or {KINDS[-1]}"
+        )
+    return values
+
+
+def _logged(
+    x: csr_array,
+    kind: str,
+    seen: Values,
+    run: Mapping[str, Any],
+    say: Callable[[str], None],
+    wording: Wording,
+) -> csr_array:
+    """Return logarithms (n_cells, n_counted) of values of this kind, and say how.
+
+    Raises:
+        InputError: the run does not tell how to treat such values.
+    """
+    theirs = run.get("values", "logged")
+    target_sum = run.get("target_sum")
+    if (kind == "counts" and target_sum is None) or (kind == "normalized" and theirs == "logged"):
+        raise InputError(
+            Kind.CONFLICT,
+            wording.cells,
+            f"values are {kind}, and the run's were {theirs}",
+            f"treat them as those were ({wording.setting('values', 'logged')} takes them as they "
+            "are)",
+        )
+    factor = target_sum / seen.total if target_sum and seen.total else 1.0
+    scaled = f"brought from {seen.total:,g} to {target_sum:,g} and " if factor != 1 else ""
+    done = {
+        "counts": f"normalized to {target_sum:,g} and logged here" if target_sum else "",
+        "normalized": f"{scaled}logged here",
+        "logged": "left as they are",
+    }[kind]
+    other = "" if kind == theirs else f" (the run's were {theirs})"
+    why = f" ({seen.why})" if seen.kind == kind else ""
+    say(f"values are {kind}{why}, {done}{other}")
+    if kind == "counts":
+        assert target_sum is not None
+        return log_normalize(x, target_sum=target_sum)
+    return logarithm(x, factor=factor) if kind == "normalized" else x
