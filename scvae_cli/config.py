@@ -92,7 +92,7 @@ class Config(Block):
     ensemble: Annotated[int, Field(ge=2, le=100)] | None = None  # runs of older versions lack it
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Count | None
-    embedding: Literal["mean", "sample", "mu"]
+    embedding: Literal["mean", "sample", "mu", "decoded"]
     trained: Place | None
     map_3d: bool
     h5ad: bool
@@ -140,9 +140,17 @@ class Config(Block):
         return [Seeds(*root.generate_state(5).tolist()) for root in roots]
 
     @property
+    def embeds_decoded(self) -> bool:
+        """Return whether cells lie on axes of decoded expression; see `analysis.decoded`.
+
+        What a linear model decodes lies in the plane of its own components.
+        """
+        return self.embedding == "decoded" and isinstance(self.model, NetworkBlock)
+
+    @property
     def n_features(self) -> int:
         """Return the number of latent features, of all members together."""
-        return self.latent_dim * (self.ensemble or 1)
+        return self.latent_dim * (1 if self.embeds_decoded else self.ensemble or 1)
 
     @property
     def title(self) -> str:

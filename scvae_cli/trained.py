@@ -15,6 +15,7 @@ from safetensors.torch import load as read_weights
 from scipy.sparse import csr_array
 
 from scvae_cli import __version__
+from scvae_cli.analysis.decoded import Axes, project
 from scvae_cli.analysis.embed import embed
 from scvae_cli.config import Config
 from scvae_cli.covariates import Covariates
@@ -43,6 +44,7 @@ class TrainedRun:
             it has them.
         covariates: batches and covariates that the run's network was told of, without the cells;
             None where it was told of none.
+        axes: of `embedding=decoded`, else None.
         genes: genes.csv: gene, id (where known), used (whether the model gets it), mean and sd
             (where values were scaled); a row for each gene that counts in a cell's total.
     """
@@ -53,6 +55,7 @@ class TrainedRun:
     model: Model
     genes: pd.DataFrame
     covariates: Covariates | None
+    axes: Axes | None
 
     @property
     def path(self) -> Path:
@@ -121,7 +124,7 @@ class TrainedRun:
             selected, self.genes, self.record["data"], clip=self.config.data.scale,
             named=gene_names is not None, values=values, say=say, wording=wording,
         )  # fmt: skip
-        return self._latent(x, self._told(adata.obs, wording))
+        return self.places(x, self._told(adata.obs, wording))
 
     def provenance(self) -> dict[str, Any]:
         """Return where an embedding comes from, as h5ad can hold it."""
@@ -141,17 +144,28 @@ class TrainedRun:
             return None
         return covariates_like(obs, self.covariates, wording)
 
-    def _latent(self, x: csr_array | np.ndarray, told: Covariates | None) -> np.ndarray:
-        """Embed values (n_cells, n_genes) as the run did with its own."""
-        return embed(
+    def places(
+        self, x: csr_array | np.ndarray, covariates: Covariates | None = None
+    ) -> np.ndarray:
+        """Embed values (n_cells, n_genes), prepared as the run's own, as the run did with those.
+
+        Args:
+            x: the values.
+            covariates: of the cells, which only encoders that get them need.
+        """
+        z = embed(
             self.model,
             x,
-            told,
-            kind=self.config.embedding,
+            covariates,
+            kind=self.config.embedding if self.axes is None else "mean",
             batch_size=self.config.batch_size,
             seed=self.config.seeds.sample,
             device=torch.device("cpu"),
         )
+        if self.axes is None:
+            return z
+        target_sum, rooted = self.run.data.get("target_sum"), self.config.data.scale is None
+        return project(self.model, z, self.axes, target_sum=target_sum, rooted=rooted)
 
 
 def load(path: Path | str) -> TrainedRun:
@@ -190,7 +204,22 @@ def load(path: Path | str) -> TrainedRun:
     n_genes = int(genes["used"].sum())
     told = _covariates(run)
     model = _model(weights, run.path / "model.safetensors", config, n_genes, told)
-    return TrainedRun(run, config, run.scores, model, genes, told)
+    axes = _axes(run, n_genes, config.latent_dim) if config.embeds_decoded else None
+    return TrainedRun(run, config, run.scores, model, genes, told, axes)
+
+
+def _axes(run: Run, n_genes: int, n_axes: int) -> Axes:
+    """Read the axes of a run whose cells lie on decoded expression.
+
+    Raises:
+        InputError: the file is damaged, or has other genes or axes.
+    """
+    path = run.path / "axes.csv"
+    names = ["mean", *(f"z{i}" for i in range(1, n_axes + 1))]
+    table = read_csv(run.written("axes.csv"), path, ["gene", *names])
+    if len(table) != n_genes or not all(pd.api.types.is_numeric_dtype(table[n]) for n in names):
+        raise InputError(Kind.DAMAGED, path, "damaged (these are not axes of the run's genes)")
+    return Axes.of(table[["gene", *names]])
 
 
 def _covariates(run: Run) -> Covariates | None:

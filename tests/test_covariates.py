@@ -19,6 +19,7 @@ from scvae_cli.data.batches import suspects
 from scvae_cli.data.preprocess import binomial_deviance, chosen_genes
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, Kind
+from scvae_cli.models.condition import batch_effects
 from scvae_cli.models.registry import build
 from scvae_cli.models.sparse import SparseRows
 
@@ -131,6 +132,57 @@ def test_dispersions_of_batches_are_those_of_torch():
     torch.testing.assert_close(
         model._reconstruction(counts, counts, z, rows), expected, rtol=1e-4, atol=0
     )
+
+
+def cells_of_batches(seed=0):
+    """Counts whose rates are those of all cells times factors of donor and of plate."""
+    rng = np.random.default_rng(seed)
+    donors, plates = rng.integers(0, 3, 3000), rng.integers(0, 2, 3000)
+    factors = rng.normal(0, 0.5, (3, 12)), rng.normal(0, 0.5, (2, 12))
+    rates = np.exp(rng.normal(0, 1, 12) + factors[0][donors] + factors[1][plates])
+    counts = rng.poisson(200 * rates / rates.sum(1, keepdims=True)).astype(np.float32)
+    told = covariates({"donor": donors.astype(str), "plate": plates.astype(str)}, {})
+    return csr_array(counts), told
+
+
+def test_effects_of_batches_are_those_that_were_simulated():
+    """Of counts, as logs: they explain the genes' shares in each batch."""
+    counts, told = cells_of_batches()
+    donor, plate = batch_effects(counts, told, of_counts=True)
+    log_share = np.log(np.ravel(counts.sum(0)) / counts.sum())
+    for i, (d, p) in enumerate(np.unique(told.codes, axis=0)):
+        members = counts[told.batches[0] == i]
+        shares = np.exp(log_share + donor[d] + plate[p])
+        seen = np.ravel(members.sum(0)) / members.sum()
+        np.testing.assert_allclose(shares / shares.sum(), seen, rtol=0.05)
+
+
+def test_effects_of_balanced_batches_are_differences_of_means():
+    values = np.random.default_rng(0).normal(size=(8, 5))
+    told = covariates({"plate": BATCHES["plate"]}, {})
+    (effects,) = batch_effects(values, told, of_counts=False)
+    means = [values[BATCHES["plate"] == p].mean(0) - values.mean(0) for p in "12"]
+    np.testing.assert_allclose(effects, means, atol=1e-12)
+
+
+@pytest.mark.parametrize("embedding", [None, 3])
+def test_the_decoder_begins_with_the_effects_of_batches(embedding):
+    """Where z and the first layer say nothing, shares are those of the cell's batch."""
+    counts, told = cells_of_batches()
+    model = build(
+        "vae", 12, 3, seed=0, covariates=told,
+        **{**OPTIONS["vae"], "likelihood": "nb", "batch_embedding": embedding},
+    )  # fmt: skip
+    model.begin(counts, counts, told)
+    first = [told.batches[0].tolist().index(i) for i in range(6)]
+    rows = torch.from_numpy(told.rows(np.array(first)))
+    output = model.decoder[-1]
+    width = model.condition.width
+    logits = (model.condition(rows, 6) @ output.weight[:, -width:].T).detach().numpy()
+    expected = sum(
+        e[told.codes[first, k]] for k, e in enumerate(batch_effects(counts, told, of_counts=True))
+    )
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
 def test_a_network_without_covariates_is_as_it_was():

@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.sparse import csr_array
 
 from scvae_cli.analysis.choosing import agreements, kept_neighbours, nearest, predicted
-from scvae_cli.analysis.embed import embed
 from scvae_cli.choice.plan import CANDIDATES
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.holdout import halves, split_molecules
@@ -86,8 +84,9 @@ def _measured(trained: TrainedRun, genes: frozenset[str]) -> Measured:
     assert config.validation_share is not None
     parts = _divided(dataset, config.validation_share, config.seeds.held_out, config.seed)
     common = np.flatnonzero(np.isin(dataset.genes, list(genes)))
-    index = nearest(_embedded(trained, parts.x[cells]))
-    both = [_embedded(trained, half[cells]) for half in parts.halves]
+    told = None if dataset.covariates is None else dataset.covariates.some(cells)
+    index = nearest(trained.places(parts.x[cells], told))
+    both = [trained.places(half[cells], told) for half in parts.halves]
     graph = shared_neighbours(trained.latent.to_numpy()[cells], N_NEIGHBOURS, PRUNE)
     return Measured(
         str(trained.run.flat_settings["experiment"]).removeprefix("choose/"),
@@ -129,18 +128,6 @@ def _sample(dataset: Dataset) -> np.ndarray:
     """Return the cells to measure on: all, or `MOST_CELLS` of them at random, by rising index."""
     order = np.random.default_rng(0).permutation(dataset.n_cells)
     return np.sort(order[:MOST_CELLS])
-
-
-def _embedded(trained: TrainedRun, x: csr_array) -> np.ndarray:
-    """Embed values (n, n_genes) as the run's own cells were."""
-    return embed(
-        trained.model,
-        x,
-        kind="mean",
-        batch_size=trained.config.batch_size,
-        seed=0,
-        device=torch.device("cpu"),
-    )
 
 
 def _row(one: Measured, agreement: float) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from typing import NotRequired, TypedDict, Unpack
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
 from scvae_cli.covariates import Covariates
 from scvae_cli.models import layers
-from scvae_cli.models.condition import Condition
+from scvae_cli.models.condition import Condition, batch_effects
 from scvae_cli.models.likelihoods import Likelihood
 from scvae_cli.models.model import Loss, Model
 from scvae_cli.models.sparse import Cells, reconstruction_error
@@ -77,6 +79,26 @@ class EncoderDecoder(Model):
         gaussian = likelihood == "gaussian"
         shape = widths[-1], widths[-2] + extra, n_batches
         self.likelihood = None if gaussian else Likelihood(likelihood, *shape)
+
+    @torch.no_grad()
+    def begin(
+        self, x: csr_array | np.ndarray, counts: csr_array | None, covariates: Covariates | None
+    ) -> None:
+        """Let the last layer begin with what batches do to each gene; see `Model`.
+
+        Else z tells of batches before the decoder has learnt them, and it takes thousands of
+        steps until z forgets.
+        """
+        if self.condition is None or covariates is None or not covariates.keys:
+            return
+        values = x if self.likelihood is None else counts
+        assert values is not None
+        effects = batch_effects(values, covariates, of_counts=self.likelihood is not None)
+        weights = self.condition.effects_as_weights(effects)
+        output = self.decoder[-1]
+        assert isinstance(output, nn.Linear)
+        at = output.weight.shape[1] - self.condition.width
+        output.weight[:, at : at + weights.shape[1]] = weights.to(output.weight.device)
 
     def _encoded(self, x: Cells, covariates: Tensor | None) -> Tensor:
         """Compute the encoder's outputs (n_cells, width)."""

@@ -1,7 +1,10 @@
 """What networks are told of a cell beside its genes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from scvae_cli.covariates import Covariates
@@ -28,11 +31,32 @@ class Condition(nn.Module):
         self.sizes = covariates.sizes
         self.n_batches, self.n_numbers = sum(self.sizes), len(covariates.names)
         self.register_buffer("usual", torch.from_numpy(covariates.usual))
-        self.embeddings = nn.ModuleList()
-        if embedding is not None:
-            self.embeddings.extend(nn.Linear(n, embedding, bias=False) for n in self.sizes)
+        widths = [] if embedding is None else [embedding] * len(self.sizes)
+        self.embeddings = nn.ParameterList(
+            torch.randn(n, width) for n, width in zip(self.sizes, widths, strict=bool(widths))
+        )
         of_batches = self.n_batches if embedding is None else embedding * len(self.sizes)
         self.width = of_batches + self.n_numbers
+
+    def effects_as_weights(self, effects: Sequence[np.ndarray]) -> Tensor:
+        """Return weights (n_genes, n) of the columns of batches that give these effects.
+
+        Args:
+            effects: see `batch_effects`. Embeddings are set so that as much of them is given as
+                their width allows.
+        """
+        if not self.embeddings:
+            return torch.from_numpy(np.concatenate(effects).T).float()
+        parts = []
+        for table, effect in zip(self.embeddings, effects, strict=True):
+            u, s, v = np.linalg.svd(effect, full_matrices=False)
+            width = min(table.shape[1], len(s))
+            root = np.sqrt(s[:width])
+            weights = torch.zeros(effect.shape[1], table.shape[1])
+            weights[:, :width] = torch.from_numpy(v[:width].T * root)
+            table[:, :width] = torch.from_numpy(u[:, :width] * root)
+            parts.append(weights)
+        return torch.cat(parts, 1)
 
     def rows(self, covariates: Tensor | None, n_cells: int) -> Tensor:
         """Return the covariates (n_cells, n_columns), or the usual ones of as many cells."""
@@ -44,7 +68,7 @@ class Condition(nn.Module):
         if not self.embeddings:
             return rows
         *batches, numbers = rows.split([*self.sizes, self.n_numbers], 1)
-        parts = [layer(part) for layer, part in zip(self.embeddings, batches, strict=True)]
+        parts = [part @ table for part, table in zip(batches, self.embeddings, strict=True)]
         return torch.cat([*parts, numbers], 1)
 
 
@@ -53,3 +77,39 @@ def take_rows(
 ) -> Tensor | None:
     """Return the covariates (n, n_columns) of some cells, if there are any."""
     return None if covariates is None else torch.from_numpy(covariates.rows(index)).to(device)
+
+
+def batch_effects(
+    values: csr_array | np.ndarray, covariates: Covariates, *, of_counts: bool
+) -> list[np.ndarray]:
+    """Estimate how each batch changes each gene, one column of batches after the other.
+
+    Args:
+        values: (n_cells, n_genes) counts, or other values.
+        covariates: of the cells.
+        of_counts: whether effects are logs of ratios of rates, and not differences of means. One
+            molecule more on both sides keeps those of rare genes near 0.
+
+    Returns:
+        For each column the effects (n_values, n_genes) that earlier columns do not explain.
+    """
+    batch = covariates.batches[0]
+    members = csr_array((np.ones(len(batch)), (batch, np.arange(len(batch)))))
+    sums = members @ values
+    sums = (sums.toarray() if isinstance(sums, csr_array) else sums).astype(np.float64)
+    sizes = sums.sum(1) if of_counts else np.bincount(batch)  # molecules, or cells
+    usual = sums.sum(0) / sizes.sum()
+    explained = np.zeros_like(sums)
+    effects = []
+    first = np.unique(batch, return_index=True)[1]  # a cell of each batch
+    for codes, n_values in zip(covariates.codes.T, covariates.sizes, strict=True):
+        value = np.eye(n_values)[codes[first]].T  # (n_values, n_batches)
+        if of_counts:
+            expected = value @ (sizes[:, None] * usual * np.exp(explained))
+            effect = np.log((value @ sums + 1) / (expected + 1))
+        else:
+            rest = sums - sizes[:, None] * (usual + explained)
+            effect = (value @ rest) / (value @ sizes)[:, None]
+        explained += effect[codes[first]]
+        effects.append(effect)
+    return effects

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
+from scvae_cli.covariates import Covariates
 from scvae_cli.models.model import Loss, Model
 from scvae_cli.models.sparse import Cells
 
@@ -51,6 +53,13 @@ class Ensemble(Model):
             spread = float(np.sqrt(z.var(axis=0).sum()))
             self.centre[i] = torch.from_numpy(z.mean(axis=0))
             self.scale[i] = spread if spread > np.finfo(np.float32).eps * np.abs(z).max() else 1.0
+
+    def begin(
+        self, x: csr_array | np.ndarray, counts: csr_array | None, covariates: Covariates | None
+    ) -> None:
+        """Set weights of each member that follow from all cells at once; see `Model`."""
+        for model in self.models:
+            model.begin(x, counts, covariates)
 
     def loss(
         self,

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
+from scvae_cli.covariates import Covariates
 from scvae_cli.models.sparse import Cells
 
 
@@ -100,6 +101,17 @@ class Model(nn.Module, ABC):
         Returns:
             Values as the model was fitted on; log(1 + target_sum * share) from a model of counts,
             the share being of the counts in the model's genes.
+        """
+
+    def begin(
+        self, x: csr_array | np.ndarray, counts: csr_array | None, covariates: Covariates | None
+    ) -> None:
+        """Set weights, before training, that follow from all cells at once; most have none.
+
+        Args:
+            x: (n_cells, n_genes) values.
+            counts: (n_cells, n_genes) counts, which likelihoods of counts need.
+            covariates: of the cells, where the model was built with them.
         """
 
     def solve(self, x: csr_array | np.ndarray, seed: int) -> None:

@@ -26,7 +26,7 @@ class RunFile:
         holds: what is in it, in a few words.
         stage: the stage of the pipeline that writes it; empty where it is not one of them.
         columns: those that it always has, of a table.
-        where: what a run must be to write it: `vsc`, `map_3d`, `h5ad`, `trained`; empty for all.
+        where: what a run must be to write it: `vsc`, `decoded`, ...; empty for all.
         repeats: whether the same command gives the same bytes again.
     """
 
@@ -61,6 +61,14 @@ FILES = {
             LOSSES,
         ),
         RunFile("model.safetensors", "the weights", "train", repeats=True),
+        RunFile(
+            "axes.csv",
+            "of embedding=decoded: the weight of each gene in z1, z2, ...",
+            "embed",
+            ("gene", "mean"),
+            where="decoded",
+            repeats=True,
+        ),
         RunFile("latent.csv", "cell, z1, z2, ...", "embed", ("cell",), repeats=True),
         RunFile(
             "cells.csv",

@@ -164,6 +164,7 @@ def _train(context: Context, model: Model, dataset: Dataset, shown: Stage) -> pd
     config, writer = context.config, context.writer
     data = hold_out(config, dataset, context.device)
     rows: list[dict[str, float]] = []
+    model.begin(data.x, data.counts, data.covariates)
 
     def on_round(row: dict[str, float]) -> None:
         rows.append(row)

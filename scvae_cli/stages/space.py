@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.analysis.cluster import kmeans
+from scvae_cli.analysis.decoded import find_axes, project
 from scvae_cli.analysis.diagnose import diagnose
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.score import score, silhouette
@@ -71,8 +72,11 @@ def embed_cells(context: Context, model: Model, dataset: Dataset) -> np.ndarray:
         writer.drop_checkpoint()  # now that the record has the weights
 
         def compute() -> np.ndarray:
-            seed = config.seeds.sample
             cells = dataset.x, dataset.covariates
+            if config.embeds_decoded:
+                z = embed(model, *cells, kind="mean", seed=0, **passes)
+                return _on_axes(context, model, dataset, z)
+            seed = config.seeds.sample
             return embed(model, *cells, kind=config.embedding, seed=seed, **passes)
 
         latent = context.kept_or("latent", names, dataset.n_cells, compute)
@@ -83,6 +87,24 @@ def embed_cells(context: Context, model: Model, dataset: Dataset) -> np.ndarray:
     for warning in warnings:
         context.warn(warning)
     return latent
+
+
+def _on_axes(context: Context, model: Model, dataset: Dataset, z: np.ndarray) -> np.ndarray:
+    """Put cells on the axes of their decoded expression, and write axes.csv.
+
+    Args:
+        context: of the run.
+        model: trained.
+        dataset: the cells.
+        z: (n_cells, n_latent) means of their posteriors.
+    """
+    config = context.config
+    how: dict[str, Any] = {
+        "target_sum": dataset.recipe.target_sum, "rooted": config.data.scale is None,
+    }  # fmt: skip
+    axes = find_axes(model, z, config.latent_dim, seed=config.seeds.sample, **how)
+    context.writer.write_table("axes", axes.table(dataset.genes))
+    return project(model, z, axes, **how)
 
 
 def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
