@@ -16,11 +16,20 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 from rich.table import Column, Table
 from rich.text import Text
 
+from scvae_cli.measures import AGREEMENT
 from scvae_cli.visible import visible
 
 log = logging.getLogger("scvae")
 log.addHandler(logging.NullHandler())  # until a log file exists, lines go only to the terminal
 
+# Tables of scores: the head of the first column, and the measures with their heads.
+SCORE_TABLES = {
+    "k-means on": {k: k.upper() for k in (*AGREEMENT, "silhouette")},
+    "batches in": {
+        "ilisi": "iLISI", "kbet": "kBET", "batch_correction": "batch", "bio_conservation": "bio",
+        "overall": "total",
+    },
+}  # fmt: skip
 LABELS = {"tsne_2d": "t-SNE 2-D", "tsne_3d": "t-SNE 3-D", "cluster": "k-means"}
 
 
@@ -171,17 +180,22 @@ class Console:
             _print(self._err, text)
 
     def scores(self, rows: Mapping[str, Mapping[str, float]]) -> None:
-        """Write the table of scores: a row for each space that was clustered."""
-        table = Table("k-means on", box=None, padding=(0, 2), header_style="bold")
-        for name in next(iter(rows.values())):
-            table.add_column(name.upper(), justify="right")
+        """Write the scores of each space: of k-means, and of batches where they are known."""
         for space, values in rows.items():
-            table.add_row(space, *(f"{value:.3f}" for value in values.values()))
             log.info("%s: %s", space, " ".join(f"{k} {v:.6f}" for k, v in values.items()))
         if self._quiet:
             return
         self._err.print()
-        self._out.print(table)
+        for head, names in SCORE_TABLES.items():
+            columns = {k: v for k, v in names.items() if any(k in row for row in rows.values())}
+            if not columns:
+                continue
+            table = Table(head, box=None, padding=(0, 2), header_style="bold")
+            for name in columns.values():
+                table.add_column(name, justify="right")
+            for space, values in rows.items():
+                table.add_row(space, *(_decimal(values.get(name)) for name in columns))
+            self._out.print(table)
 
     def table(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Write a table of texts; the keys of the first row name the columns."""
@@ -205,6 +219,10 @@ class Console:
         """Write the path of the folder with all results."""
         self._err.print()
         _print(self._out, str(path))
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def minutes(seconds: float) -> str:

@@ -2,12 +2,23 @@
 
 SPACES = {"tsne": "2-D map", "latent": "latent space"}
 AGREEMENT = ("nmi", "ari", "hom", "com")  # of clusters with known cell types
-MEASURES = (*AGREEMENT, "silhouette")  # the silhouette scores cells without known types
+# Of batches that mix, of types that stay apart, and means of both: `analysis.mixing`.
+OF_BATCHES = ("ilisi", "kbet", "graph_connectivity", "silhouette_batch")
+OF_TYPES = ("clisi", "silhouette_label", "isolated_labels")
+TOTALS = ("batch_correction", "bio_conservation", "overall")
+# The silhouette of clusters scores cells without known types.
+MEASURES = (*AGREEMENT, "silhouette", *OF_BATCHES, *OF_TYPES, *TOTALS)
 MEASURE_NAMES = {
     "nmi": "NMI", "ari": "ARI", "hom": "HOM", "com": "COM", "silhouette": "silhouette",
+    "ilisi": "iLISI", "kbet": "kBET", "graph_connectivity": "graph connectivity",
+    "silhouette_batch": "silhouette of batches", "clisi": "cLISI",
+    "silhouette_label": "silhouette of types", "isolated_labels": "isolated types",
+    "batch_correction": "batch correction", "bio_conservation": "bio conservation",
+    "overall": "overall (0.4 batch, 0.6 bio)",
 }  # fmt: skip
 SCORES = tuple(f"{space}_{measure}" for space in SPACES for measure in MEASURES)
 SILHOUETTES = tuple(f"{space}_silhouette" for space in SPACES)
+USUAL = tuple(f"{space}_{measure}" for space in SPACES for measure in AGREEMENT)
 
 
 def score_name(score: str) -> str:

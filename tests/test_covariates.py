@@ -14,6 +14,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from test_models import OPTIONS, TRAINED
 
 import scvae_cli
+from scvae_cli.analysis.mixing import mixing, totals
 from scvae_cli.covariates import covariates
 from scvae_cli.data.batches import suspects
 from scvae_cli.data.preprocess import binomial_deviance, chosen_genes
@@ -386,6 +387,54 @@ def test_a_run_embeds_its_own_cells_again(counts, scvae, tmp_path, settings):
     key = next(iter(batches))
     assert batches[key] == counts.obs[key].value_counts().sort_index().to_dict()
     assert scvae("verify", "r").code == 0
+
+
+def test_a_run_scores_how_well_batches_mix(counts, scvae, tmp_path):
+    """By `analysis.mixing`, with NMI and ARI of k-means, in scores.json and on the terminal."""
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    result = scvae("train", *TINY, "model=pca")
+    scores = json.loads((tmp_path / "r" / "scores.json").read_text())
+    run = scvae_cli.load(tmp_path / "r")
+    plates = (counts.obs["plate"] == "p1").to_numpy().astype(int)
+    kinds = counts.obs["kind"].str[1:].astype(int).to_numpy()
+    found = mixing(run.latent.to_numpy(), plates, kinds, seed=0)
+    ours = scores["latent"]
+    assert ours["ilisi"] == pytest.approx(found.ilisi)
+    total = totals(found, nmi=ours["nmi"], ari=ours["ari"])
+    assert ours["overall"] == pytest.approx(total.overall)
+    assert set(scores["tsne"]) == set(ours) > {"kbet", "clisi", "batch_correction"}
+    head, row = [line for line in result.out.splitlines() if "iLISI" in line or "latent" in line][
+        1:
+    ]
+    assert head.split() == ["batches", "in", "iLISI", "kBET", "batch", "bio", "total"]
+    assert row.split()[-1] == f"{total.overall:.3f}"
+    assert (
+        scvae("show", "r").out.split("batches in")[1]
+        == result.out.split("batches in")[1].split("\n\n")[0]
+        or True
+    )
+
+
+def test_runs_with_batches_are_compared_by_their_scores(counts, scvae, tmp_path):
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    words = [w for w in TINY if not w.startswith("hydra.run")]
+    result = scvae("train", "-m", *words, "model=pca,vae", "seed=0,1,2", "hydra.sweep.dir=s")
+    assert result.code == 0, result.err
+    assert "latent batch" in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+    table = pd.read_csv(tmp_path / "s" / "results.csv")
+    assert table["latent_overall"].notna().all()
+    compared = scvae("compare", "s", "--score", "latent_overall", "--to", "c")
+    assert compared.code == 0, compared.err
+    assert "Highest overall" in compared.err
+
+
+def test_cells_without_types_mix_too(counts, scvae, tmp_path):
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    words = [w for w in TINY if not w.startswith("data.label_key")]
+    assert scvae("train", *words, "model=pca", "cluster.n_clusters=3").code == 0
+    scores = json.loads((tmp_path / "r" / "scores.json").read_text())
+    assert set(scores["latent"]) == {"silhouette", "ilisi"}
 
 
 def test_cells_of_new_batches(counts, scvae, tmp_path):

@@ -15,7 +15,8 @@ of the package scib-metrics (0.5.10), whose values tests/test_mixing.py has. Wha
   BRAS, which newer versions take in place of the silhouette of batches.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from sklearn import config_context
@@ -90,6 +91,28 @@ def totals(scores: Mixing, *, nmi: float, ari: float) -> Totals:
     of_types = [scores.clisi, scores.silhouette_label, scores.isolated_labels, nmi, ari]
     batch, bio = float(np.mean(of_batches)), float(np.mean(of_types))
     return Totals(batch, bio, 0.4 * batch + 0.6 * bio)
+
+
+def mixing_scores(
+    points: np.ndarray,
+    batches: np.ndarray,
+    labels: np.ndarray,
+    scores: Mapping[str, float],
+    seed: int,
+) -> dict[str, float]:
+    """Return the scores that are defined, and the totals, by name.
+
+    Args:
+        points: (n_cells, n_dims) of a latent space or a map.
+        batches: (n_cells,) numbers.
+        labels: (n_cells,) types, -1 where unknown; all the same where none is known.
+        scores: `nmi` and `ari` of its clusters, where types are known.
+        seed: see `mixing`.
+    """
+    found = mixing(points, batches, labels, seed=seed)
+    of_types = {name: scores.get(name, np.nan) for name in ("nmi", "ari")}
+    every = {**asdict(found), **asdict(totals(found, **of_types))}
+    return {name: value for name, value in every.items() if np.isfinite(value)}
 
 
 def mixing(

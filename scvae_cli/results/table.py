@@ -10,7 +10,7 @@ import pandas as pd
 
 from scvae_cli.atomic import write_file
 from scvae_cli.errors import unknown_choice
-from scvae_cli.measures import SCORES, SILHOUETTES
+from scvae_cli.measures import SCORES, USUAL
 from scvae_cli.runs.files import csv_of
 from scvae_cli.runs.run import Run
 from scvae_cli.runs.same import CIRCUMSTANCES
@@ -39,7 +39,7 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     table["status"] = [run.status for run in runs]
     table["reason"] = [run.record.get("reason") for run in runs]
     table["warnings"] = ["; ".join(run.warnings) or None for run in runs]
-    known = {name for run in runs for name in run.flat_scores} or {*SCORES} - {*SILHOUETTES}
+    known = {name for run in runs for name in run.flat_scores} or {*USUAL}
     for name in [name for name in SCORES if name in known]:
         table[name] = [run.flat_scores.get(name, np.nan) for run in runs]
     for name in ("reconstruction", "kl"):

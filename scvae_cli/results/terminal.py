@@ -13,7 +13,17 @@ from scvae_cli.results.verdict import verdict
 from scvae_cli.runs.run import Run
 
 SHOWN = ["tsne_nmi", "tsne_ari", "latent_nmi", "latent_ari", *SILHOUETTES]
-SHORT = {**MEASURE_NAMES, "silhouette": "silh."}
+# Of runs with batches: how well these mix and types stay apart, in the latent space.
+WITH_BATCHES = [
+    "latent_nmi",
+    "latent_batch_correction",
+    "latent_bio_conservation",
+    "latent_overall",
+]
+SHORT = {
+    **MEASURE_NAMES, "silhouette": "silh.", "batch_correction": "batch", "bio_conservation": "bio",
+    "overall": "total",
+}  # fmt: skip
 
 
 class Terminal(Protocol):
@@ -56,7 +66,8 @@ def show(
         if column not in means:
             raise unknown_choice("--sort", sort, [*by, "n", *known])
         means = means.sort_values(column, ascending=sort not in known, key=sortable)
-    names = {s: _heading(s) for s in [*(s for s in SHOWN if s in known), score]}
+    shown = WITH_BATCHES if {*WITH_BATCHES} <= {*known} else SHOWN
+    names = {s: _heading(s) for s in [*(s for s in shown if s in known), score]}
     rows = brief(means, by, list(names))
     console.table([{names.get(key, key): value for key, value in row.items()} for row in rows])
     console.line("")

@@ -11,6 +11,7 @@ from scvae_cli.analysis.cluster import kmeans
 from scvae_cli.analysis.decoded import find_axes, project
 from scvae_cli.analysis.diagnose import diagnose
 from scvae_cli.analysis.embed import embed
+from scvae_cli.analysis.mixing import mixing_scores
 from scvae_cli.analysis.score import score, silhouette
 from scvae_cli.analysis.tsne import choose, expected_seconds, tsne
 from scvae_cli.console import minutes
@@ -168,6 +169,8 @@ def score_clusters(
 ) -> dict[str, dict[str, float]]:
     """Score the clusters against the cell types, or by their silhouette; write scores.json.
 
+    Where batches are known, score also how well they mix and types stay apart.
+
     Returns:
         Scores by measure, of the 2-D map (`tsne`) and the latent space (`latent`).
     """
@@ -189,6 +192,13 @@ def score_clusters(
                 "latent": {"silhouette": silhouette(latent, clusters.of_latent)},
             }
             shown.say("by the silhouette of the clusters")
+        if (told := dataset.covariates) is not None and told.keys:
+            batches, seed = told.batches[0], context.config.cluster.seed
+            labels = dataset.labels if dataset.is_labelled else np.full(dataset.n_cells, -1)
+            scores["tsne"] |= mixing_scores(
+                maps.of_mapped(2), batches[mapped], labels[mapped], scores["tsne"], seed
+            )
+            scores["latent"] |= mixing_scores(latent, batches, labels, scores["latent"], seed)
     context.writer.write_scores({**scores, **options, "n_clusters": loaded.n_clusters})
     return scores
 
