@@ -54,6 +54,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=128, help="scvi-tools' default is 128")
     parser.add_argument("--warmup", type=int, default=400, help="epochs; the default is 400")
     parser.add_argument("--early-stopping", action="store_true", help="on a tenth of the cells")
+    parser.add_argument("--batch-key", help="column of obs with the batches")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
@@ -72,7 +73,7 @@ def train(cells: Any, asked: argparse.Namespace) -> tuple[Any, float, list[float
 
     each: list[float] = []
     scvi.settings.seed = asked.seed
-    scvi.model.SCVI.setup_anndata(cells)
+    scvi.model.SCVI.setup_anndata(cells, batch_key=asked.batch_key)
     model = scvi.model.SCVI(cells, n_latent=asked.latent, gene_likelihood=asked.likelihood)
     start = perf_counter()
     model.train(

@@ -1,0 +1,1 @@
+"""Compare how models join batches, and what they keep of cell types."""
