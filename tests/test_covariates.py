@@ -20,9 +20,11 @@ from scvae_cli.data.batches import suspects
 from scvae_cli.data.preprocess import binomial_deviance, chosen_genes
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, Kind
+from scvae_cli.models.checkpoint import unpack
 from scvae_cli.models.condition import batch_effects
 from scvae_cli.models.registry import build
 from scvae_cli.models.sparse import SparseRows
+from scvae_cli.models.train import train
 
 BATCHES = {"donor": np.array(list("abcabcab")), "plate": np.array(list("11112222"))}
 NUMBERS = {"age": np.array([20.0, 30, 40, 50, 60, 20, 30, 40])}
@@ -467,3 +469,28 @@ def test_batches_of_a_damaged_record(counts, scvae, tmp_path, damage):
     path.write_text(json.dumps(record))
     with pytest.raises(InputError):
         scvae_cli.load(tmp_path / "r")
+
+
+def test_from_every_checkpoint_the_end_is_the_same():
+    counts, told = cells_of_batches()
+    x = csr_array(counts.log1p())
+    how: dict[str, Any] = {
+        "epochs": 2, "batch_size": 1000, "lr": 1e-3, "batch_seed": 0, "noise_seed": 1,
+        "device": CPU, "on_epoch": lambda row: None, "counts": counts, "covariates": told,
+    }  # fmt: skip
+
+    def fresh():
+        words = {"likelihood": "nb", "dispersion": "gene-batch", "encode_covariates": True}
+        model = build("vsc", 12, 3, seed=0, covariates=told, **{**OPTIONS["vsc"], **words})
+        model.begin(x, counts, told)
+        return model
+
+    kept: list[bytes] = []
+    whole = fresh()
+    train(whole, x, keep=lambda *state: kept.append(state[2]().pack()), **how)
+    assert len(kept) > 6
+    for contents in kept[::3]:
+        other = fresh()
+        train(other, x, start=unpack(contents), **how)
+        for name, weights in whole.state_dict().items():
+            torch.testing.assert_close(other.state_dict()[name], weights, rtol=0, atol=0)

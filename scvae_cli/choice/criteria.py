@@ -84,9 +84,8 @@ def _measured(trained: TrainedRun, genes: frozenset[str]) -> Measured:
     assert config.validation_share is not None
     parts = _divided(dataset, config.validation_share, config.seeds.held_out, config.seed)
     common = np.flatnonzero(np.isin(dataset.genes, list(genes)))
-    told = None if dataset.covariates is None else dataset.covariates.some(cells)
-    index = nearest(trained.places(parts.x[cells], told))
-    both = [trained.places(half[cells], told) for half in parts.halves]
+    index = nearest(trained.places(parts.x[cells]))
+    both = [trained.places(half[cells]) for half in parts.halves]
     graph = shared_neighbours(trained.latent.to_numpy()[cells], N_NEIGHBOURS, PRUNE)
     return Measured(
         str(trained.run.flat_settings["experiment"]).removeprefix("choose/"),

@@ -163,6 +163,15 @@ def _further(words: list[str]) -> list[str]:
     if config.data.scale is not None:
         key = Given("data.scale", config.data.scale)
         raise InputError(Kind.CONFLICT, key, "makes z-scores of counts", "leave it out")
+    if dataset.covariates is not None:
+        told = [*dataset.covariates.keys, *dataset.covariates.names]
+        raise InputError(
+            Kind.CONFLICT,
+            Given("", f"batches ({', '.join(told)})"),
+            "cannot be told here: neighbours of a cell's own batch predict its molecules best, so "
+            "that what keeps batches apart would be recommended",
+            "give one batch, or `scvae train experiment=batches`",
+        )
     if dataset.n_cells < LEAST_CELLS:
         reason = f"has {dataset.n_cells} cells"
         raise InputError(Kind.CONTENT, given, reason, f"give {LEAST_CELLS} or more")
