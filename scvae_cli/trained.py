@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from scvae_cli import __version__
 from scvae_cli.analysis.decoded import Axes, project
 from scvae_cli.analysis.embed import embed
+from scvae_cli.analysis.transfer import UNKNOWN, Transferred, transfer
 from scvae_cli.config import Config
 from scvae_cli.covariates import Covariates
 from scvae_cli.data.alike import prepare_alike
@@ -29,6 +30,7 @@ from scvae_cli.models.registry import build
 from scvae_cli.runs.files import MissingError, read_csv
 from scvae_cli.runs.run import Run
 from scvae_cli.settings import restored
+from scvae_cli.visible import UNLABELLED
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +127,43 @@ class TrainedRun:
             named=gene_names is not None, values=values, say=say, wording=wording,
         )  # fmt: skip
         return self.places(x, self._told(adata.obs, wording))
+
+    def predict_types(self, latent: np.ndarray, **options: Any) -> Transferred:
+        """Give cells in the latent space the types of their neighbours among the run's own cells.
+
+        The run's cells without a type, and those whose type is called `unknown`, have no say.
+
+        Args:
+            latent: (n_cells, n_latent) from `embed`.
+            options: `n_neighbors`, `probability` and `quantile` of `analysis.transfer.transfer`.
+
+        Returns:
+            `cell_types`, `unknown` for cells that are far or between types; `probability`;
+            `distance`, above 1 for cells that are far. Each is (n_cells,).
+
+        Raises:
+            InputError: the run's cells have no types, or an argument is out of bounds.
+
+        Example:
+            >>> adata = anndata.read_h5ad("new.h5ad")
+            >>> run = load("outputs/latest")
+            >>> predicted = run.predict_types(run.embed(adata), n_neighbors=5)
+            >>> adata.obs["cell_type"] = predicted.cell_types
+            >>> predicted.probability.shape
+            (20,)
+        """
+        reference, cell_types = self.latent, self.cells["cell_type"]
+        if not reference.index.equals(cell_types.index):
+            raise InputError(
+                Kind.DAMAGED, self.path / "cells.csv", "damaged (its cells are not latent.csv's)"
+            )
+        known = (cell_types.notna() & ~cell_types.isin([UNLABELLED, UNKNOWN])).to_numpy()
+        if not known.any():
+            raise InputError(
+                Kind.MISSING, self.path, "its cells have no types", "give a run that has types"
+            )
+        places = reference.to_numpy(np.float32)[known]
+        return transfer(places, cell_types[known].to_numpy(str), latent, **options)
 
     def provenance(self) -> dict[str, Any]:
         """Return where an embedding comes from, as h5ad can hold it."""
