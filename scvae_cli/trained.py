@@ -10,8 +10,6 @@ import anndata
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as read_weights
 from scipy.sparse import csr_array
 
 from scvae_cli import __version__
@@ -26,7 +24,7 @@ from scvae_cli.data.selection import select
 from scvae_cli.data.wording import PYTHON, Wording
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.models.model import Model
-from scvae_cli.models.registry import build
+from scvae_cli.models.registry import restore
 from scvae_cli.runs.files import MissingError, read_csv
 from scvae_cli.runs.run import Run
 from scvae_cli.settings import restored
@@ -242,7 +240,10 @@ def load(path: Path | str) -> TrainedRun:
     genes = _genes(genes_csv, run.path / "genes.csv", config.data.scale is not None)
     n_genes = int(genes["used"].sum())
     told = _covariates(run)
-    model = _model(weights, run.path / "model.safetensors", config, n_genes, told)
+    model = restore(
+        weights, run.path / "model.safetensors", n_genes=n_genes, n_latent=config.latent_dim,
+        others=range(1, config.ensemble or 1), covariates=told, **config.model_options,
+    )  # fmt: skip
     axes = _axes(run, n_genes, config.latent_dim) if config.embeds_decoded else None
     return TrainedRun(run, config, run.scores, model, genes, told, axes)
 
@@ -293,31 +294,3 @@ def _genes(contents: bytes, path: Path, scaled: bool) -> pd.DataFrame:
     if genes["used"].dtype != bool:
         raise InputError(Kind.DAMAGED, path, "damaged (used is not True or False)")
     return genes
-
-
-def _model(
-    contents: bytes, path: Path, config: Config, n_genes: int, told: Covariates | None
-) -> Model:
-    """Build the model of the settings and give it the weights of a safetensors file.
-
-    Raises:
-        InputError: the file is damaged, or its weights are those of another model.
-    """
-    try:
-        weights = read_weights(contents)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(Kind.DAMAGED, path, f"damaged ({error})") from error
-    with torch.device("meta"):  # takes no memory, whatever the settings say
-        model = build(
-            n_genes=n_genes,
-            n_latent=config.latent_dim,
-            seed=0,
-            others=range(1, config.ensemble or 1),
-            covariates=told,
-            **config.model_options,
-        )
-    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
-    if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
-        raise InputError(Kind.DIFFERS, path, "its weights are not those of config.yaml's model")
-    model.load_state_dict(weights, assign=True)
-    return model.eval()

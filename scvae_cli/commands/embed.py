@@ -163,7 +163,7 @@ def _read_cells(
         file,
         transpose=options.transpose,
         genome=options.genome,
-        needed=elements(**parts, label_key=options.label_key),
+        needed=elements(**parts, obs=[options.label_key]),
         whole=whole,
         say=say,
     )
