@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench benchmark batches choice choice-quick sparsity faults test coverage lint types lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench benchmark batches choice choice-quick labels sparsity faults test coverage lint types lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -58,6 +58,9 @@ choice-quick: .venv/ready  ## the same on two small sets, without scVI, into out
 
 batches: .venv/ready  ## compare how models join samples, plates and protocols
 	$(BIN)/python -m benchmarks.batches
+
+labels: .venv/ready  ## measure the types that `scvae embed --labels` gives; interrupted, it continues
+	$(BIN)/python -m benchmarks.labels
 
 sparsity: .venv/ready  ## whether latents of the VSC are programmes of genes; writes docs/sparsity.md
 	$(BIN)/python -m benchmarks.sparsity

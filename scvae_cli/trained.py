@@ -10,13 +10,12 @@ import anndata
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as read_weights
 from scipy.sparse import csr_array
 
 from scvae_cli import __version__
 from scvae_cli.analysis.decoded import Axes, project
 from scvae_cli.analysis.embed import embed
+from scvae_cli.analysis.transfer import UNKNOWN, Transferred, transfer
 from scvae_cli.config import Config
 from scvae_cli.covariates import Covariates
 from scvae_cli.data.alike import prepare_alike
@@ -25,10 +24,11 @@ from scvae_cli.data.selection import select
 from scvae_cli.data.wording import PYTHON, Wording
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.models.model import Model
-from scvae_cli.models.registry import build
+from scvae_cli.models.registry import restore
 from scvae_cli.runs.files import MissingError, read_csv
 from scvae_cli.runs.run import Run
 from scvae_cli.settings import restored
+from scvae_cli.visible import UNLABELLED
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +126,43 @@ class TrainedRun:
         )  # fmt: skip
         return self.places(x, self._told(adata.obs, wording))
 
+    def predict_types(self, latent: np.ndarray, **options: Any) -> Transferred:
+        """Give cells in the latent space the types of their neighbours among the run's own cells.
+
+        The run's cells without a type, and those whose type is called `unknown`, have no say.
+
+        Args:
+            latent: (n_cells, n_latent) from `embed`.
+            options: `n_neighbors`, `probability` and `quantile` of `analysis.transfer.transfer`.
+
+        Returns:
+            `cell_types`, `unknown` for cells that are far or between types; `probability`;
+            `distance`, above 1 for cells that are far. Each is (n_cells,).
+
+        Raises:
+            InputError: the run's cells have no types, or an argument is out of bounds.
+
+        Example:
+            >>> adata = anndata.read_h5ad("new.h5ad")
+            >>> run = load("outputs/latest")
+            >>> predicted = run.predict_types(run.embed(adata), n_neighbors=5)
+            >>> adata.obs["cell_type"] = predicted.cell_types
+            >>> predicted.probability.shape
+            (20,)
+        """
+        reference, cell_types = self.latent, self.cells["cell_type"]
+        if not reference.index.equals(cell_types.index):
+            raise InputError(
+                Kind.DAMAGED, self.path / "cells.csv", "damaged (its cells are not latent.csv's)"
+            )
+        known = (cell_types.notna() & ~cell_types.isin([UNLABELLED, UNKNOWN])).to_numpy()
+        if not known.any():
+            raise InputError(
+                Kind.MISSING, self.path, "its cells have no types", "give a run that has types"
+            )
+        places = reference.to_numpy(np.float32)[known]
+        return transfer(places, cell_types[known].to_numpy(str), latent, **options)
+
     def provenance(self) -> dict[str, Any]:
         """Return where an embedding comes from, as h5ad can hold it."""
         data = self.record.get("data", {})
@@ -203,7 +240,10 @@ def load(path: Path | str) -> TrainedRun:
     genes = _genes(genes_csv, run.path / "genes.csv", config.data.scale is not None)
     n_genes = int(genes["used"].sum())
     told = _covariates(run)
-    model = _model(weights, run.path / "model.safetensors", config, n_genes, told)
+    model = restore(
+        weights, run.path / "model.safetensors", n_genes=n_genes, n_latent=config.latent_dim,
+        others=range(1, config.ensemble or 1), covariates=told, **config.model_options,
+    )  # fmt: skip
     axes = _axes(run, n_genes, config.latent_dim) if config.embeds_decoded else None
     return TrainedRun(run, config, run.scores, model, genes, told, axes)
 
@@ -254,31 +294,3 @@ def _genes(contents: bytes, path: Path, scaled: bool) -> pd.DataFrame:
     if genes["used"].dtype != bool:
         raise InputError(Kind.DAMAGED, path, "damaged (used is not True or False)")
     return genes
-
-
-def _model(
-    contents: bytes, path: Path, config: Config, n_genes: int, told: Covariates | None
-) -> Model:
-    """Build the model of the settings and give it the weights of a safetensors file.
-
-    Raises:
-        InputError: the file is damaged, or its weights are those of another model.
-    """
-    try:
-        weights = read_weights(contents)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(Kind.DAMAGED, path, f"damaged ({error})") from error
-    with torch.device("meta"):  # takes no memory, whatever the settings say
-        model = build(
-            n_genes=n_genes,
-            n_latent=config.latent_dim,
-            seed=0,
-            others=range(1, config.ensemble or 1),
-            covariates=told,
-            **config.model_options,
-        )
-    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
-    if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
-        raise InputError(Kind.DIFFERS, path, "its weights are not those of config.yaml's model")
-    model.load_state_dict(weights, assign=True)
-    return model.eval()

@@ -469,7 +469,7 @@ def test_what_the_page_does_with_a_run(counts, scvae, tmp_path):
     """Its commands, then its Python, in order."""
     prepare_page(counts, tmp_path)
     commands = [c for c in COMMANDS if "reference" in c]
-    assert len(commands) == 3
+    assert len(commands) == 5
     for command in commands:
         run_page(scvae, command)
     snippets = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)

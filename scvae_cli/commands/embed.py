@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from scvae_cli.atomic import write_file
+from scvae_cli.commands import labels
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.console import Console
 from scvae_cli.data.dataset_h5ad import write_h5ad
@@ -42,6 +43,7 @@ def embed(arguments: list[str]) -> None:
     with console.busy("loading the run"):
         run = load(asked.run)
     options = _reading(run.config.data, asked.file, asked.settings)
+    labels.check(asked, options.label_key)
     torch.set_num_threads(run.config.threads or available())
     remarks: list[str] = []  # shown once it is known that the cells fit
     with console.busy("loading cells"):
@@ -51,14 +53,16 @@ def embed(arguments: list[str]) -> None:
             cells, **_parts(options), values=options.values, wording=command_line(asked.file),
             say=lambda text: remarks.append(f"{asked.file.name}: {text}"),
         )  # fmt: skip
+        predicted = labels.predict(run, latent, asked)
     for remark in remarks:
         console.line(remark)
     columns = {f"z{i}": column for i, column in enumerate(latent.T, start=1)}
-    table = pd.DataFrame({"cell": cells.obs_names, **columns})
+    table = pd.DataFrame({"cell": cells.obs_names, **labels.columns(predicted), **columns})
+    labels.show(console, cells, predicted, run=run, label_key=options.label_key, file=asked.file)
     _check_new(asked)
     if asked.h5ad is not None:  # first: where it is killed, the same command may be given again
         cells.obsm["X_scvae"] = latent
-        cells.uns["scvae"] = run.provenance()
+        cells.uns["scvae"] = run.provenance() | labels.mark(cells, predicted, asked)
         _write_cells(cells, asked.h5ad)
     write_file(asked.to, csv_of(table))
     console.line(f"{len(latent):,} cells in {latent.shape[1]} latent features")
@@ -70,7 +74,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         "scvae embed",
         description="Puts other cells into a run's latent space, treated as its own cells were.",
-        epilog=f"Settings are data.{', data.'.join(READING)}; a run of data=file has its own.",
+        epilog=f"Settings are data.{', data.'.join(READING)}; a run of data=file has its own. "
+        "With --labels, data.label_key=COLUMN names types that the cells have, to compare with. "
+        "Example: scvae embed reference new.h5ad --labels --to labels.csv --h5ad labelled.h5ad",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     parser.add_argument("file", metavar="FILE", type=Path, help="a file or folder of cells")
@@ -81,6 +87,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--h5ad", metavar="OUT", type=Path, help="write the cells too, with obsm['X_scvae']"
     )
+    labels.add_options(parser)
     return parser.parse_intermixed_args(arguments)
 
 
@@ -113,7 +120,7 @@ def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
     """
     for setting in settings:
         key, _, value = setting.lstrip("+").partition("=")
-        if key not in [f"data.{name}" for name in READING]:
+        if key not in [f"data.{name}" for name in (*READING, "label_key")]:
             raise InputError(
                 Kind.UNKNOWN,
                 Given(key, value),
@@ -156,7 +163,7 @@ def _read_cells(
         file,
         transpose=options.transpose,
         genome=options.genome,
-        needed=elements(**parts),
+        needed=elements(**parts, obs=[options.label_key]),
         whole=whole,
         say=say,
     )

@@ -1,11 +1,15 @@
 """The models by name."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 
 from scvae_cli.covariates import Covariates
+from scvae_cli.errors import InputError, Kind
 from scvae_cli.models.autoencoder import Autoencoder
 from scvae_cli.models.ensemble import Ensemble
 from scvae_cli.models.linear import PCA, RandomProjection
@@ -53,3 +57,27 @@ def build(
             torch.manual_seed(own)
             members.append(MODELS[name](n_genes, n_latent, **options))
     return Ensemble(members, n_latent) if others else members[0]
+
+
+def restore(contents: bytes, path: Path, **options: Any) -> Model:
+    """Build a model, or an ensemble, and give it the weights of a safetensors file.
+
+    Args:
+        contents: of the file.
+        path: where they come from.
+        options: arguments of `build`, but for `seed`.
+
+    Raises:
+        InputError: the file is damaged, or its weights are those of another model.
+    """
+    try:
+        weights = load(contents)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(Kind.DAMAGED, path, f"damaged ({error})") from error
+    with torch.device("meta"):  # takes no memory, whatever the settings say
+        model = build(seed=0, **options)
+    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
+    if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
+        raise InputError(Kind.DIFFERS, path, "its weights are not those of config.yaml's model")
+    model.load_state_dict(weights, assign=True)
+    return model.eval()

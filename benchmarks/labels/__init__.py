@@ -1,0 +1,1 @@
+"""Measure `scvae embed --labels` on cells that the runs have not seen."""
