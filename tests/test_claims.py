@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 from benchmarks.choice.tables import BY, means, ranking, read
+
 from scvae_cli import CONF
 
 ROOT = Path(__file__).parents[1]

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import scanpy
 import yaml
-from conftest import FAST
-
 from benchmarks.choice.sets import CIRCULAR
 from benchmarks.choice.tables import BY, means, ranking, read, verdicts
 from benchmarks.models.table import Table, better_or_worse
+from conftest import FAST
+
 from scvae_cli.analysis.stats import difference
 from scvae_cli.results.means import brief, differences, summarise
 from scvae_cli.results.verdict import verdict

@@ -1,8 +1,8 @@
 """Score all latent spaces and maps of a set against its types, in four readings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,8 @@ from joblib import Parallel, delayed
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from benchmarks.choice.sets import Cells
+from benchmarks.latents.runs import Training
+from benchmarks.latents.sets import Cells
 from scvae_cli.analysis.score import score
 from scvae_cli.analysis.tsne import tsne
 from scvae_cli.data.neighbours import leiden, shared_neighbours
@@ -24,43 +25,31 @@ N_NEIGHBOURS, PRUNE = 20, 1 / 15  # Seurat's, for the graph of Leiden
 MAPPED = 1000  # cells of a map, at most
 
 
-class Training(NamedTuple):
-    """A training of ours or of a peer.
-
-    Attributes:
-        method: candidate, or name of the peer.
-        seed: of the training.
-        path: folder with latent.csv.
-    """
-
-    method: str
-    seed: int
-    path: Path
-
-
-def trainings(folder: Path, controls: Path, peers: Path) -> Iterator[Training]:
-    """Return the trainings of a set: the candidates of `scvae choose`, controls, peers.
+def scored(cells: Cells, some: Sequence[Training], to: Path) -> pd.DataFrame:
+    """Return a row for each training, labels, space (latent, map) and way of clustering.
 
     Args:
-        folder: of `scvae choose`.
-        controls: a sweep over presets of networks that learn nothing.
-        peers: has a folder METHOD-SEED for each training of a peer.
+        cells: whose types are scored against.
+        some: trainings.
+        to: folder where the rows of each training are kept, so that no call repeats them.
     """
-    for run in find_runs([folder, *([controls] if controls.exists() else [])]):
-        if run.status == "done" and not run.path.name.startswith("chosen-"):
-            method = str(run.flat_settings["experiment"]).rpartition("/")[2]
-            yield Training(method, int(run.settings["seed"]), run.path)
-    for metadata in sorted(peers.glob("*/peer.json")):
-        method, _, seed = metadata.parent.name.rpartition("-")
-        yield Training(method, int(seed), metadata.parent)
-
-
-def scored(cells: Cells, some: list[Training]) -> pd.DataFrame:
-    """Return a row for each training, labels, space (latent, map) and way of clustering."""
     run = next(run for run in find_runs([training.path for training in some]))
     truths = {name: cells.types(name, run) for name in cells.labels}
-    rows = Parallel(n_jobs=-1)(delayed(_training)(one, truths) for one in some)
-    return pd.DataFrame([row for part in rows for row in part])
+    rows = Parallel(n_jobs=-1)(delayed(_kept)(one, truths, to) for one in some)
+    return pd.concat(rows, ignore_index=True)
+
+
+def _kept(training: Training, truths: Mapping[str, pd.Series], to: Path) -> pd.DataFrame:
+    """Return the rows of a training: those that are kept, or new ones."""
+    file = to / f"{training.method}-{training.seed}.csv"
+    if file.exists() and file.stat().st_mtime > (training.path / "latent.csv").stat().st_mtime:
+        rows = pd.read_csv(file)
+        if {*rows["labels"]} == {*truths}:
+            return rows
+    rows = pd.DataFrame(_training(training, truths))
+    to.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(file, index=False)
+    return rows
 
 
 def _training(training: Training, truths: Mapping[str, pd.Series]) -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.decomposition import PCA
 
-from benchmarks.choice.scores import LEIDEN_SEEDS, N_NEIGHBOURS, PRUNE, Training, near_best
-from benchmarks.choice.sets import Cells
+from benchmarks.latents.runs import Training
+from benchmarks.latents.scores import LEIDEN_SEEDS, N_NEIGHBOURS, PRUNE, near_best
+from benchmarks.latents.sets import Cells
 from scvae_cli.analysis.score import score
 from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.results.runs import find_runs
