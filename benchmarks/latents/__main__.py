@@ -20,7 +20,6 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -50,20 +49,25 @@ def main() -> None:
     sets = all_sets(asked.data.absolute(), runs)
     if asked.quick:
         sets = {name: sets[name] for name in QUICK if name in sets}
-    python = None if asked.quick else _peer(asked.peer)
+    if asked.tables:
+        sets = {name: one for name, one in sets.items() if (runs / name / "choice.csv").exists()}
+    else:
+        _run(sets, runs, None if asked.quick else _peer(asked.peer), asked.quick)
+    _write(sets, runs, asked.to)
+    render(asked.to)
+
+
+def _run(sets: Mapping[str, Cells], runs: Path, python: str | None, quick: bool) -> None:
+    """Run what is missing; with `quick`, neither other presets nor scVI, and measure no costs."""
     for name, cells in sets.items():
         choose(cells, runs / name)
-        sweep(runs / name, runs / "others" / name, asked.quick)
+        sweep(runs / name, runs / "others" / name, quick)
         if python:
             train_peers(python, runs / name, runs / "peer" / name)
-    measured: dict[str, Any] = {}
-    if MEASURED in sets and not asked.quick:
+    if MEASURED in sets and not quick:
         measure(runs / MEASURED, python, runs)
         if python:
             race(python, runs)
-        measured = {"cost": costs(runs), "race": race_seconds(runs), "measured": MEASURED}
-    _write(sets, runs, asked.to, measured)
-    render(asked.to)
 
 
 def _parse() -> argparse.Namespace:
@@ -83,7 +87,8 @@ def _parse() -> argparse.Namespace:
         action="store_true",
         help=f"only {' and '.join(QUICK)}, candidates and controls",
     )
-    parser.add_argument("--page", action="store_true", help="only the page, of what is there")
+    parser.add_argument("--tables", action="store_true", help="run nothing, score what is there")
+    parser.add_argument("--page", action="store_true", help="only write the page again")
     return parser.parse_args()
 
 
@@ -96,7 +101,7 @@ def _peer(python: str) -> str | None:
     return python
 
 
-def _write(sets: Mapping[str, Cells], runs: Path, to: Path, measured: Mapping[str, Any]) -> None:
+def _write(sets: Mapping[str, Cells], runs: Path, to: Path) -> None:
     """Write the tables that the page is made from."""
     folder = to / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +109,7 @@ def _write(sets: Mapping[str, Cells], runs: Path, to: Path, measured: Mapping[st
     for name, cells in sets.items():
         some = list(trainings(runs / name, runs / "others" / name, runs / "peer" / name))
         scores.append(scored(cells, some, runs / "scores" / name).assign(set=name))
-        seeds.append(joined(cells, some).assign(set=name))
+        seeds.append(joined(cells, some, runs / "scores" / f"{name}-joined.csv").assign(set=name))
         table = pd.read_csv(runs / name / "choice.csv")
         criteria.append(table[["candidate", "seed", *CRITERIA, "seconds"]].assign(set=name))
     for table, parts in (("scores", scores), ("criteria", criteria), ("joined", seeds)):
@@ -115,13 +120,18 @@ def _write(sets: Mapping[str, Cells], runs: Path, to: Path, measured: Mapping[st
         for label, one in cells.labels.items()
     }
     libraries = ("torch", "scikit-learn", "igraph")
+    file = folder / "about.json"
+    last = json.loads(file.read_text()) if file.exists() else {}
     about = {
         "labels": labels,
         "versions": {"Python": platform.python_version()}
         | {library: version(library) for library in libraries},
-        **measured,
+        "measured": MEASURED,
+        # Where these runs have none, those of the last measurement stay.
+        "cost": costs(runs) or last.get("cost", []),
+        "race": race_seconds(runs) or last.get("race", {}),
     }
-    (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+    file.write_text(json.dumps(about, indent=2) + "\n")
 
 
 if __name__ == "__main__":

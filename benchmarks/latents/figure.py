@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from benchmarks.latents.methods import METHODS, OTHERS, PEERS
+from benchmarks.latents.methods import CONTROLS, METHODS, OTHERS, PEERS
 from benchmarks.latents.tables import MEASURES, Tables, values
 from scvae_cli.analysis.stats import estimate
 from scvae_cli.choice.plan import CANDIDATES
@@ -16,7 +17,7 @@ COLOURS = (
     (CANDIDATES, "#3f90da", "candidates of scvae choose"),
     (OTHERS, "#e08a00", "other presets"),
     (PEERS, "#bd1f01", "scVI"),
-    (METHODS, "#717581", "controls that learn nothing"),
+    (CONTROLS, "#717581", "controls that learn nothing"),
 )
 MARKS = ((0.17, "k-means", "o"), (-0.17, "Leiden", "D"))
 
@@ -38,9 +39,15 @@ def dots(tables: Tables) -> bytes:
         _panel(axes, tables, labels, names)
     for axes in panels[len(tables.labels) :]:
         axes.set_axis_off()
-    handles = [axes.plot([], [], "o", color=colour, label=kind)[0] for _, colour, kind in COLOURS]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
-    figure.supxlabel("mean of NMI and ARI; filled circles: k-means, open diamonds: Leiden")
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=colour, label=kind)
+        for some, colour, kind in COLOURS
+        if {*some} & {*names}
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=10)
+    figure.supxlabel(
+        "mean of NMI and ARI; filled circles: k-means, open diamonds: Leiden", fontsize=10
+    )
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()

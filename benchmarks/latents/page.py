@@ -50,12 +50,11 @@ def _head(tables: Tables) -> str:
     ]
     return f"""# Which latent space?
 
-`make benchmark` wrote this page. Latent spaces of cells whose types are known are clustered and
-scored against the types. The candidates are those of `scvae choose`, which recommends one without
-looking at types; the other presets
+`make benchmark` wrote this page. It clusters latent spaces of cells whose types are known, and
+scores the clusters against the types. The candidates are those of `scvae choose`, which recommends
+one of them without looking at types. Other presets
 ([conf/experiment/benchmark](../conf/experiment/benchmark)) and scVI answer further questions. All
-networks have up to 4,000 updates. Networks without gates that are learnt first stop when they no
-longer get better at predicting held-out molecules.
+our networks are trained for up to 4,000 updates.
 
 The people who wrote the rule of `scvae choose` had seen scores of FACS and Drop-seq when they
 picked the criterion among four, and of all these sets but PBMC3k when they listed the candidates
@@ -100,8 +99,9 @@ def _best(tables: Tables) -> str:
 
 `experiment=best` is the candidate with the highest mean over {len(table.columns)} sets of cells,
 of NMI and ARI, k-means and Leiden, in the latent space: **{best}**. Types that are clusters of the
-same counts have no say.{unranked} The last column says how far a method is below it, with 95 %
-intervals over the sets (paired).
+same counts have no say, and FACS, which has two sets of types, counts once. The table has the
+other methods beside the candidates; the last column says how far a method is below the best, with
+95 % intervals over the sets (paired).{unranked}
 
 {markdown(["method", "mean", f"{best} - method"], rows)}
 
@@ -119,7 +119,7 @@ def _recommended(tables: Tables) -> str:
         gap = "" if verdict.gap is None else f"{verdict.gap.mean:+.4f} ± {verdict.gap.half:.4f}"
         rows.append([name, f"**{verdict.chosen}**", verdict.highest, gap])
     control = sum(v.chosen == CONTROL for v in verdicts(tables).values())
-    return f"""## What it recommends
+    return f"""## What `scvae choose` recommends
 
 A candidate is recommended only if it predicts held-out molecules better than `{CONTROL}`
 (`experiment=best`) by more than chance. On {control} of {len(rows)} sets nothing does, and
@@ -134,8 +134,9 @@ def _regret(tables: Tables) -> str:
 
 How far the mean of NMI and ARI is below that of the candidate that is highest on these types (in
 hindsight, and so partly by luck: nothing could lose 0 everywhere). Clusters are those of the
-latent space, as many as types: k-means / Leiden. `best, left out` is the candidate that is highest on all other
-sets of cells. scVI is not among the candidates, and loses less than 0 where it is above all."""
+latent space, as many as types: k-means / Leiden. `best, left out` is the candidate that is highest
+on all other sets of cells. scVI is not among the candidates, and loses less than 0 where it is
+above all."""
     ]
     each = [regrets(tables, "latent", by) for by in BY]
     rules = list(each[0].columns[2:])
@@ -256,9 +257,9 @@ def _how(tables: Tables) -> str:
 - scVI has ten latents, its default of a zero-inflated negative binomial, one hidden layer of 128
   and batches of 128, and the counts of the same genes. `scvi-short` is left out where 4,000
   updates take 400 epochs or more, as it then is as long as `scvi`.
-- The seed sets the molecules that are held out, weights, batches, noise, t-SNE and k-means. PCA
-  depends on none but the last two, and so has the narrowest intervals.
+- The seed sets which molecules are held out, weights, batches, noise, t-SNE and k-means. PCA has
+  no weights to start from, no batches and no noise, and so has the narrowest intervals.
 - NMI is normalised by the geometric mean of the entropies.
-- Scores were computed with {versions}. Every score is in
-  [benchmark/scores.csv](benchmark/scores.csv); criteria and joined seeds are beside it, and
+- Scores were computed with {versions}. Every score is
+  in [benchmark/scores.csv](benchmark/scores.csv); criteria and joined seeds are beside it, and
   `python -m benchmarks.latents --page` writes this page from them."""

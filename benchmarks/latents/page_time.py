@@ -23,8 +23,9 @@ def time_and_memory(about: Mapping[str, Any]) -> str:
     return f"""## Time and memory
 
 Each method was trained on {about["measured"]} with all threads, and nothing else ran. An update's
-time is the median over epochs. Training time is that of all updates; ours often stop earlier. An
-update is of 256 cells, scVI's of 128. Memory is the peak of the whole process, libraries included.
+time is the median over epochs; two measurements of one training have differed by a third. Training
+time is that of all updates; ours often stop earlier. An update is of 256 cells, scVI's of 128.
+Memory is the peak of the whole process, libraries included.
 
 {markdown(header, rows)}{_race(about["race"])}"""
 

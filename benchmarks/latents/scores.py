@@ -1,6 +1,6 @@
 """Score all latent spaces and maps of a set against its types, in four readings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from benchmarks.latents.runs import Training
 from benchmarks.latents.sets import Cells
 from scvae_cli.analysis.score import score
 from scvae_cli.analysis.tsne import tsne
+from scvae_cli.atomic import write_file
 from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.results.runs import find_runs
 from scvae_cli.runs.files import read_table
@@ -40,15 +41,33 @@ def scored(cells: Cells, some: Sequence[Training], to: Path) -> pd.DataFrame:
 
 
 def _kept(training: Training, truths: Mapping[str, pd.Series], to: Path) -> pd.DataFrame:
-    """Return the rows of a training: those that are kept, or new ones."""
+    """Return the rows of a training, from its file if they are there."""
     file = to / f"{training.method}-{training.seed}.csv"
-    if file.exists() and file.stat().st_mtime > (training.path / "latent.csv").stat().st_mtime:
+    return kept(file, [training], truths, lambda: _training(training, truths))
+
+
+def kept(
+    file: Path,
+    some: Sequence[Training],
+    labels: Iterable[str],
+    compute: Callable[[], list[dict[str, Any]]],
+) -> pd.DataFrame:
+    """Return the rows of a file, or compute and write them.
+
+    Args:
+        file: csv, which counts if it is newer than the trainings.
+        some: trainings that the rows are of.
+        labels: names of the sets of labels that the rows must have.
+        compute: returns the rows.
+    """
+    latents = [(training.path / "latent.csv").stat().st_mtime for training in some]
+    if file.exists() and file.stat().st_mtime > max(latents):
         rows = pd.read_csv(file)
-        if {*rows["labels"]} == {*truths}:
+        if {*rows["labels"]} == {*labels}:
             return rows
-    rows = pd.DataFrame(_training(training, truths))
-    to.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(file, index=False)
+    rows = pd.DataFrame(compute())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_file(file, rows.to_csv(index=False).encode())
     return rows
 
 
