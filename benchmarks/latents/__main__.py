@@ -61,9 +61,9 @@ def _run(sets: Mapping[str, Cells], runs: Path, python: str | None, quick: bool)
     """Run what is missing; with `quick`, neither other presets nor scVI, and measure no costs."""
     for name, cells in sets.items():
         choose(cells, runs / name)
-        sweep(runs / name, runs / "others" / name, quick)
+        sweep(runs / name, runs / "others" / name, few=quick or cells.circular)
         if python:
-            train_peers(python, runs / name, runs / "peer" / name)
+            train_peers(python, runs / name, runs / "peer" / name, few=cells.circular)
     if MEASURED in sets and not quick:
         measure(runs / MEASURED, python, runs)
         if python:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -84,18 +85,18 @@ def costs(runs: Path) -> list[dict[str, Any]]:
         folder = runs / "cost" / name
         if not (folder / "peak").exists():
             continue
-        updates = compose([f"experiment={preset}", "data=pbmc3k"]).updates or 0
+        config = compose([f"experiment={preset}", "data=pbmc3k"])
+        updates = config.updates or 0
         ms, seconds = 0.0, float(read_json(folder, "run")["seconds"]["train"])
         if updates:
-            history = read_table(folder, "history")
-            each = history["updates"].iloc[-1] / len(history)
-            ms = 1000 * median(history["seconds"][1:]) / each
+            batches = ceil(len(read_table(folder, "latent")) / config.batch_size)
+            ms = 1000 * median(read_table(folder, "history")["seconds"][1:]) / batches
             seconds = updates * ms / 1000
         rows.append(_row(name, updates, ms, seconds, int((folder / "peak").read_text())))
     peer = runs / "cost" / SHIPPED / "peer.json"
     if peer.exists():
         measured = json.loads(peer.read_text())
-        batches = -(-int(SHARE * len(read_table(runs / "cost" / "vae-nb", "latent"))) // BATCH)
+        batches = ceil(SHARE * len(read_table(peer.parent, "latent")) / BATCH)
         epoch = median(measured["each"][1:])
         ms = 1000 * epoch / batches
         rows.append(_row(SHIPPED, EPOCHS * batches, ms, EPOCHS * epoch, measured["peak"]))

@@ -10,7 +10,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from benchmarks.command import ROOT
-from benchmarks.latents.methods import CONTROLS, OTHERS, peers
+from benchmarks.latents.methods import CONTROLS, EARLY, OTHERS, peers
 from benchmarks.latents.sets import Cells
 from scvae_cli.choice.plan import CHOSEN
 from scvae_cli.data.dataset import Dataset
@@ -60,15 +60,15 @@ def cells_of(folder: Path) -> Dataset:
     return load(**load_run(recommended(folder).path).config.data.model_dump())
 
 
-def sweep(folder: Path, to: Path, quick: bool) -> None:
+def sweep(folder: Path, to: Path, *, few: bool) -> None:
     """Run the presets that are no candidates on the cells of `scvae choose`, as a sweep.
 
     Args:
         folder: of `scvae choose`.
         to: of the sweep, which is resumed if it is there.
-        quick: run only those that learn nothing.
+        few: run only those that learn nothing.
     """
-    presets = ",".join(f"benchmark/{name}" for name in (*(() if quick else OTHERS), *CONTROLS))
+    presets = ",".join(f"benchmark/{name}" for name in (*(() if few else OTHERS), *CONTROLS))
     there = (to / "sweep.json").exists()
     place = [f"resume={to}", "force=true"] if there else [f"hydra.sweep.dir={to}"]
     words = [f"seed=range(0,{SEEDS})", f"experiment={presets}", *SHORT, "threads=1"]
@@ -77,13 +77,21 @@ def sweep(folder: Path, to: Path, quick: bool) -> None:
     subprocess.run([*command, *place, "hydra/launcher=joblib"], cwd=ROOT, check=False)
 
 
-def train_peers(python: str, folder: Path, to: Path) -> None:
-    """Train scVI on the counts that the candidates had, on as many cores as there are."""
+def train_peers(python: str, folder: Path, to: Path, *, few: bool) -> None:
+    """Train scVI on the counts that the candidates had, on as many cores as there are.
+
+    Args:
+        python: a Python that has scvi-tools.
+        folder: of `scvae choose`.
+        to: folder for the counts and the trainings.
+        few: train only what stops early.
+    """
     dataset = cells_of(folder)
     counts = counts_file(dataset, to / "counts.h5ad")
     Parallel(n_jobs=-1, prefer="threads")(
         delayed(train_peer)(python, counts, to / f"{name}-{seed}", "--seed", str(seed), *options)
         for name, options in peers(dataset.n_cells).items()
+        if not few or name == EARLY
         for seed in range(SEEDS)
     )
 
