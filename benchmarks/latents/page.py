@@ -99,11 +99,11 @@ def _best(tables: Tables) -> str:
     unranked = f" Not run on all of them, and so not ranked: {', '.join(rest)}." if rest else ""
     return f"""## One setting for all: `experiment=best`
 
-`experiment=best` is the candidate with the highest mean over {len(table.columns)} sets of cells,
-of NMI and ARI, k-means and Leiden, in the latent space: **{best}**. Types that are clusters of the
-same counts have no say, and FACS, which has two sets of types, counts once. The table has the
-other methods beside the candidates; the last column says how far a method is below the best, with
-95 % intervals over the sets (paired).{unranked}
+`experiment=best` is the candidate with the highest mean over {len(table.columns)} sets of cells:
+of NMI and ARI, k-means and Leiden, in the latent space, it is **{best}**. Types that are clusters
+of the same counts have no say, and FACS, which has two sets of types, counts once. The table has
+the other methods beside the candidates; the last column says how far a method is below the best,
+with 95 % intervals over the sets (paired).{unranked}
 
 {markdown(["method", "mean", f"{best} - method"], rows)}
 
