@@ -198,8 +198,10 @@ def test_what_helps_cannot_be_told_where_the_readme_says_so():
         " / ".join(f"{one.at['vsc-nb-sound', labels]:.3f}" for one in by)
         for labels in (facs[0], "simulated, 8 types")
     )
-    said = f"(`vsc-nb-sound`: {fine}; simulated: {simulated}) cannot be told from `vsc-nb`"
+    said = f"(`vsc-nb-sound`: {fine} on {facs[0]}; simulated: {simulated}) cannot be told from"
     assert said in " ".join(README.split())
+    gaussian = " / ".join(f"{one.at['vae-gaussian', 'simulated, 8 types']:.3f}" for one in by)
+    assert f"nothing on the simulated cells ({gaussian})" in " ".join(README.split())
 
 
 def test_sentences_on_the_reproduction_are_those_of_its_page():
