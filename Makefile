@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench benchmark batches choice choice-quick labels sparsity faults test coverage lint types lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench benchmark benchmark-quick batches labels sparsity faults test coverage lint types lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -42,21 +42,17 @@ sweep-beta: .venv/ready  ## beta of VAE and VSC on PBMC3k, three seeds; interrup
 bench: .venv/ready  ## measure training side by side with plain loops; writes docs/performance.md
 	$(BIN)/python -m benchmarks.training
 
-benchmark: .venv/ready  ## compare models, controls and scVI on six sets of labels; interrupted, it continues
+benchmark: .venv/ready  ## compare latent spaces and scVI, judge `scvae choose`; interrupted, it continues
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	  -c requirements.lock -e '.[peer]'
-	$(BIN)/python -m benchmarks.models
+	$(BIN)/python -m benchmarks.latents
 
-choice: .venv/ready  ## judge `scvae choose`, and choose experiment=best; interrupted, it continues
+benchmark-quick: .venv/ready  ## the candidates of `scvae choose` on two small sets, into outputs/
+	$(BIN)/python -m benchmarks.latents --quick --to outputs/benchmark-quick
+
+batches: .venv/ready  ## compare how models join batches, beside Harmony and scVI; interrupted, it continues
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	  -c requirements.lock -e '.[peer]'
-	$(BIN)/python -m benchmarks.choice
-
-choice-quick: .venv/ready  ## the same on two small sets, without scVI, into outputs/
-	mkdir -p outputs/choice-quick
-	$(BIN)/python -m benchmarks.choice --quick --to outputs/choice-quick
-
-batches: .venv/ready  ## compare how models join samples, plates and protocols
 	$(BIN)/python -m benchmarks.batches
 
 labels: .venv/ready  ## measure the types that `scvae embed --labels` gives; interrupted, it continues

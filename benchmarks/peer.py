@@ -1,4 +1,4 @@
-"""Train scVI through scvi-tools, on counts that `benchmarks.models` writes.
+"""Train scVI through scvi-tools, on counts that `benchmarks.latents` writes.
 
     python -m benchmarks.peer COUNTS.h5ad FOLDER --seed 0
 

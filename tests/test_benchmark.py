@@ -1,89 +1,161 @@
-"""The presets that are compared, and what the page says of scores that are made up."""
+"""The presets that are compared, what is computed of scores that are made up, and the page."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_rel
 
-from benchmarks.models import page
-from benchmarks.models.cells import FOUND_TYPES
-from benchmarks.models.presets import CONTROLS, COUNTS, LOGS
-from benchmarks.models.questions import questions
-from benchmarks.models.table import Table, level
-from benchmarks.sparsity import page as sparsity_page
-from benchmarks.sparsity.differences import gaps, pairs_of
-from benchmarks.sparsity.measures import MEASURES, measure
-from benchmarks.sparsity.programmes import TOP, Programmes, Truth
-from benchmarks.sparsity.runs import MODELS
+from benchmarks.latents import page
+from benchmarks.latents.cost import compared
+from benchmarks.latents.methods import CONTROLS, EARLY, METHODS, OTHERS, SHIPPED, SHORT, peers
+from benchmarks.latents.page_scores import firsts
+from benchmarks.latents.questions import UAI, gaps, questions
+from benchmarks.latents.runs import Training
+from benchmarks.latents.scores import near_best, scored
+from benchmarks.latents.sets import CIRCULAR, INDEPENDENT, Cells, Labels
+from benchmarks.latents.tables import (
+    Tables,
+    correlations,
+    joining,
+    left_out,
+    level,
+    overall,
+    ranking,
+    regrets,
+)
 from scvae_cli import CONF
 from scvae_cli.analysis.stats import difference
+from scvae_cli.choice.plan import CANDIDATES
 from scvae_cli.launch.compose import compose
 
-PRESETS = [*CONTROLS, *LOGS, *COUNTS]
 DOCS = Path(__file__).parents[1] / "docs"
-FACS = "FACS, 10 populations"
+# Mean score of each method on each set of cells.
+MEANS = {
+    "A": {"pca-20": 0.6, "pca-10": 0.5, "pca-50": 0.7, "pca-sqrt": 0.8, "vae-nb": 0.9},
+    "B": {"pca-20": 0.6, "pca-10": 0.5, "pca-50": 0.4, "pca-sqrt": 0.9, "vae-nb": 0.2},
+    "C": {"pca-20": 0.9, "pca-10": 0.5, "pca-50": 0.4, "pca-sqrt": 0.1, "vae-nb": 0.2},
+}
+ABOUT: dict[str, Any] = {
+    "labels": {
+        "a, fine": {"set": "A", "kind": INDEPENDENT, "source": "x"},
+        "a, coarse": {"set": "A", "kind": INDEPENDENT, "source": "x"},
+        "b": {"set": "B", "kind": INDEPENDENT, "source": "x"},
+        "c": {"set": "C", "kind": CIRCULAR, "source": "x"},
+    },
+    "versions": {"Python": "3"},
+}
 
 
 def test_every_preset_is_compared():
     found = {path.stem for path in (CONF / "experiment" / "benchmark").glob("*.yaml")}
-    assert found == set(PRESETS)
+    assert found == {*OTHERS, *CONTROLS}
+    assert {*CANDIDATES, *OTHERS, *CONTROLS} < {*METHODS}
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*OTHERS, *CONTROLS])
 def test_presets_are_what_they_are_called(preset):
-    config = compose([f"experiment=benchmark/{preset}", "data=synthetic"])
+    config = compose([f"experiment=benchmark/{preset}", "data=pbmc3k"])
     name = {"untrained": "vae", "vsc-uai-nb": "vsc_uai"}.get(preset, preset.split("-")[0])
     assert config.model.name == name
     likelihoods = [kind for kind in ("poisson", "zinb", "nb") if kind in preset.split("-")]
-    if preset.startswith(("pca", "projection")):
+    if preset == "projection":
         assert config.likelihood is None
     elif preset != "untrained":
         assert config.likelihood == (likelihoods[0] if likelihoods else "gaussian")
-    if preset.startswith("pca"):
-        assert config.latent_dim == int(preset.split("-")[1])
     assert config.embedding == "mean"
     text = (CONF / "experiment" / "benchmark" / f"{preset}.yaml").read_text()
     assert f"\n# scvae train experiment=benchmark/{preset} data=...\n" in text
 
 
-def made_up(ours, peer, pca):
-    """Scores of five seeds around these means, on all labels."""
+@pytest.mark.parametrize("preset", OTHERS)
+def test_presets_train_as_long_as_candidates(preset):
+    """Only where gates are learnt first may training not stop when losses rise."""
+    config = compose([f"experiment=benchmark/{preset}", "data=pbmc3k"])
+    ours = compose(["experiment=choose/vae-nb", "data=pbmc3k"])
+    length = ("epochs", "updates", "batch_size", "lr", "validation", "validation_share")
+    assert [getattr(config, key) for key in length] == [getattr(ours, key) for key in length]
+    assert config.patience == (None if getattr(config.model, "spike_warmup", 0) else ours.patience)
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "epochs"), [(3774, 149), (2638, 211), (1000, None), (200, None)]
+)
+def test_scvi_has_as_many_updates_as_ours_where_that_is_shorter(n_cells, epochs):
+    options = peers(n_cells)
+    assert {SHIPPED, EARLY} <= {*options}
+    assert options.get(SHORT) == (epochs and ["--epochs", f"{epochs}", "--warmup", f"{epochs}"])
+    if epochs:
+        batches = int(np.ceil(np.ceil(0.9 * n_cells) / 128))
+        assert (epochs - 1) * batches < 4000 <= epochs * batches
+
+
+@pytest.fixture
+def tables():
+    """Tables in which `predicted` is the score itself, and `neighbours` its opposite."""
+    noise = np.random.default_rng(0)
+    scores, criteria, joined = [], [], []
+    for labels, about in ABOUT["labels"].items():
+        for method, mean in MEANS[about["set"]].items():
+            for by in ("k-means", "Leiden"):
+                head = {"method": method, "labels": labels, "by": by}
+                for seed in range(3):
+                    for space in ("latent", "map"):
+                        value = {"nmi": mean + 0.001 * seed, "ari": mean - 0.001 * seed}
+                        scores.append({**head, "seed": seed, "space": space, **value})
+                if method == "vae-nb":
+                    more = {"way": "side by side", "n": 3, "nmi": mean + 0.1, "ari": mean + 0.1}
+                    joined.append({**head, **more})
+    for name, means in MEANS.items():
+        for method, mean in means.items():
+            for seed in range(3):
+                row = {"set": name, "candidate": method, "seed": seed, "seconds": 1.0}
+                near = mean + 0.0001 * noise.normal()
+                more = {"predicted": near, "agreement": mean, "neighbours": -mean}
+                criteria.append({**row, **more})
+    return Tables(pd.DataFrame(scores), pd.DataFrame(criteria), pd.DataFrame(joined), ABOUT)
+
+
+def test_regret_is_the_distance_to_the_highest_candidate(tables):
+    lost = regrets(tables, "latent", "k-means").round(6)
+    assert lost["highest"].tolist() == ["vae-nb", "vae-nb", "pca-sqrt", "pca-20"]
+    assert lost["scvae choose"].tolist() == [0, 0, 0, 0]  # which follows `predicted`
+    assert lost["always pca-20"].tolist() == [0.3, 0.3, 0.3, 0]
+    assert lost["always pca-sqrt"].tolist() == [0.1, 0.1, 0, 0.8]
+    assert lost["PCA, best width"].tolist() == [0.2, 0.2, 0.3, 0]
+
+
+def test_what_is_best_elsewhere_is_chosen_without_the_cells_it_is_judged_on(tables):
+    assert left_out(tables, "A") == "pca-sqrt"  # by B alone: clusters of counts have no say
+    assert left_out(tables, "B") == "vae-nb"
+    order = ranking(tables)
+    assert order.index[0] == "pca-sqrt"
+    assert order["pca-sqrt"] == pytest.approx(0.85)  # cells with two sets of labels count once
+
+
+def test_criteria_are_correlated_with_scores(tables):
+    table = correlations(tables)
+    assert np.allclose(table["predicted"], 1)
+    assert np.allclose(table["neighbours"], -1)
+
+
+def test_joining_gains_what_it_scores_above_one_seed(tables):
+    assert np.allclose(joining(tables)["gain"], 0.1)
+
+
+def test_k_means_near_the_best_are_all_returned():
+    """Four corners and three clusters: two of the corners are one cluster, whichever."""
     rng = np.random.default_rng(0)
-    means = {"vae-nb": ours, "scvi": peer, "pca-10": pca, "pca-6": pca - 0.2, "ae": 0.3}
-    return pd.DataFrame(
-        [
-            {
-                "method": method, "seed": seed, "labels": labels, "space": space, "by": by,
-                **{m: mean + rng.normal(0, 0.01) for m in ("nmi", "ari", "hom", "com")},
-            }
-            for method, mean in means.items()
-            for labels in (FACS, FOUND_TYPES)
-            for space in ("latent", "map")
-            for by in ("k-means", "Leiden")
-            for seed in range(5)
-        ]
-    )  # fmt: skip
-
-
-def test_the_page_says_who_is_first_and_how_long_it_took(tmp_path):
-    columns = ["method", "seconds", "epochs", "peak"]
-    cost = pd.DataFrame([("vae-nb", 2.0, 100, 2**29)], columns=columns)
-    times = {"ours": [[0.5, 0.9, 0.5], [0.4, 0.2, 0.8]], "scvi": [[2.0], [2.0]]}
-    path = page.write(made_up(0.8, 0.7, 0.6), cost, "FACS", times, {}, [], tmp_path)
-    text = path.read_text()
-    assert text.count("**vae-nb** 0.") == 2 * 2 * 4
-    assert "4.0 to 5.0 times as long, and 10.0 times as long by the fastest" in text
-    assert (tmp_path / "benchmark.png").read_bytes()[:4] == b"\x89PNG"
-    assert len(pd.read_csv(tmp_path / "benchmark.csv")) == 5 * 5 * 2 * 4
-
-
-def test_the_committed_page_is_what_its_files_give():
-    table = Table(pd.read_csv(DOCS / "benchmark.csv"))
-    facts = json.loads((DOCS / "benchmark.json").read_text())
-    assert page.text(table, facts) == (DOCS / "benchmark.md").read_text()
+    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]) * 10.0
+    points = np.repeat(corners, 50, axis=0) + rng.normal(0, 0.01, (200, 2))
+    found = near_best(points, 3, seed=0)
+    joined = {
+        tuple(sorted(np.flatnonzero([len({*c[50 * i : 50 * i + 50], *c[50 * j : 50 * j + 50]}) == 1
+                                     for i in range(4) for j in range(i)])))
+        for c in found
+    }  # fmt: skip
+    assert len(joined) == 4  # the sides of the square
 
 
 def test_methods_as_good_as_the_best_are_rarely_left_out():
@@ -100,108 +172,66 @@ def test_methods_as_good_as_the_best_are_rarely_left_out():
     assert 0.14 < np.mean(plain) < 0.2
 
 
-def test_the_first_and_those_level_with_it():
-    table = Table(made_up(0.8, 0.8, 0.6))
-    methods = table.methods(FACS)
-    assert methods[-1] == "ae"
-    first, others = table.top(FACS, "latent", "k-means", "nmi", methods)
-    assert {first, *others} == {"vae-nb", "scvi"}
+def test_controls_are_no_rivals_of_the_best():
+    values = {"pca-20": np.array([0.7, 0.71, 0.69]), "untrained": np.array([0.1, 0.9, 0.2])}
+    assert firsts(values) == ["pca-20"]
+
+
+def test_methods_that_lack_a_set_are_not_ranked(tables):
+    lacks = (tables.scores["method"] == "vae-nb") & (tables.scores["labels"] == "b")
+    table = overall(tables._replace(scores=tables.scores[~lacks]), METHODS)
+    assert "vae-nb" not in table.index
+    assert list(table.columns) == ["A", "B"]
+
+
+def test_gaps_are_those_of_seeds_and_of_sets(tables):
+    gap = gaps(tables, "pca-sqrt", "pca-20")
+    assert [round(one.mean, 6) for one in gap.by_labels["a, fine"]] == [0.2, 0.2]
+    assert gap.over_sets.n == 2  # A and B: clusters of counts have no say
+    assert gap.over_sets.mean == pytest.approx((0.2 + 0.3) / 2)
+    assert gaps(tables, "pca-sqrt", "scvi").by_labels == {}
 
 
 @pytest.mark.parametrize(("gain", "said"), [(0.1, "earns"), (0.0, "does not earn")])
-def test_the_page_says_whether_pseudo_inputs_are_worth_it(gain, said):
-    scores = made_up(0.8, 0.8, 0.6)
-    names = {"vae-nb": "vsc-uai-nb", "pca-10": "vsc-nb-sound"}
-    scores["method"] = scores["method"].replace(names)
-    scores.loc[scores["method"] == "vsc-nb-sound", ["nmi", "ari"]] += 0.2 - gain
-    text = questions(Table(scores))
+def test_the_page_says_whether_pseudo_inputs_are_worth_it(tables, gain, said):
+    scores = tables.scores[tables.scores["method"].isin(["vae-nb", "pca-50"])].copy()
+    scores["method"] = scores["method"].replace({"vae-nb": UAI, "pca-50": "vsc-nb-sound"})
+    noise = np.random.default_rng(0).normal(0, 0.001, len(scores))
+    scores["nmi"] = scores["ari"] = 0.5 + noise + gain * (scores["method"] == UAI)
+    text = questions(tables._replace(scores=scores))
     assert f"`model=vsc_uai`, the VSC as published, {said} its place" in text
 
 
-def noise(rng, n_seeds=5):
-    """Measures of models that do not differ, turned or not, as docs/sparsity.csv has them."""
-    names = [f"{name}{turned}" for name in MODELS for turned in ("", ", turned")]
-    rows = [
-        {"model": name, "seed": seed, "on": 5.0 if name in SPARSE else np.nan}
-        | dict(zip(MEASURES, rng.normal(size=len(MEASURES)), strict=True))
-        for name in names
-        for seed in range(n_seeds)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+def test_epochs_of_a_race_are_compared_by_turn_and_by_the_fastest():
+    race = compared([[0.5, 0.9, 0.5], [0.4, 0.2, 0.8]], [[2.0], [2.0]])
+    assert (race["least"], race["most"], race["fastest"]) == (4.0, 5.0, 10.0)
 
 
-SPARSE = [name for name in MODELS if name.startswith("VSC")]
-FACTS = {"n_cells": 3774, "n_genes": 2000, "n_textbook": 10}
+def test_scores_of_a_training_are_computed_once(tmp_path, monkeypatch):
+    folder = tmp_path / "vae-nb-0"
+    folder.mkdir()
+    names = [f"c{i}" for i in range(60)]
+    places = np.repeat([[0.0, 0.0], [9.0, 9.0]], 30, axis=0)
+    places += np.random.default_rng(0).normal(size=places.shape)
+    table = pd.DataFrame(places, columns=["z1", "z2"]).assign(cell=names)
+    table[["cell", "z1", "z2"]].to_csv(folder / "latent.csv", index=False)
+    types = pd.DataFrame({"cell": names, "type": ["a"] * 30 + ["b"] * 30})
+    types.to_csv(tmp_path / "types.csv", index=False)
+    cells = Cells([], {"x": Labels(INDEPENDENT, "made up", file=tmp_path / "types.csv")})
+    monkeypatch.setattr("benchmarks.latents.scores.find_runs", lambda _: [None])
+    kept = tmp_path / "scores"
+    first = scored(cells, [Training("vae-nb", 0, folder)], kept)
+    assert (first.loc[first["space"] == "latent", ["nmi", "ari"]] == 1).all().all()
+    changed = pd.read_csv(kept / "vae-nb-0.csv").assign(nmi=0.25)
+    changed.to_csv(kept / "vae-nb-0.csv", index=False)
+    assert (scored(cells, [Training("vae-nb", 0, folder)], kept)["nmi"] == 0.25).all()
 
 
-def test_sparse_models_that_do_not_differ_are_rarely_above():
-    rng = np.random.default_rng(0)
-    corrected, plain = [], []
-    for _ in range(120):
-        found = dict(iter(noise(rng).groupby("model", sort=False)))
-        some = gaps(found, pairs_of(SPARSE)["VAE"])
-        corrected.append(any(gap.says == "higher" for gap in some))
-        plain.append(
-            any(
-                any(low > 0 for low, _ in ends) and not any(high < 0 for _, high in ends)
-                for name in SPARSE
-                if (ends := [(g.estimate.low, g.estimate.high) for g in some if g.a == name])
-            )
-        )
-    assert np.mean(corrected) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 120)
-    assert 0.1 < np.mean(plain) < 0.4  # one of four, as the page says
-
-
-def test_a_sparse_model_that_differs_is_above():
-    values = noise(np.random.default_rng(1))
-    name = "VSC, alpha 0.1"
-    values.loc[values["model"] == name, "gain"] += 20.0
-    text = sparsity_page.text(values, FACTS)
-    assert "VAE do not? Yes, for VSC, alpha 0.1: above the VAE" in text
-    assert f"*{name}* against *VAE*: higher in own minus other markers; not told apart in" in text
-    shared = values["model"] == f"{name}, turned"
-    values.loc[shared, "gain"] = values.loc[values["model"] == name, "gain"].to_numpy() + 0.01
-    text = sparsity_page.text(values, FACTS)
-    assert "VAE do not? Not shown. Above the VAE in one measure" in text
-    assert f"*{name}* against *{name}, turned*: lower in own minus other markers" in text
-
-
-def test_turned_models_are_paired_by_seed():
-    found = dict(iter(noise(np.random.default_rng(2)).groupby("model", sort=False)))
-    a, b = found["VAE"], found["VAE, turned"]
-    by_measure = {g.measure: g for g in gaps(found, [("VAE", "VAE, turned")])}
-    theirs = ttest_rel(a["gain"].to_numpy(), b["gain"].to_numpy()).confidence_interval(0.95)
-    assert (by_measure["gain"].estimate.low, by_measure["gain"].estimate.high) == pytest.approx(
-        (theirs.low, theirs.high)
-    )
-
-
-def test_a_model_with_few_programmes_is_measured_on_all_types():
-    """Two programmes that tell two of ten types perfectly say nothing of the other eight."""
-    labels = np.repeat(np.arange(10), 20)
-    rng = np.random.default_rng(0)
-    types = tuple(str(i) for i in range(10))
-    markers = [frozenset(f"{i}-{j}" for j in range(TOP)) for i in range(10)]
-    known = Truth(labels, types, markers, {(0, "0-0")})
-
-    def found(n):
-        levels = (labels[:, None] == np.arange(n)) + 0.01 * rng.uniform(size=(200, n))
-        return Programmes(np.arange(n), markers[:n], levels)
-
-    few, all_of_them = measure(found(2), known), measure(found(10), known)
-    assert all_of_them["auroc"] == 1.0
-    assert all_of_them["own"] == 100.0
-    assert few["auroc"] < 0.7
-    assert few["marked"] == 2
-    none = measure(Programmes(np.arange(0), [], np.empty((200, 0))), known)
-    assert none == few | dict.fromkeys(few, 0.0) | {"auroc": 0.5}
-
-
-@pytest.mark.skipif(
-    not (DOCS / "sparsity.csv").exists(),
-    reason="docs/sparsity.csv comes with the next `make sparsity`",
-)
-def test_the_committed_page_on_sparsity_is_what_its_files_give():
-    values = pd.read_csv(DOCS / "sparsity.csv", float_precision="round_trip")
-    facts = json.loads((DOCS / "sparsity.json").read_text())
-    assert sparsity_page.text(values, facts) == (DOCS / "sparsity.md").read_text()
+def test_the_page_is_made_of_its_tables(tmp_path):
+    (tmp_path / "benchmark").mkdir()
+    for file in (DOCS / "benchmark").iterdir():
+        (tmp_path / "benchmark" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "benchmark" / "scores.png").unlink()
+    page.render(tmp_path)
+    assert (tmp_path / "benchmark.md").read_text() == (DOCS / "benchmark.md").read_text()
+    assert (tmp_path / "benchmark" / "scores.png").read_bytes()[:4] == b"\x89PNG"

@@ -1,13 +1,12 @@
 """Numbers that comments of conf/ and the README give are those of the pages in docs/."""
 
-import json
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from benchmarks.choice.tables import BY, means, ranking, read
+from benchmarks.latents.tables import BY, means, ranking, read
 from scvae_cli import CONF
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +43,7 @@ def test_presets_expect_what_the_reproduction_found(preset):
 
 
 def test_best_is_what_the_page_chooses_and_expects_what_it_found():
-    tables, said = read(ROOT / "docs" / "choice"), comments("best")
+    tables, said = read(ROOT / "docs" / "benchmark"), comments("best")
     best = str(ranking(tables).index[0])
     assert f"/experiment/choose/{best}\n" in (CONF / "experiment" / "best.yaml").read_text()
     facs = "FACS, 10 populations"
@@ -76,6 +75,6 @@ def test_speeds_are_those_of_the_pages():
     (wide,) = re.findall(r"^\| VAE, theirs.*\| ([\d.]+) \(", page, flags=re.M)
     assert f"{min(ratios)} to {max(ratios)} times faster than a plain dense loop" in README
     assert f"{float(wide):.0f} times faster than one of the authors' size" in README
-    race = json.loads((ROOT / "docs" / "benchmark.json").read_text())["race"]
+    race = read(ROOT / "docs" / "benchmark").about["race"]
     assert f"the fastest epoch is {race['fastest']} times as fast as scVI's" in README
     assert f"in five turns it was {race['least']} to {race['most']} times" in README

@@ -11,10 +11,11 @@ import scanpy
 import yaml
 from conftest import FAST
 
-from benchmarks.choice.sets import CIRCULAR
-from benchmarks.choice.tables import BY, means, ranking, read, verdicts
-from benchmarks.models.table import Table, better_or_worse
-from scvae_cli.analysis.stats import difference
+from benchmarks.latents.questions import gaps
+from benchmarks.latents.sets import CIRCULAR
+from benchmarks.latents.tables import BY, means, overall, ranking, read, verdicts
+from scvae_cli.analysis.stats import paired
+from scvae_cli.choice.plan import CANDIDATES
 from scvae_cli.results.means import brief, differences, summarise
 from scvae_cli.results.verdict import verdict
 from scvae_cli.runs.files import FILES, files_of
@@ -152,7 +153,7 @@ def test_the_sweep_of_beta_is_that_of_its_csv():
 
 
 def test_the_table_of_latent_spaces_is_that_of_the_page():
-    tables = read(ROOT / "docs" / "choice")
+    tables = read(ROOT / "docs" / "benchmark")
     by = [means(tables, "latent", name) for name in BY]
     section = README.split("## Which latent space")[1].split("\n## ")[0]
     head, _, *rows = re.findall(r"^\| (.*) \|$", section, flags=re.M)
@@ -164,9 +165,12 @@ def test_the_table_of_latent_spaces_is_that_of_the_page():
 
 
 def test_sentences_on_latent_spaces_are_those_of_the_page():
-    tables, page = read(ROOT / "docs" / "choice"), (ROOT / "docs" / "choice.md").read_text()
+    tables, page = read(ROOT / "docs" / "benchmark"), (ROOT / "docs" / "benchmark.md").read_text()
     order = list(ranking(tables).index)
     assert order[0] == "pca-sqrt"
+    table = overall(tables, CANDIDATES)
+    assert len(table.columns) == 5
+    assert all(paired(table.loc["pca-sqrt"], table.loc[name]).low <= 0 for name in table.index)
     assert {verdict.chosen for verdict in verdicts(tables).values()} == {"pca-sqrt"}
     (gain,) = re.findall(r"^\| side by side \|.*\| (\S+ ± \S+) \|$", page, flags=re.M)
     assert f"gains nothing that can be told from chance: {gain}" in README
@@ -174,70 +178,30 @@ def test_sentences_on_latent_spaces_are_those_of_the_page():
     for by in BY:
         table = means(tables, "latent", by)
         for network in ("ae-nb", "vae-nb", "vae-nb-wide", "vsc-nb"):
-            gaps = table.loc[network] - table.loc["pca-20"]
-            assert gaps["simulated, 8 types"] > 0
-            assert by == "Leiden" or gaps["three cell lines, Drop-seq"] < 0
+            above = table.loc[network] - table.loc["pca-20"]
+            assert above["simulated, 8 types"] > 0
+            assert by == "Leiden" or above["three cell lines, Drop-seq"] < 0
 
 
-@pytest.fixture(scope="module")
-def scores():
-    table = Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
-    facs = "FACS, 10 populations"
-    return lambda method, space, by, measure: table.values(method, facs, space, by, measure)
-
-
-READINGS = [(space, measure) for space in ("latent", "map") for measure in ("nmi", "ari")]
-
-
-def test_the_table_of_models_is_that_of_the_benchmark(scores):
-    rows = re.findall(r"^\| `([\w-]+)` \(.*?\) \| (.*) \|$", README, flags=re.M)
-    assert len(rows) == 9
-    for method, cells in rows:
-        found = [
-            " / ".join(f"{scores(method, space, by, m).mean():.3f}" for m in ("nmi", "ari"))
-            for space in ("latent", "map")
-            for by in ("k-means", "Leiden")
-        ]
-        assert cells == " | ".join(found), method
-
-
-def test_scores_on_simulated_cells_are_those_of_the_benchmark():
-    table = Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
-    section = " ".join(README.split("- On simulated cells")[1].split("\n- ")[0].split())
-    for method in ("vsc-nb-sound", "vae-nb", "vae-nb-long"):
-        nmi, ari = (
-            f"{table.values(method, 'synthetic', 'latent', 'k-means', m).mean():.3f}"[1:]
-            for m in ("nmi", "ari")
-        )
-        assert f"`{method}`" in section
-        assert f"{nmi} / {ari}" in section
-
-
-def test_sentences_on_models_are_those_of_the_benchmark(scores):
-    """Where `vae-nb` is above the others beyond the intervals, and where it is not."""
-
-    def said(a, b, space, by, measure):
-        return better_or_worse(
-            difference(scores(a, space, by, measure), scores(b, space, by, measure))
-        )
-
-    others = ["vae-gaussian", "pca-6", "pca-10", "pca-20", "pca-50", "scvi", "scvi-short"]
-    for measure in ("nmi", "ari"):
-        for other in others:
-            assert said("vae-nb", other, "latent", "k-means", measure) == "better", other
-        for space, by in (("latent", "Leiden"), ("map", "Leiden"), ("map", "k-means")):
-            assert said("vae-nb", "scvi", space, by, measure) == "cannot be told"
-        for other in ("pca-50", "scvi", "scvi-short"):
-            for space in ("latent", "map"):
-                assert said("ae-nb-128", other, space, "k-means", measure) == "cannot be told"
-
-
-def test_pca_has_the_highest_means_where_the_readme_says():
-    table = Table(pd.read_csv(ROOT / "docs" / "benchmark.csv"))
-    for labels in ("FACS, 5 populations", "PBMC3k, types found here", "PBMC3k, Seurat's types"):
-        for space, measure in READINGS:
-            first, _ = table.top(labels, space, "k-means", measure, table.methods(labels))
-            assert first.startswith("pca-")
+def test_what_helps_cannot_be_told_where_the_readme_says_so():
+    tables = read(ROOT / "docs" / "benchmark")
+    facs = ("FACS, 10 populations", "FACS, 5 populations")
+    for a, b, labels in (
+        ("vae-nb", "vae-gaussian", facs),
+        ("vae-zinb", "vae-nb", facs),
+        ("vsc-nb-sound", "vsc-nb", (*facs, "simulated, 8 types")),
+    ):
+        found = gaps(tables, a, b).by_labels
+        assert all(gap.low <= 0 <= gap.high for name in labels for gap in found[name]), (a, b)
+    by = [means(tables, "latent", name) for name in BY]
+    fine, simulated = (
+        " / ".join(f"{one.at['vsc-nb-sound', labels]:.3f}" for one in by)
+        for labels in (facs[0], "simulated, 8 types")
+    )
+    said = f"(`vsc-nb-sound`: {fine} on {facs[0]}; simulated: {simulated}) cannot be told from"
+    assert said in " ".join(README.split())
+    gaussian = " / ".join(f"{one.at['vae-gaussian', 'simulated, 8 types']:.3f}" for one in by)
+    assert f"nothing on the simulated cells ({gaussian})" in " ".join(README.split())
 
 
 def test_sentences_on_the_reproduction_are_those_of_its_page():

@@ -1,8 +1,8 @@
 """Score all latent spaces and maps of a set against its types, in four readings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,11 @@ from joblib import Parallel, delayed
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from benchmarks.choice.sets import Cells
+from benchmarks.latents.runs import Training
+from benchmarks.latents.sets import Cells
 from scvae_cli.analysis.score import score
 from scvae_cli.analysis.tsne import tsne
+from scvae_cli.atomic import write_file
 from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.results.runs import find_runs
 from scvae_cli.runs.files import read_table
@@ -24,43 +26,49 @@ N_NEIGHBOURS, PRUNE = 20, 1 / 15  # Seurat's, for the graph of Leiden
 MAPPED = 1000  # cells of a map, at most
 
 
-class Training(NamedTuple):
-    """A training of ours or of a peer.
-
-    Attributes:
-        method: candidate, or name of the peer.
-        seed: of the training.
-        path: folder with latent.csv.
-    """
-
-    method: str
-    seed: int
-    path: Path
-
-
-def trainings(folder: Path, controls: Path, peers: Path) -> Iterator[Training]:
-    """Return the trainings of a set: the candidates of `scvae choose`, controls, peers.
+def scored(cells: Cells, some: Sequence[Training], to: Path) -> pd.DataFrame:
+    """Return a row for each training, labels, space (latent, map) and way of clustering.
 
     Args:
-        folder: of `scvae choose`.
-        controls: a sweep over presets of networks that learn nothing.
-        peers: has a folder METHOD-SEED for each training of a peer.
+        cells: whose types are scored against.
+        some: trainings.
+        to: folder where the rows of each training are kept, so that no call repeats them.
     """
-    for run in find_runs([folder, *([controls] if controls.exists() else [])]):
-        if run.status == "done" and not run.path.name.startswith("chosen-"):
-            method = str(run.flat_settings["experiment"]).rpartition("/")[2]
-            yield Training(method, int(run.settings["seed"]), run.path)
-    for metadata in sorted(peers.glob("*/peer.json")):
-        method, _, seed = metadata.parent.name.rpartition("-")
-        yield Training(method, int(seed), metadata.parent)
-
-
-def scored(cells: Cells, some: list[Training]) -> pd.DataFrame:
-    """Return a row for each training, labels, space (latent, map) and way of clustering."""
     run = next(run for run in find_runs([training.path for training in some]))
     truths = {name: cells.types(name, run) for name in cells.labels}
-    rows = Parallel(n_jobs=-1)(delayed(_training)(one, truths) for one in some)
-    return pd.DataFrame([row for part in rows for row in part])
+    rows = Parallel(n_jobs=-1)(delayed(_kept)(one, truths, to) for one in some)
+    return pd.concat(rows, ignore_index=True)
+
+
+def _kept(training: Training, truths: Mapping[str, pd.Series], to: Path) -> pd.DataFrame:
+    """Return the rows of a training, from its file if they are there."""
+    file = to / f"{training.method}-{training.seed}.csv"
+    return kept(file, [training], truths, lambda: _training(training, truths))
+
+
+def kept(
+    file: Path,
+    some: Sequence[Training],
+    labels: Iterable[str],
+    compute: Callable[[], list[dict[str, Any]]],
+) -> pd.DataFrame:
+    """Return the rows of a file, or compute and write them.
+
+    Args:
+        file: csv, which counts if it is newer than the trainings.
+        some: trainings that the rows are of.
+        labels: names of the sets of labels that the rows must have.
+        compute: returns the rows.
+    """
+    latents = [(training.path / "latent.csv").stat().st_mtime for training in some]
+    if file.exists() and file.stat().st_mtime > max(latents):
+        rows = pd.read_csv(file)
+        if {*rows["labels"]} == {*labels}:
+            return rows
+    rows = pd.DataFrame(compute())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_file(file, rows.to_csv(index=False).encode())
+    return rows
 
 
 def _training(training: Training, truths: Mapping[str, pd.Series]) -> list[dict[str, Any]]:

@@ -1,14 +1,16 @@
 """Ways of joining the latent spaces of several seeds into one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.decomposition import PCA
 
-from benchmarks.choice.scores import LEIDEN_SEEDS, N_NEIGHBOURS, PRUNE, Training, near_best
-from benchmarks.choice.sets import Cells
+from benchmarks.latents.runs import Training
+from benchmarks.latents.scores import LEIDEN_SEEDS, N_NEIGHBOURS, PRUNE, kept, near_best
+from benchmarks.latents.sets import Cells
 from scvae_cli.analysis.score import score
 from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.results.runs import find_runs
@@ -48,8 +50,20 @@ WAYS: Mapping[str, Callable[[Sequence[np.ndarray]], np.ndarray]] = {
 }
 
 
-def joined(cells: Cells, some: Sequence[Training]) -> pd.DataFrame:
-    """Return a row for each model, labels, way of joining its seeds and way of clustering."""
+def joined(cells: Cells, some: Sequence[Training], to: Path) -> pd.DataFrame:
+    """Return a row for each model, labels, way of joining its seeds and way of clustering.
+
+    Args:
+        cells: whose types are scored against.
+        some: trainings, of which those of `MODELS` are joined.
+        to: file where the rows are kept, so that no call repeats them.
+    """
+    ours = [training for training in some if training.method in MODELS]
+    return kept(to, ours, cells.labels, lambda: _rows(cells, ours)) if ours else pd.DataFrame()
+
+
+def _rows(cells: Cells, some: Sequence[Training]) -> list[dict[str, object]]:
+    """Return the rows of `joined`."""
     run = next(run for run in find_runs([training.path for training in some]))
     jobs = []
     for model in MODELS:
@@ -60,7 +74,7 @@ def joined(cells: Cells, some: Sequence[Training]) -> pd.DataFrame:
             for labels in cells.labels:
                 truth = cells.types(labels, run).reindex(tables[0].index).to_numpy(str)
                 jobs += [delayed(_row)(model, labels, way, latents, truth) for way in WAYS]
-    return pd.DataFrame([row for part in Parallel(n_jobs=-1)(jobs) for row in part])
+    return [row for part in Parallel(n_jobs=-1)(jobs) for row in part]
 
 
 def _row(

@@ -48,6 +48,11 @@ class Cells:
     labels: dict[str, Labels]
     path: Path | None = field(default=None)
 
+    @property
+    def circular(self) -> bool:
+        """Whether all types are clusters of the same counts, which have no say."""
+        return all(one.kind == CIRCULAR for one in self.labels.values())
+
     def types(self, name: str, run: Run) -> pd.Series:
         """Return the types of these labels by the name of the cell; of `run`, if its own."""
         labels = self.labels[name]

@@ -1,1 +1,0 @@
-"""Validate `scvae choose` on cells whose types are known."""

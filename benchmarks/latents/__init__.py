@@ -1,0 +1,1 @@
+"""Which latent space, on which cells: `make benchmark`, which writes docs/benchmark.md."""

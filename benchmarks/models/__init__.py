@@ -1,1 +1,0 @@
-"""Which model, on which cells: `make benchmark`, which writes docs/benchmark.md."""
