@@ -1,14 +1,18 @@
 """What is wrong with a training that ended, though its loss may look fine."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.sparse import csr_array
+from torch import Tensor
 
 from scvae_cli.analysis.tsne import varies
 from scvae_cli.covariates import Covariates
-from scvae_cli.models.condition import take_rows
+from scvae_cli.models.batches import Batches, place
 from scvae_cli.models.model import Model
-from scvae_cli.models.sparse import take
+from scvae_cli.models.sparse import Cells
 
 
 @torch.inference_mode()
@@ -39,6 +43,15 @@ def diagnose(
         findings.append(
             f"{constant} of {latent.shape[1]} latent features are the same for every cell"
         )
-    indices = [index.numpy() for index in torch.arange(len(latent)).split(batch_size)]
-    batches = ((take(x, i, device), take_rows(covariates, i, device)) for i in indices)
-    return findings + model.diagnose(batches)
+    return findings + model.diagnose(_Passes(place(x, None, covariates, device), batch_size))
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """Values and covariates of all cells, in batches that are made whenever they are asked for."""
+
+    cells: Batches
+    batch_size: int
+
+    def __iter__(self) -> Iterator[tuple[Cells, Tensor | None]]:
+        return ((batch.x, batch.covariates) for batch in self.cells.in_order(self.batch_size))

@@ -6,9 +6,8 @@ from scipy.sparse import csr_array
 
 from scvae_cli.covariates import Covariates
 from scvae_cli.errors import Kind, RunError
-from scvae_cli.models.condition import take_rows
+from scvae_cli.models.batches import place
 from scvae_cli.models.model import Model
-from scvae_cli.models.sparse import take
 
 
 @torch.inference_mode()
@@ -41,11 +40,8 @@ def embed(
     """
     model.eval()
     noise = torch.Generator(device).manual_seed(seed)
-    batches = [b.numpy() for b in torch.arange(x.shape[0]).split(batch_size)]
-    parts = [
-        model.embed(take(x, b, device), kind, noise, take_rows(covariates, b, device))
-        for b in batches
-    ]
+    batches = place(x, None, covariates, device).in_order(batch_size)
+    parts = [model.embed(batch.x, kind, noise, batch.covariates) for batch in batches]
     latent: np.ndarray = torch.cat(parts).cpu().numpy()
     if not np.isfinite(latent).all():
         raise RunError(

@@ -13,9 +13,8 @@ import torch
 from scipy.sparse import csr_array
 
 from scvae_cli.covariates import Covariates
-from scvae_cli.models.condition import take_rows
+from scvae_cli.models.batches import place
 from scvae_cli.models.model import Model
-from scvae_cli.models.sparse import take
 
 ON = 0.5  # gamma above which a latent is on
 LEAST = 10  # cells: what is on in fewer has no typical value
@@ -113,9 +112,8 @@ def infer_gates(
         device: where to compute.
     """
     gammas, mus = [], []
-    for index in (i.numpy() for i in torch.arange(x.shape[0]).split(batch_size)):
-        rows = take_rows(covariates, index, device)
-        gamma, mu = model.gates(take(x, index, device), rows)
+    for batch in place(x, None, covariates, device).in_order(batch_size):
+        gamma, mu = model.gates(batch.x, batch.covariates)
         gammas.append(gamma.cpu())
         mus.append(mu.cpu())
     return Gates(torch.cat(gammas).numpy(), torch.cat(mus).numpy())

@@ -37,8 +37,9 @@ class Adam:
             p: _State(torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device))
             for p in parameters
         }
-        self._large = [p for p in self._states if p.numel() >= LARGE]
-        self._small = [p for p in self._states if p.numel() < LARGE]
+        # A GPU has no such cache, and changes all of them in one pass.
+        self._large = [p for p in self._states if p.numel() >= LARGE and not p.is_cuda]
+        self._small = [p for p in self._states if p.numel() < LARGE or p.is_cuda]
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the name of each tensor of the optimiser's state, and the tensor."""

@@ -96,10 +96,9 @@ class Ensemble(Model):
         return torch.stack(parts).mean(0)
 
     def diagnose(self, batches: Iterable[tuple[Cells, Tensor | None]]) -> list[str]:
-        """Name what is wrong with the members, a line for each."""
-        kept = list(batches)
+        """Name what is wrong with the members, a line for each; each passes over the batches."""
         return [
             f"member {i}: {finding}"
             for i, model in enumerate(self.models, start=1)
-            for finding in model.diagnose(kept)
+            for finding in model.diagnose(batches)
         ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from scvae_cli.models.negative_binomial import log_nb
+from scvae_cli.models.negative_binomial import log_nb, may_look
 from scvae_cli.models.sparse import Cells, SparseRows, take_some
 from scvae_cli.models.sparse_likelihoods import sparse_negative_binomial, sparse_poisson
 
@@ -98,7 +98,14 @@ class Likelihood(nn.Module):
         return _bounded(PACE * self.dispersion)
 
     def log_theta_of(self, batch: Tensor) -> Tensor:
-        """Return the same for cells with these batch columns (n_batches,)."""
+        """Return the same for cells with these batch columns.
+
+        Args:
+            batch: (n_batches,), or (n_cells, n_batches) of each cell.
+
+        Returns:
+            (n_genes,), or (n_cells, n_genes).
+        """
         return _bounded(PACE * (self.dispersion + batch @ self.of_batches))
 
     def forward(
@@ -112,8 +119,8 @@ class Likelihood(nn.Module):
             output: the last layer, whose outputs are logits.
             batches: (n_cells, n_batches) batch columns, where dispersions differ between them.
         """
-        if batches is None:
-            return self._of(counts, h, output, None)
+        if batches is None or not may_look(h):
+            return self._of(counts, h, output, batches)
         rows, group = torch.unique(batches, dim=0, return_inverse=True)
         total = h.new_zeros(())
         for i, row in enumerate(rows):
@@ -129,7 +136,8 @@ class Likelihood(nn.Module):
             counts: (n_cells, n_genes).
             h: (n_cells, width) what goes into the last layer.
             output: the last layer, whose outputs are logits.
-            batch: (n_batches,) the batch columns that these cells have, if dispersions differ.
+            batch: (n_batches,) the batch columns that these cells have, if dispersions differ; on
+                a GPU those of each cell, (n_cells, n_batches).
         """
         log_theta = None
         if self.name != "poisson":

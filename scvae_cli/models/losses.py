@@ -1,6 +1,5 @@
 """The terms of the losses, one number per cell, each under its formula."""
 
-import torch
 from torch import Tensor
 
 # The smallest distance from gamma to 1 that counts: nearer, log(1 - gamma) has no useful gradient.
@@ -52,8 +51,8 @@ def kl_bernoulli(log_gamma: Tensor, alpha: float) -> Tensor:
     """
     gamma = log_gamma.exp()
     rest = (1.0 - gamma).clamp_min(_EDGE)
-    prior = torch.tensor([alpha, 1.0 - alpha], dtype=gamma.dtype, device=gamma.device).log()
-    return gamma * (log_gamma - prior[0]) + rest * (rest.log() - prior[1])
+    on, off = (gamma.new_full((), share).log() for share in (alpha, 1.0 - alpha))
+    return gamma * (log_gamma - on) + rest * (rest.log() - off)
 
 
 def kl_spike_slab(mu: Tensor, logvar: Tensor, log_gamma: Tensor, alpha: float) -> Tensor:

@@ -50,6 +50,11 @@ class Model(nn.Module, ABC):
     has_gates: ClassVar[bool] = False
 
     @property
+    def follows_progress(self) -> bool:
+        """Return whether the loss of the same cells is another one later in a training."""
+        return False
+
+    @property
     def monitors(self) -> list[str]:
         """Name the values of `Loss.monitors`; `kl_z1`, `kl_z2`, ... are KLs of latents in nats."""
         return []
@@ -64,6 +69,9 @@ class Model(nn.Module, ABC):
         covariates: Tensor | None = None,
     ) -> Loss:
         """Compute the terms to minimise, with one posterior sample per cell.
+
+        On a GPU, steps are replayed: what Python computes here must be the same at each step, but
+        for what follows from `progress`.
 
         Args:
             x: (n_cells, n_genes) values.

@@ -23,7 +23,7 @@ def log_nb(x: Tensor, log_mu: Tensor, log_theta: Tensor) -> Tensor:
     Args:
         x: (n_cells, n_genes) counts.
         log_mu: (n_cells, n_genes) log means, finite.
-        log_theta: (n_genes,) log inverse dispersions.
+        log_theta: (n_genes,) log inverse dispersions; on a GPU also (n_cells, n_genes).
 
     Returns:
         (n_cells, n_genes)
@@ -38,24 +38,31 @@ class _LogNB(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, log_mu: Tensor, log_theta: Tensor) -> Tensor:
         theta, mu = log_theta.exp(), log_mu.exp()
+        ctx.of_genes = theta.ndim == 1
         r = mu / theta
         log1p_r, share = torch.log1p(r), r.div_(1 + r)
         log_p = x * log_mu - theta * log1p_r
         slope = theta * excess(share, log1p_r)
-        # Zeros, of which there may be many, need no gamma functions.
-        place = x.reshape(-1).nonzero()[:, 0]
-        x_there = x.reshape(-1)[place]
-        theta_there = theta[place % x.shape[1]]
-        value, slope_there = count_terms(x_there, theta_there, log1p_r.view(-1)[place])
-        log_p.view(-1)[place] -= value + torch.lgamma(x_there + 1)
-        slope.view(-1)[place] += slope_there
+        if may_look(x):
+            # Zeros, of which there may be many, need no gamma functions.
+            place = x.reshape(-1).nonzero()[:, 0]
+            x_there = x.reshape(-1)[place]
+            theta_there = theta[place % x.shape[1]]
+            value, slope_there = count_terms(x_there, theta_there, log1p_r.view(-1)[place])
+            log_p.view(-1)[place] -= value + torch.lgamma(x_there + 1)
+            slope.view(-1)[place] += slope_there
+        else:  # a GPU has computed them before it has told where the others are
+            value, slope_there = count_terms(x, theta, log1p_r)
+            log_p -= value + torch.lgamma(x + 1)
+            slope += slope_there
         ctx.save_for_backward((x - mu) * log1p_r.neg_().exp_(), slope)
         return log_p
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
         by_log_mu, by_log_theta = ctx.saved_tensors
-        return None, grads[0] * by_log_mu, -(grads[0] * by_log_theta).sum(0)
+        slope = -(grads[0] * by_log_theta)
+        return None, grads[0] * by_log_mu, slope.sum(0) if ctx.of_genes else slope
 
 
 def count_terms(x: Tensor, theta: Tensor, log1p_r: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +76,7 @@ def count_terms(x: Tensor, theta: Tensor, log1p_r: Tensor) -> tuple[Tensor, Tens
 
     Args:
         x: counts, of any shape.
-        theta: inverse dispersions, of that shape.
+        theta: inverse dispersions, of that shape; on a GPU, of one that broadcasts to it.
         log1p_r: log(1 + r), of that shape.
 
     Returns:
@@ -86,12 +93,24 @@ def count_terms(x: Tensor, theta: Tensor, log1p_r: Tensor) -> tuple[Tensor, Tens
     slope = x * (s + torch.expm1(-log1p_r)) - theta * log_u_excess - s / 2
     slope -= s * (1 + t) / (12 * theta) * (1 - (1 + t * t) / (10 * theta * theta))
     near = theta < NEAR
+    if not may_look(x):
+        there = _gamma_terms(x, theta, log1p_r)
+        return torch.where(near, there[0], value), torch.where(near, there[1], slope)
     if near.any():
-        x, theta, log1p_r = x[near], theta[near], log1p_r[near]
-        value[near] = x * (log1p_r + theta.log()) + torch.lgamma(theta) - torch.lgamma(x + theta)
-        gammas = torch.digamma(theta) - torch.digamma(x + theta)
-        slope[near] = x * log1p_r.neg().exp_() + theta * gammas
+        value[near], slope[near] = _gamma_terms(x[near], theta[near], log1p_r[near])
     return value, slope
+
+
+def may_look(x: Tensor) -> bool:
+    """Tell whether to compute by what values are: of those on a GPU, that would be waited for."""
+    return x.device.type == "cpu"
+
+
+def _gamma_terms(x: Tensor, theta: Tensor, log1p_r: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute `count_terms` by gamma functions."""
+    value = x * (log1p_r + theta.log()) + torch.lgamma(theta) - torch.lgamma(x + theta)
+    gammas = torch.digamma(theta) - torch.digamma(x + theta)
+    return value, x * log1p_r.neg().exp_() + theta * gammas
 
 
 def excess(share: Tensor, log: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Generator
 
+from scvae_cli.models.batches import place
 from scvae_cli.models.model import Model
-from scvae_cli.models.sparse import take
 from scvae_cli.models.train import COLUMNS
 
 
@@ -41,8 +41,7 @@ def solve(
     model.solve(x, seed)
     noise = Generator(device)
     total = 0.0
-    for index in torch.arange(x.shape[0]).split(batch_size):
-        batch = take(x, index.numpy(), device)
-        total += float(model.loss(batch, noise).total) * len(index) / x.shape[0]
+    for batch in place(x, None, None, device).in_order(batch_size):
+        total += float(model.loss(batch.x, noise).total) * batch.n_cells / x.shape[0]
     history = pd.DataFrame([[1, total, total, 0.0, perf_counter() - start]], columns=COLUMNS)
     return history if validate is None else history.assign(validation=validate(model))

@@ -20,9 +20,6 @@ from torch.nn.functional import embedding_bag
 
 from scvae_cli.models.losses import squared_error
 
-# Denser rows are multiplied faster as dense ones.
-MAX_DENSITY = 0.15
-
 
 class SparseRows:
     """Some cells: a sparse matrix of rows (n_cells, n_genes), multiplied with all threads.
@@ -81,15 +78,6 @@ class SparseRows:
 
 
 Cells = Tensor | SparseRows
-
-
-def take(x: csr_array | np.ndarray, index: np.ndarray, device: torch.device) -> Cells:
-    """Return some rows of x (n_cells, n_genes), in the form that is fastest on the device."""
-    if not isinstance(x, csr_array):
-        return torch.from_numpy(x[index]).to(device)
-    rows = SparseRows(x[index])
-    sparse = x.nnz < MAX_DENSITY * x.shape[0] * x.shape[1]
-    return rows if sparse and device.type == "cpu" else rows.dense().to(device)
 
 
 def take_some(x: Cells, index: Tensor) -> Cells:

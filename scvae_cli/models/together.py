@@ -10,6 +10,7 @@ import torch
 from scipy.sparse import csr_array
 
 from scvae_cli.covariates import Covariates
+from scvae_cli.models.batches import place
 from scvae_cli.models.checkpoint import Checkpoint, unpack
 from scvae_cli.models.model import Model
 from scvae_cli.models.rounds import Settings, rounds_of
@@ -44,7 +45,7 @@ class Together:
         validate: Callable[[Model], float] | None = None,
         start: Checkpoint | None = None,
     ) -> None:
-        self.x, self.counts, self.covariates = x, counts, covariates
+        self.batches = place(x, counts, covariates, device)
         rounds = rounds_of(x, settings[0])
         self.trainings = [
             Training(member, device, rounds, own, validate)
@@ -64,7 +65,7 @@ class Together:
         """Train all members to their ends.
 
         Args:
-            threads: how many members at a time.
+            threads: how many members at a time; on a GPU it is one.
             on_round: called after each round with the mean row of the members that took part.
             interrupted: tells whether to stop between two steps, for `keep` to raise.
             keep: called after each round, and where training was interrupted.
@@ -75,8 +76,9 @@ class Together:
         Raises:
             RunError: the loss of a member is no longer finite.
         """
+        threads = 1 if self.batches.device.type == "cuda" else min(threads, len(self.trainings))
         left = Event()  # this function, so that no member trains on
-        with ThreadPoolExecutor(min(threads, len(self.trainings))) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             try:
                 while running := [t for t in self.trainings if not t.is_over]:
                     stop = lambda: left.is_set() or interrupted()  # noqa: E731
@@ -94,7 +96,7 @@ class Together:
     def _round(self, training: Training, stop: Callable[[], bool]) -> None:
         """Train a member for a round, or until it has to stop."""
         torch.set_num_threads(1)  # of this thread
-        for _ in training.steps(self.x, self.counts, self.covariates):
+        for _ in training.steps(self.batches):
             if stop():
                 return
         training.end_round()

@@ -14,12 +14,12 @@ from torch import Generator, Tensor
 from scvae_cli.covariates import Covariates
 from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.adam import Adam, keep_freed_memory
+from scvae_cli.models.batches import Batches, place
 from scvae_cli.models.checkpoint import Checkpoint
-from scvae_cli.models.condition import take_rows
 from scvae_cli.models.losses import ACTIVE
 from scvae_cli.models.model import Model
+from scvae_cli.models.replay import Replay
 from scvae_cli.models.rounds import Rounds, Settings, rounds_of
-from scvae_cli.models.sparse import Cells, take
 
 COLUMNS = ["epoch", "total", "reconstruction", "kl", "seconds"]
 
@@ -62,12 +62,12 @@ def train(
         RunError: the loss is no longer finite.
     """
     training = Training(model, device, rounds_of(x, settings), settings, validate)
-    if start is not None:
-        training.restore(start)
+    training.restore(start)
     for row in training.history:
         on_epoch(row)
+    batches = place(x, counts, covariates, device)
     while not training.is_over:
-        for _ in training.steps(x, counts, covariates):
+        for _ in training.steps(batches):
             keep(len(training.history), training.in_round, training.checkpoint)
         on_epoch(training.end_round())
         keep(len(training.history), 0, training.checkpoint)
@@ -117,6 +117,7 @@ class Training:
         self.order: Sequence[Tensor] = ()
         # Of the loss terms and monitors of this round's cells so far.
         self.sums = torch.zeros(3 + len(model.monitors), device=device)
+        self.replay = Replay(self.noise)
         self.history: list[dict[str, float]] = []
         self.step, self.batch, self.seen, self.seconds = 0, 0, 0, 0.0
         self.best = {} if validate is None else _copy(model)
@@ -144,25 +145,17 @@ class Training:
         active = ["active"] if _kls(self.model) else []
         return [*COLUMNS, *length, *validation, *active, *self.model.monitors]
 
-    def steps(
-        self,
-        x: csr_array | np.ndarray,
-        counts: csr_array | None,
-        covariates: Covariates | None,
-    ) -> Iterator[None]:
-        """Train for a round, or the rest of one; pause after each step."""
+    def steps(self, batches: Batches) -> Iterator[None]:
+        """Train for a round, or the rest of one, on these cells; pause after each step."""
         self.model.train()
         began = perf_counter() - self.seconds
         while self.step < self.rounds.end(len(self.history)):
             if not self.order:
                 self.shuffled = self.shuffler.get_state()
-                order = torch.randperm(x.shape[0], generator=self.shuffler)
-                self.order = order.split(self.settings["batch_size"])
+                order = torch.randperm(batches.n_cells, generator=self.shuffler)
+                self.order = order.to(batches.device).split(self.settings["batch_size"])
             index = self.order[self.batch]
-            cells = index.numpy()
-            batch_counts = None if counts is None else take(counts, cells, self.device)
-            rows = take_rows(covariates, cells, self.device)
-            self._step(take(x, cells, self.device), batch_counts, rows, len(index))
+            self._step(batches, index)
             self.step += 1
             self.seen += len(index)
             self.batch += 1
@@ -171,20 +164,29 @@ class Training:
                 self.shuffled = self.shuffler.get_state()
             self.seconds = perf_counter() - began
             yield
-        self.check()
+        self.check()  # which waits for a GPU to be done
+        self.seconds = perf_counter() - began
 
-    def _step(
-        self, x: Cells, counts: Cells | None, covariates: Tensor | None, n_cells: int
-    ) -> None:
+    def _step(self, batches: Batches, index: Tensor) -> None:
+        """Do a step on the cells with these indices (n,)."""
         progress = len(self.history) / len(self.rounds)
         kl_warmup = self.settings.get("kl_warmup")
         warm = min(1.0, progress / kl_warmup) if kl_warmup else 1.0
-        loss = self.model.loss(x, self.noise, counts, progress, covariates)
-        if warm < 1.0:
-            loss = loss.with_kl_weighted(warm)
-        self.optimizer.step(loss.total)
-        terms = torch.stack([loss.total, loss.reconstruction, loss.kl])
-        self.sums += torch.cat([terms, loss.monitors]).detach() * n_cells
+
+        def step(index: Tensor) -> None:
+            cells = batches.take(index)
+            loss = self.model.loss(cells.x, self.noise, cells.counts, progress, cells.covariates)
+            if warm < 1.0:
+                loss = loss.with_kl_weighted(warm)
+            self.optimizer.step(loss.total)
+            terms = torch.stack([loss.total, loss.reconstruction, loss.kl])
+            self.sums += torch.cat([terms, loss.monitors]).detach() * len(index)
+
+        if index.is_cuda:
+            kind = warm, progress if self.model.follows_progress else None
+            self.replay(step, index, kind)
+        else:
+            step(index)
 
     def end_round(self) -> dict[str, float]:
         """End a round.
@@ -194,7 +196,7 @@ class Training:
             round's cells while training, seconds, updates and validation loss (if there are), and
             what the model monitors; where that is KLs of latents, how many are above `ACTIVE`.
         """
-        means = [float(mean) for mean in self.sums / self.seen]
+        means = (self.sums / self.seen).tolist()
         number = len(self.history) + 1
         epoch = number if self.rounds.are_epochs else round(self.rounds.epochs_done(self.step), 3)
         row: dict[str, float] = dict(zip(COLUMNS, [epoch, *means[:3], self.seconds], strict=True))
@@ -244,12 +246,14 @@ class Training:
         counts = self.step, self.batch, self.seen
         return Checkpoint(dict(self._tensors()), self.history, counts, self.seconds)
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Return to where a training with the same settings was.
+    def restore(self, checkpoint: Checkpoint | None) -> None:
+        """Return to where a training with the same settings was; without a checkpoint, stay.
 
         Raises:
             ValueError: its settings were others; nothing was changed.
         """
+        if checkpoint is None:
+            return
         tensors = dict(self._tensors())
         shapes = [{n: t.shape for n, t in x.items()} for x in (tensors, checkpoint.tensors)]
         if shapes[0] != shapes[1]:

@@ -6,9 +6,8 @@ from scipy.sparse import csr_array
 from torch import Generator
 
 from scvae_cli.covariates import Covariates
-from scvae_cli.models.condition import take_rows
+from scvae_cli.models.batches import place
 from scvae_cli.models.model import Model
-from scvae_cli.models.sparse import take
 
 # Share of the genes' mean frequencies in every prediction: else a gene that a model says is off,
 # and is not, would cost infinitely much.
@@ -37,7 +36,7 @@ class HeldOutCells:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.x, self.counts, self.covariates = x, counts, covariates
+        self.cells = place(x, counts, covariates, device)
         self.batch_size, self.seed, self.device = batch_size, seed, device
 
     @torch.no_grad()
@@ -45,13 +44,10 @@ class HeldOutCells:
         """Compute the mean loss of a cell, in the units of the training's."""
         noise = Generator(self.device).manual_seed(self.seed)
         total = 0.0
-        for index in torch.arange(self.x.shape[0]).split(self.batch_size):
-            cells = index.numpy()
-            counts = None if self.counts is None else take(self.counts, cells, self.device)
-            rows = take_rows(self.covariates, cells, self.device)
-            loss = model.loss(take(self.x, cells, self.device), noise, counts, 1.0, rows)
-            total += float(loss.total) * len(cells)
-        return total / int(self.x.shape[0])
+        for batch in self.cells.in_order(self.batch_size):
+            loss = model.loss(batch.x, noise, batch.counts, 1.0, batch.covariates)
+            total += float(loss.total) * batch.n_cells
+        return total / self.cells.n_cells
 
 
 class HeldOutMolecules:
@@ -76,8 +72,8 @@ class HeldOutMolecules:
         batch_size: int,
         device: torch.device,
     ) -> None:
-        self.x, self.held, self.covariates = x, held, covariates
-        self.target_sum = target_sum
+        self.cells = place(x, None, covariates, device)
+        self.held, self.target_sum = held, target_sum
         self.batch_size, self.device = batch_size, device
         rates = x.expm1().sum(axis=0)
         rates += rates[rates > 0].min()  # a gene may be only among those held out
@@ -88,14 +84,14 @@ class HeldOutMolecules:
         """Compute -log of the genes' shares that the model gives each cell, in nats a molecule."""
         noise = Generator(self.device).manual_seed(0)  # which the mean does not use
         total = 0.0
-        for index in torch.arange(self.x.shape[0]).split(self.batch_size):
-            cells = index.numpy()
-            rows = take_rows(self.covariates, cells, self.device)
-            z = model.embed(take(self.x, cells, self.device), "mean", noise, rows)
-            rates = torch.expm1(model.decode(z, self.target_sum, rows)).clamp_min(0)
+        first = 0
+        for batch in self.cells.in_order(self.batch_size):
+            z = model.embed(batch.x, "mean", noise, batch.covariates)
+            rates = torch.expm1(model.decode(z, self.target_sum, batch.covariates)).clamp_min(0)
             shares = rates / rates.sum(1, keepdim=True).clamp_min(1e-9)
             logs = torch.log((1 - MIX) * shares + MIX * self.mean)
-            held = self.held[cells].tocoo()
+            held = self.held[first : first + len(z)].tocoo()
+            first += len(z)
             row, column = (torch.from_numpy(i.astype(np.int64)) for i in held.coords)
             total -= float((torch.from_numpy(held.data) * logs[row, column].cpu()).double().sum())
         return total / float(self.held.sum())

@@ -59,6 +59,11 @@ class VSC(Variational):
         self.gate = layers.head(encoder[-1], branch, n_latent)
 
     @property
+    def follows_progress(self) -> bool:
+        """Return whether the slab warms up, or c grows."""
+        return bool(self.spike_warmup) or self.c != self.c_end
+
+    @property
     def monitors(self) -> list[str]:
         """Name the mean gamma, the share of gates of exactly 1, and the KL of each latent."""
         return ["gamma", "dead_gates", *super().monitors]

@@ -89,6 +89,12 @@ class RunWriter:
         fingerprint: str | None = self._record.get("data", {}).get("fingerprint")
         return fingerprint
 
+    @property
+    def device(self) -> str | None:
+        """The device of a run that is resumed; None for a new run."""
+        device: str | None = self._record.get("device")
+        return device
+
     def note(self, **fields: Any) -> None:
         """Add to run.json, with the SHA-256 of each file that was written."""
         self._record |= {**fields, "files": self._digests}

@@ -74,24 +74,39 @@ class Context:
 def open_context(config: Config, writer: RunWriter, console: Console) -> Context:
     """Choose device and threads, and record the settings.
 
+    A run that is resumed computes where it began: elsewhere its seeds give other numbers.
+
     Raises:
         InputError: this machine has no such device.
     """
-    device = _device(config.device)
+    began = writer.device
+    if began is not None and not _there(began):
+        raise InputError(
+            Kind.UNAVAILABLE,
+            Given("resume", writer.path),
+            f"began on {began}, and there is none on this machine",
+            "start a new run",
+        )
+    device = torch.device(began or _device(config.device))
     writer.write_config(config.model_dump())
     return Context(config, writer, console, device, config.threads or available())
 
 
-def _device(name: str) -> torch.device:
-    """Return the device of that name, or the best there is for `auto`."""
+def _there(name: str) -> bool:
+    """Tell whether this machine has a device."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return there.get(name, True)
+
+
+def _device(name: str) -> str:
+    """Return the device of that name, or the best there is for `auto`."""
     if name == "auto":
-        name = next((kind for kind, is_there in there.items() if is_there), "cpu")
-    if not there.get(name, True):
+        return next(kind for kind in ("cuda", "mps", "cpu") if _there(kind))
+    if not _there(name):
         raise InputError(
             Kind.UNAVAILABLE,
             Given("device", name),
             "there is none on this machine",
             "use device=cpu or auto",
         )
-    return torch.device(name)
+    return name
