@@ -56,11 +56,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--early-stopping", action="store_true", help="on a tenth of the cells")
     parser.add_argument("--batch-key", help="column of obs with the batches")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--accelerator", default="cpu", help="lightning's name: cpu, gpu")
     return parser.parse_args()
 
 
 def train(cells: Any, asked: argparse.Namespace) -> tuple[Any, float, list[float]]:
-    """Train scVI on the CPU.
+    """Train scVI.
 
     Args:
         cells: AnnData of counts.
@@ -81,7 +82,7 @@ def train(cells: Any, asked: argparse.Namespace) -> tuple[Any, float, list[float
         batch_size=asked.batch_size,
         early_stopping=asked.early_stopping,
         plan_kwargs={"n_epochs_kl_warmup": asked.warmup},
-        accelerator="cpu",
+        accelerator=asked.accelerator,
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=False,

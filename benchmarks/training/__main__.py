@@ -1,16 +1,20 @@
 """Measure speed, memory and growth of training on this machine: `make bench`.
 
 Prints and writes docs/performance.md. Ratios come from epochs that take turns, so that other work
-of the machine weighs on both sides; seconds are of this machine.
+of the machine weighs on both sides; seconds are of this machine. What is said of a GPU is measured
+where there is one, and is what docs/performance/cuda.csv has of another machine elsewhere.
 """
 
 import argparse
 import tempfile
 from pathlib import Path
 
+import pandas as pd
+import torch
 from scipy.sparse import csr_array
 
 from benchmarks.command import DOCS, answer
+from benchmarks.training import cuda
 from benchmarks.training.contest import contest
 from benchmarks.training.hardware import lower_bound, machine
 from benchmarks.training.memory import growth, memory
@@ -46,7 +50,10 @@ def measure(sizes: list[int]) -> Measured:
         answered = answers()
         shares = [stages(overrides, folder) for overrides in ([], ["model=vae", "data=pbmc3k"])]
         rows = [memory(x, folder), *growth(sizes, folder)]
-    return Measured(machine(), x.nnz, epochs, notes, rows, shares, answered)
+    if torch.cuda.is_available():
+        cuda.measure()
+    on_a_gpu = pd.read_csv(cuda.TABLE)
+    return Measured(machine(), x.nnz, epochs, notes, rows, shares, answered, on_a_gpu)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+import pandas as pd
+
 from benchmarks.training.contest import ROUNDS
+from benchmarks.training.cuda import OURS, PEER
 from benchmarks.training.whole_runs import STAGES
 from scvae_cli.results.markdown import table
 
@@ -21,6 +24,7 @@ class Measured:
         memory: of `memory` and `growth`.
         stages: of `stages`.
         answers: of `answers`.
+        cuda: of `cuda.measure`, on this machine or another.
     """
 
     machine: str
@@ -30,6 +34,7 @@ class Measured:
     memory: Rows
     stages: Rows
     answers: Rows
+    cuda: pd.DataFrame
 
 
 def text(measured: Measured) -> str:
@@ -72,4 +77,46 @@ libraries.
 Seconds to answer:
 
 {table(["", "seconds"], measured.answers)}
+
+{on_a_gpu(measured.cuda)}
 """
+
+
+def on_a_gpu(measured: pd.DataFrame) -> str:
+    """Return the part of the page on training on a GPU.
+
+    Args:
+        measured: cuda.csv.
+    """
+    first = measured.iloc[0]
+    machine = f"{first['card']}, driver {first['driver']}"
+    versions = f"Python {first['python']}, torch {first['torch']}"
+    peers = measured.loc[measured["who"] == PEER, "version"].unique()
+    rows = []
+    for (name, n_cells, batch), both in measured.groupby(
+        ["cells", "n_cells", "batch_size"], sort=False
+    ):
+        size = both.iloc[0]
+        of = both.set_index("who").reindex([OURS, PEER])
+        seconds, peaks = of["seconds"], of["peak_mb"]
+        cells = [
+            name, f"{n_cells:,} x {size['n_genes']:,}", f"{size['non_zeros'] / 1e6:.1f}",
+            f"{batch:,}", *(f"{s:.3g}" for s in seconds),
+            f"{seconds[PEER] / seconds[OURS]:.1f}", *(f"{mb:,.0f}" for mb in peaks),
+        ]  # fmt: skip
+        rows.append(["" if cell == "nan" else cell for cell in cells])
+    heads = ["cells", "cells x genes", "M non-zeros", "batch", "ours, s", "scVI, s", "ratio",
+             "ours, MB", "scVI, MB"]  # fmt: skip
+    return f"""## Training on a GPU
+
+Made by `python -m benchmarks.training.cuda`, not always on the machine of the rest of the page:
+{machine}, {versions}.
+
+Seconds an epoch, and the peak of the GPU's memory that PyTorch gave out, of a VAE with
+`likelihood=nb`, one hidden layer of 128 on either side and 10 latent features; and of scVI
+of that size ({", ".join(f"scvi-tools {peer}" for peer in peers) or "not there"}), which also has
+batch normalisation and dropout, and keeps the cells in the computer's memory, where ours lie on
+the GPU. Seconds are the median of the later half of the epochs; [cuda.csv](performance/cuda.csv)
+says of how many. Synthetic cells have no structure; after 50,000, the same ones come again.
+
+{table(heads, rows)}"""
