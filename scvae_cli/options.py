@@ -191,10 +191,11 @@ class FileConfig(Block):
     path: Place
     label_key: str | None
     labels: Place | None
-    unlabelled: Texts = []  # runs of older versions lack it, and the next three
+    unlabelled: Texts = []  # runs of older versions lack it, and the next four
     batch_key: Texts | None = None
     batches: Place | None = None
     covariates: Texts = []
+    keep: Texts = []
     layer: str | None
     raw: bool
     gene_names: str | None

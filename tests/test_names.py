@@ -76,7 +76,10 @@ def test_tables_give_back_the_same_names(names):
     columns = dict.fromkeys(("cell", "gene", "id", "cell_type"), names)
     table = pd.DataFrame({**columns, "z1": np.linspace(0.1, 1, len(names), dtype="f4")})
     table.loc[0, "cell_type"] = None  # which is no type at all
-    back = read_csv(csv_of(table), "names.csv", ["cell", "gene", "id", "cell_type", "z1"])
+    table["note"] = [name or None for name in names]  # a column that was kept
+    needed = ["cell", "gene", "id", "cell_type", "z1"]
+    back = read_csv(csv_of(table), "names.csv", needed, {"note": "text"})
+    assert back["note"].tolist() == table["note"].tolist()
     for key in ("cell", "gene", "id"):
         assert back[key].tolist() == names
     assert back["cell_type"].tolist() == [None, *(name or None for name in names[1:])]

@@ -10,8 +10,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 
 from scvae_cli.results import map_data, report
+from scvae_cli.results.colours import VIRIDIS
 from scvae_cli.results.figures.style import cluster_styles, type_styles
 
 NONE = "\N{EN DASH}"
@@ -50,6 +53,16 @@ TABLE = pd.DataFrame(
 )
 
 
+def with_columns(table, *, name="protocol", value="Drop-seq"):
+    """The same cells with columns that were kept: texts and numbers, some of them missing."""
+    n = len(table)
+    return table.assign(
+        **{name: [value if i % 3 else "CEL-seq2" for i in range(n)]},
+        age=[np.nan if i == 7 else 20 + i / 4 for i in range(n)],
+        note=[None if i % 2 else f"w{i}" for i in range(n)],
+    )
+
+
 def page(**parts):
     empty = {"title": "Runs", "lead": [], "tables": {}, "figures": {}, "maps": {}}
     return report.html(**{**empty, "provenance": {}, **parts})
@@ -64,7 +77,7 @@ def full(one, other):
         tables={one: TABLE, "All runs": pd.DataFrame({one: [other], "wide" * 60: [1]})},
         figures={one: PNG, other: PNG},
         maps={
-            one: cells(types),
+            one: with_columns(cells(types), name=one, value=other),
             other: cells(types, seed=1, deep=False),
             "third": cells(types, seed=2).assign(cell=[BOLD, one, other] * 20),
         },
@@ -129,7 +142,9 @@ def test_texts_from_data_stay_texts():
     assert wild.tags == tame.tags
     assert [key for key, _ in wild.attributes] == [key for key, _ in tame.attributes]
     assert wild.data["look"]["types"] == sorted([SCRIPT, IMAGE, "C", "D"])
-    assert wild.data["cells-1"]["names"][1:3] == [SCRIPT, IMAGE]
+    assert wild.data["cells-0"]["columns"][0]["name"] == SCRIPT
+    assert wild.data["cells-0"]["columns"][0]["values"][0] == IMAGE
+    assert wild.data["cells-2"]["names"][1:3] == [SCRIPT, IMAGE]
     # Title of page and body, heading of table and figures, header, ...
     assert wild.texts.count(SCRIPT) == tame.texts.count("one") >= 7
     assert wild.texts.count(IMAGE) == tame.texts.count("other") >= 5
@@ -204,6 +219,43 @@ def test_a_cluster_has_the_colour_it_has_in_the_figures():
     assert [own["colour"] for own in run["looks"]] == [style.colour for style in styles]
     assert len({(own["dark"], own["marker"]) for own in run["looks"]}) == len(styles) == 3
     assert [style.name.split()[1] for style in styles] == [types[i] for i in run["mains"]]
+
+
+def test_kept_columns_are_in_the_page_as_small_as_they_can_be():
+    """The most frequent value first, as in the figures; numbers to six digits."""
+    table = with_columns(cells(["A", "B"], n=6001), value="<b>\u202e")
+    numbers = {"total": 10**6 + np.arange(6001), "small": np.arange(6001) * 1e-9, "one": 3,
+               "odd": [np.inf, -np.inf, *[1e308, -1e308] * 2999, 0.0], "none": np.nan}  # fmt: skip
+    table = table.assign(**numbers, empty=None, tsne_3="x")
+    columns = Reader(page(maps={"run": table})).data["cells-0"]["columns"]
+    texts = {c["name"]: c for c in columns if "codes" in c}
+    told = {c["name"]: c for c in columns if "numbers" in c}
+    assert [c["name"] for c in columns] == ["protocol", "age", "note", *numbers, "empty", "tsne_3"]
+    protocol = texts["protocol"]
+    assert protocol["values"] == ["<b>\\u202e", "CEL-seq2"]
+    assert protocol["codes"][:4] == [1, 0, 0, 1]
+    codes, names = pd.factorize(table["protocol"], sort=True)
+    in_figure = {s.name.split(" ")[0]: s.colour for s in type_styles(codes, list(names))}
+    assert (
+        in_figure["CEL-seq2"] == protocol["looks"][1]["colour"] != protocol["looks"][0]["colour"]
+    )
+    assert len(texts["note"]["values"]) == 3001
+    assert len(texts["note"]["looks"]) == map_data.MOST_VALUES
+    assert texts["note"]["codes"][1] == -1
+    assert set(texts["empty"]["codes"]) == {-1}
+    assert told["age"]["numbers"][6:9] == [21.5, None, 22]
+    assert told["age"]["range"] == [20, 20 + 6000 / 4]
+    assert told["total"]["numbers"] == table["total"].tolist()
+    np.testing.assert_allclose(told["small"]["numbers"], numbers["small"], atol=1e-10)
+    assert max(len(str(number)) for number in told["small"]["numbers"]) <= 12
+    assert told["one"]["range"] == [3, 4]
+    assert told["odd"]["numbers"][:3] == [None, None, 1e308]
+    assert set(told["none"]["numbers"]) == {None}
+
+
+def test_the_scale_is_matplotlibs():
+    steps = np.linspace(0, 1, len(VIRIDIS))
+    assert [to_hex(colormaps["viridis"](step)) for step in steps] == VIRIDIS
 
 
 def test_maps_are_small_and_as_precise_as_a_screen():
@@ -334,6 +386,50 @@ def test_colours_by_cluster(browser):
         assert len(set(plot(browser, name, f"gd.data.map(t => t.marker.{look})"))) == 3
     find(browser, "[value=type]")[0].click()
     assert len(find(browser, "#legend button")) == 4
+
+
+def colour_by(driver, name):
+    from selenium.webdriver.support.ui import Select
+
+    [select] = find(driver, "select[name=by]")
+    Select(select).select_by_visible_text(name)
+    return select
+
+
+def test_colours_by_what_was_kept(browser):
+    """Texts have a legend, numbers a scale; each run offers the columns that it has."""
+    [label] = [text for text in find(browser, "#maps label") if text.text.startswith("Colour")]
+    assert label.find_elements("css selector", "select[name=by]")
+    colour_by(browser, SCRIPT)
+    assert [name.rsplit(" (", 1) for name in legend(browser)] == [
+        [IMAGE, "36)"], ["CEL-seq2", "19)"]
+    ]  # fmt: skip
+    assert len(set(plot(browser, "flat", "gd.data.map(t => t.marker.color)"))) == 2
+    assert plot(browser, "deep", "gd.data.map(t => t.x.length)") == [36, 19]
+    colour_by(browser, "age")
+    assert legend(browser) == ["age (54)", "no value (1)"]
+    ages = [20 + i / 4 for i in range(55) if i != 7]
+    for name in ("flat", "deep"):
+        assert plot(browser, name, "gd.data[0].marker.color") == ages
+    assert len(find(browser, "#flat .colorbar .cbfill")) == 1
+    assert not find(browser, "#deep .colorbar")
+    fills = "new Set([...gd.querySelectorAll('.points path')].map(p => p.style.fill)).size"
+    assert plot(browser, "flat", fills) > 40
+    hover = "(Plotly.Fx.hover(gd, [{curveNumber: 0, pointNumber: 6}]), \
+              gd.querySelector('.hoverlayer').textContent)"
+    text = plot(browser, "flat", hover)
+    assert text.startswith("cell 6")
+    assert text.endswith(f"{SCRIPT}: CEL-seq2age: 21.5note: w6")
+    select = colour_by(browser, "note")
+    assert legend(browser)[-1] == "no value (27)"
+    select.send_keys("a")  # by the keyboard alone
+    assert legend(browser)[0] == "age (54)"
+    choose(browser, 1)  # which has none
+    assert not [o for o in find(browser, "optgroup option") if o.is_displayed()]
+    assert select.get_property("value") == "type"
+    assert len(legend(browser)) == 4
+    choose(browser, 0)
+    assert len(find(browser, "optgroup option")) == 3
 
 
 def test_the_legend_hides_and_isolates(browser):

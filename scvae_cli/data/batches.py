@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.covariates import Covariates, covariates
-from scvae_cli.data.labels import read_column
+from scvae_cli.data.labels import obs_column, read_column
 from scvae_cli.data.wording import Wording
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.visible import UNLABELLED
@@ -52,7 +52,7 @@ def read_covariates(
         asked = ", ".join(batch_key)
         raise InputError(Kind.CONFLICT, given, f"give it or data.batch_key={asked}, not both")
     columns: dict[str, np.ndarray] = {}
-    for key in _distinct("data.batch_key", batch_key or []):
+    for key in distinct("data.batch_key", batch_key or []):
         if key == label_key:
             given = Given("data.batch_key", key)
             reason = "is data.label_key too: a model told of the types would not look for them"
@@ -62,11 +62,11 @@ def read_covariates(
         what = Given("data.batches", batches)
         columns["batch"] = read_column(what, cells.obs_names.to_numpy(dtype=str), "batch")
         _check_batches(columns["batch"], what)
-    numeric = {key: _numbers_of(cells, key, path) for key in _distinct("data.covariates", numbers)}
+    numeric = {key: _numbers_of(cells, key, path) for key in distinct("data.covariates", numbers)}
     return covariates(columns, numeric) if columns or numeric else None
 
 
-def _distinct(key: str, names: Sequence[str]) -> Sequence[str]:
+def distinct(key: str, names: Sequence[str]) -> Sequence[str]:
     """Return the names, no two of which are the same.
 
     Raises:
@@ -84,17 +84,13 @@ def _column(cells: anndata.AnnData, key: str, name: str, path: Path) -> pd.Serie
     Raises:
         InputError: there is none, or values are missing.
     """
-    given = Given(key, name)
-    if name not in cells.obs:
-        there = ", ".join(map(str, cells.obs)) or "none"
-        raise InputError(Kind.UNKNOWN, given, f"no such column of obs in {path} ({there})")
-    column = cells.obs[name]
+    column = obs_column(cells, key, name, path)
     missing = column.isna() | (column.astype(str) == "")
     if missing.any():
         first = cells.obs_names[missing.to_numpy()][0]
         raise InputError(
             Kind.MISSING,
-            given,
+            Given(key, name),
             f"{int(missing.sum())} of {len(column)} cells, such as {first}, have no value",
             "fill it in or leave these cells out",
         )

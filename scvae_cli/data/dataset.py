@@ -58,6 +58,9 @@ class Dataset:
         genes: (n_genes,) names.
         recipe: what was done to get x.
         covariates: how each cell was measured, where that was asked for.
+        kept: columns that people want beside the results, a row a cell: numbers, or text where a
+            missing one is None. Batches and covariates are among them. No model sees them, so
+            the fingerprint is without them.
 
     Example:
         >>> from scvae_cli.data.sources import load
@@ -76,6 +79,7 @@ class Dataset:
     genes: np.ndarray
     recipe: Recipe = field(default_factory=Recipe)
     covariates: Covariates | None = None
+    kept: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         values = self.x.data if isinstance(self.x, csr_array) else self.x
@@ -85,6 +89,7 @@ class Dataset:
         assert len(self.labels) == self.n_cells, len(self.labels)
         assert len(np.unique(self.cells)) == self.n_cells, "two cells of one name"
         assert self.covariates is None or self.covariates.n_cells == self.n_cells
+        assert self.kept is None or len(self.kept) == self.n_cells
         known = self.labels[self.labels >= 0]
         assert np.array_equal(np.unique(known), np.arange(len(self.cell_types)))
 
@@ -198,6 +203,7 @@ def labelled(
     genes: np.ndarray,
     recipe: Recipe,
     covariates: Covariates | None = None,
+    kept: pd.DataFrame | None = None,
 ) -> Dataset:
     """Make a data set of cells with types by name.
 
@@ -209,6 +215,7 @@ def labelled(
         genes: (n_genes,) names.
         recipe: what was done to get x.
         covariates: see `Dataset`.
+        kept: see `Dataset`.
 
     Raises:
         InputError: a name cannot be written.
@@ -216,15 +223,18 @@ def labelled(
     types = types.astype(str)
     for kind, names_of in (("cell", cells), ("gene", genes), ("cell type", types)):
         _check_names(kind, names_of)
+    for name, column in ({} if kept is None else kept).items():
+        _check_names("column", np.array([name]))
+        if not pd.api.types.is_numeric_dtype(column):
+            _check_names(f"column {name}:", column.dropna().unique())
     known = types != UNLABELLED
     if not known.any():
         known[:] = True
     labels = np.full(len(types), -1)
     cell_types, labels[known] = np.unique(types[known], return_inverse=True)
     names = tuple(map(str, cell_types))
-    return Dataset(
-        name, x, labels, names, cells.astype(str), genes.astype(str), recipe, covariates
-    )
+    cells, genes = cells.astype(str), genes.astype(str)
+    return Dataset(name, x, labels, names, cells, genes, recipe, covariates, kept)
 
 
 def _check_names(kind: str, names: np.ndarray) -> None:

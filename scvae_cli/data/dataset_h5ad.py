@@ -31,9 +31,12 @@ def annotated(
     """
     obs = pd.DataFrame({"cell_type": dataset.types})
     obs.loc[dataset.labels < 0, "cell_type"] = None  # as scanpy has it
+    if dataset.kept is not None:
+        obs = obs.join(dataset.kept)
     for name, numbers in clusters.items():  # scanpy plots categories of text
         obs[name] = pd.Series(numbers).astype("Int64").astype("string")
-    obs = obs.astype("category").set_axis(dataset.cells)
+    texts = [name for name in obs if not pd.api.types.is_numeric_dtype(obs[name])]
+    obs = obs.astype(dict.fromkeys(texts, "category")).set_axis(dataset.cells)
     genes = dataset.gene_table().set_index("gene").rename_axis(None)
     return anndata.AnnData(
         csr_matrix(dataset.x) if isinstance(dataset.x, csr_array) else dataset.x,

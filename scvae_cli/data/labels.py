@@ -77,14 +77,7 @@ def labels_of(cells: anndata.AnnData, key: str, path: Path) -> np.ndarray:
     Raises:
         InputError: there is no such column, or it holds other numbers.
     """
-    if key not in cells.obs:
-        there = ", ".join(map(str, cells.obs)) or "none"
-        raise InputError(
-            Kind.UNKNOWN,
-            Given("data.label_key", key),
-            f"no such column of obs in {path} ({there})",
-        )
-    column = cells.obs[key]
+    column = obs_column(cells, "data.label_key", key, path)
     if pd.api.types.is_float_dtype(column):
         numbers = column.dropna()
         if (broken := numbers[numbers % 1 != 0]).size:
@@ -98,6 +91,25 @@ def labels_of(cells: anndata.AnnData, key: str, path: Path) -> np.ndarray:
     types = np.full(len(column), "", dtype=object)
     types[known] = column[known].astype(str)
     return types
+
+
+def obs_column(cells: anndata.AnnData, setting: str, name: str, path: Path) -> pd.Series:
+    """Return a column of obs.
+
+    Args:
+        cells: the cells.
+        setting: what names the column.
+        name: of the column.
+        path: where the cells come from.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    if name not in cells.obs:
+        there = ", ".join(map(str, cells.obs)) or "none"
+        reason = f"no such column of obs in {path} ({there})"
+        raise InputError(Kind.UNKNOWN, Given(setting, name), reason)
+    return cells.obs[name]
 
 
 def mark_unlabelled(

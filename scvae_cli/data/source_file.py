@@ -13,6 +13,7 @@ from scvae_cli.covariates import Covariates
 from scvae_cli.data.announcer import Announcer
 from scvae_cli.data.batches import read_covariates, suspects, warn_of_confounding
 from scvae_cli.data.dataset import Dataset, Recipe, labelled
+from scvae_cli.data.kept import read_kept
 from scvae_cli.data.labels import labels_of, mark_unlabelled, read_labels
 from scvae_cli.data.values import Values, doubt, recognise
 from scvae_cli.data.wording import command_line
@@ -32,6 +33,7 @@ class Options:
         batch_key: columns of obs with batches, if any.
         batches: a csv file with a batch for each cell, if any.
         covariates: columns of obs with numbers that a network is told of.
+        keep: other columns of obs, for cells.csv and the maps.
         layer: see `selection.select`.
         raw: see `selection.select`.
         gene_names: see `selection.select`.
@@ -52,6 +54,7 @@ class Options:
     batch_key: Sequence[str] | None
     batches: str | None
     covariates: Sequence[str]
+    keep: Sequence[str]
     layer: str | None
     raw: bool
     gene_names: str | None
@@ -84,12 +87,16 @@ def file(*, announcer: Announcer, **options: Any) -> Dataset:
     x = _logged(cells, kind, seen, asked.target_sum)
     recipe = _recipe(cells, kind, seen, asked.target_sum)
     told = _covariates(cells, asked, announcer)
+    kept = read_kept(
+        cells, told, path=Path(asked.path), keep=asked.keep, batches=asked.batches,
+        numbers=asked.covariates,
+    )  # fmt: skip
     x, genes = _chosen(cells, x, asked, told)
     types = _types(cells, asked, announcer)
     if told is not None:
         warn_of_confounding(told, types, announcer.warn)
     name, names = Path(asked.path).name, cells.obs_names.to_numpy()
-    dataset = labelled(name, x, types, names, genes, recipe, told)
+    dataset = labelled(name, x, types, names, genes, recipe, told, kept)
     if (given := _given(asked)) and not dataset.is_labelled:
         raise InputError(Kind.EMPTY, given, f"all cells have one label, {dataset.cell_types[0]}")
     return dataset
@@ -108,14 +115,14 @@ def _read(asked: Options, announcer: Announcer) -> anndata.AnnData:
         path,
         transpose=asked.transpose,
         genome=asked.genome,
-        needed=elements(**which, obs=_columns(asked)),
+        needed=elements(**which, obs=[*_columns(asked), *asked.keep]),
         say=announcer.say,
     )
     return select(cells, command_line(path), **which)
 
 
 def _columns(asked: Options) -> list[str | None]:
-    """Return the columns of obs that are used, among None."""
+    """Return the columns of obs that say what a cell is, among None."""
     return [asked.label_key, *(asked.batch_key or []), *asked.covariates]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_array, vstack
 
 from scvae_cli.covariates import covariates
@@ -84,9 +85,9 @@ def synthetic(*, announcer: Announcer, **options: Any) -> Dataset:
     batches, factors = _batches(asked, labels)
     rates = (rates[:, None] * factors).reshape(-1, n_genes)  # of each type in each batch
     counts = _counts(rng, rates, labels * asked.n_batches + batches, sizes)
-    names = np.array(_numbered("batch", asked.n_batches))[batches]
-    told = covariates({"batch": names}, {})
-    return replace(_dataset(counts, labels, asked.target_sum), covariates=told)
+    names = np.array(_numbered("batch", asked.n_batches), dtype=object)[batches]
+    told, kept = covariates({"batch": names}, {}), pd.DataFrame({"batch": names})
+    return replace(_dataset(counts, labels, asked.target_sum), covariates=told, kept=kept)
 
 
 def _check(asked: Options) -> None:

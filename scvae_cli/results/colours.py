@@ -17,6 +17,10 @@ COLOURS = [
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
     "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 ]  # fmt: skip
+VIRIDIS = [  # of numbers, from the least to the largest: as matplotlib has it
+    "#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c",
+    "#22a884", "#44bf70", "#7ad151", "#bddf26", "#fde725",
+]  # fmt: skip
 GREY = "#bbbbbb"  # of cells without a type, where others have one
 N_MARKERS = 8
 SHADES = [1.0, 0.65, 0.4, 0.85]

@@ -21,7 +21,7 @@ from scvae_cli.runs.files import FILES, files_of
 from scvae_cli.runs.run import Run
 
 MOST_PAIRS = 60  # rows of a table in summary.md
-KINDS = ("vsc", "map_3d", "trained")  # what a run may be, to have figures of its own
+KINDS = ("batches", "vsc", "map_3d", "trained")  # what a run may be, to have figures of its own
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ function maps(section) {
   }
 
   function byCluster(run, { types }) {
-    return gather(run, run.clusters, (a, b) => a - b).map(([cluster, cells]) => {
-      if (cluster < 0) return { name: "no cluster", colour: css("--muted"), symbol: "x", cells };
+    return gather(run, run.clusters).map(([cluster, cells]) => {
+      if (cluster < 0) return { name: "no cluster", ...apart(), cells };
       const main = run.mains[cluster];
       const size = cells.filter((cell) => types[cell] === main).length;
       const share = `${Math.round((100 * size) / cells.length)} % of ${cells.length}`;
@@ -82,7 +82,30 @@ function maps(section) {
     });
   }
 
-  function gather(run, codes, order) {
+  // By a column that was kept. Its values come the most frequent first; the last ones share a group.
+  function byValue(run, { values, codes, looks }) {
+    const [others, none] = [looks.length, looks.length + 1];
+    const groups = gather(run, codes.map((code) => (code < 0 ? none : Math.min(code, others))));
+    return groups.map(([code, cells]) => {
+      const rest = code === none ? "no value" : `${values.length - others} other values`;
+      const name = code < others ? values[code] : rest;
+      const drawn = code < others ? drawnAs(looks[code]) : apart();
+      return { name: `${name} (${cells.length})`, ...drawn, cells };
+    });
+  }
+
+  function byNumber(run, column) {
+    const groups = gather(run, column.numbers.map((number) => (number === null ? 1 : 0)));
+    return groups.map(([none, cells]) => ({
+      name: `${none ? "no value" : column.name} (${cells.length})`,
+      ...(none ? apart() : { colour: look.scale[5][1], symbol: "circle", column }),
+      cells,
+    }));
+  }
+
+  const apart = () => ({ colour: css("--muted"), symbol: "x" });
+
+  function gather(run, codes, order = (a, b) => a - b) {
     const groups = new Map();
     codes.forEach((code, cell) => {
       if (run.flat[0][cell] === null) return;
@@ -103,9 +126,21 @@ function maps(section) {
         hovertext: cells.map((cell) => texts[cell]),
         marker: { color: group.colour, symbol: group.symbol, size, line: { width: 0 } },
       };
+      if (group.column) Object.assign(trace.marker, scaled(group.column, cells));
+      if (type === "scatter3d") delete trace.marker.colorbar; // that of the flat map is for both
       places.forEach((axis, i) => { trace["xyz"[i]] = cells.map((cell) => axis[cell]); });
       return trace;
     });
+  }
+
+  function scaled({ name, numbers, range: [cmin, cmax] }, cells) {
+    return {
+      color: cells.map((cell) => numbers[cell]),
+      colorscale: look.scale,
+      cmin,
+      cmax,
+      colorbar: { title: { text: plain(name), side: "right" }, thickness: 12, outlinewidth: 0 },
+    };
   }
 
   function layout(extra) {
@@ -136,19 +171,44 @@ function maps(section) {
     toImageButtonOptions: { filename: "map", scale: 2 },
   });
 
+  // What a column says of a cell; nothing where it has no value.
+  function told({ name, numbers, values, codes }, cell) {
+    const value = numbers ? numbers[cell] : values[codes[cell]];
+    return value === null || value === undefined ? "" : `${plain(name)}: ${plain(`${value}`)}`;
+  }
+
+  // Offers the columns that the run has to colour by; the one chosen stays if it is among them.
+  function offer(columns) {
+    const chosen = form.by.value;
+    const group = form.by.querySelector("optgroup");
+    group.replaceChildren(...columns.map(({ name }) => new Option(name, `column ${name}`)));
+    group.hidden = !columns.length;
+    form.by.value = chosen;
+    if (form.by.selectedIndex < 0) form.by.value = "type";
+  }
+
+  function grouped(run, cells) {
+    if (form.by.value === "type") return byType(run, cells);
+    if (form.by.value === "cluster") return byCluster(run, cells);
+    const column = cells.columns.find(({ name }) => form.by.value === `column ${name}`);
+    return (column.numbers ? byNumber : byValue)(run, column);
+  }
+
   let drawn; // the run
   function draw() {
     const run = read(`run-${form.run.value}`);
     const cells = read(`cells-${run.cells}`);
-    const groups = (form.by.value === "type" ? byType : byCluster)(run, cells);
+    if (drawn !== form.run.value) offer(cells.columns);
+    const groups = grouped(run, cells);
     const texts = cells.names.map((name, cell) => [
       `<b>${plain(name)}</b>`,
       plain(look.types[cells.types[cell]]),
       run.clusters[cell] < 0 ? "no cluster" : `cluster ${plain(run.names[run.clusters[cell]])}`,
+      ...cells.columns.map((column) => told(column, cell)).filter(Boolean),
     ].join("<br>"));
     const size = Math.min(8, Math.max(3, 220 / Math.sqrt(cells.names.length)));
     const title = form.run.selectedOptions[0].textContent;
-    const label = `${title}, by ${form.by.value === "type" ? "cell type" : "cluster"}`;
+    const label = `${title}, by ${form.by.selectedOptions[0].textContent}`;
 
     // uirevision does not keep a camera that started elsewhere than Plotly's.
     const turned = drawn === form.run.value ? deep.layout?.scene?.camera : undefined;

@@ -72,7 +72,7 @@ FILES = {
         RunFile("latent.csv", "cell, z1, z2, ...", "embed", ("cell",), repeats=True),
         RunFile(
             "cells.csv",
-            "cell, cell_type, cluster, tsne_1, tsne_2, tsne3d_1, ...",
+            "cell, cell_type, columns kept, cluster, tsne_1, tsne_2, tsne3d_1, ...",
             "cluster",
             ("cell", "cell_type", "cluster", "tsne_1", "tsne_2"),
             repeats=True,
@@ -100,6 +100,9 @@ FILES = {
             repeats=True,
         ),
         RunFile("figures/map_2d.png", "2-D map", "figures", repeats=True),
+        RunFile(
+            "figures/map_batch.png", "2-D map by batch", "figures", where="batches", repeats=True
+        ),
         RunFile("figures/map_3d.png", "3-D map", "figures", where="map_3d", repeats=True),
         RunFile(
             "figures/sparsity.png",
@@ -126,6 +129,7 @@ FILES = {
 }
 # Columns that hold names: text, though it may look like a number or like nothing.
 NAMES = {"cell": str, "gene": str, "id": str, "cell_type": lambda name: name or None}
+MISSABLE = NAMES["cell_type"]  # text, or None where there is none
 REPORT = "report.html"
 CHECKPOINT = "checkpoint.safetensors"  # the training as it stands, until it is over
 
@@ -181,7 +185,12 @@ def csv_of(table: Any) -> bytes:
     return contents
 
 
-def read_csv(contents: bytes, path: Path, needed: Sequence[str] = ()) -> Any:
+def read_csv(
+    contents: bytes,
+    path: Path,
+    needed: Sequence[str] = (),
+    kept: Mapping[str, str] | None = None,
+) -> Any:
     """Read a DataFrame from the contents of a run's table.
 
     Names are text, whatever they look like; a cell type is None where there is none.
@@ -190,29 +199,35 @@ def read_csv(contents: bytes, path: Path, needed: Sequence[str] = ()) -> Any:
         contents: csv.
         path: where they come from.
         needed: columns that it must have.
+        kept: other columns that it must have, each `text`, which may be None, or `number`.
 
     Raises:
         InputError: it is damaged.
     """
     import pandas as pd
 
+    kept = kept or {}
+    texts = {name: text for name, text in NAMES.items() if name not in kept}
+    texts |= {name: MISSABLE for name, kind in kept.items() if kind == "text"}
     try:
-        table = pd.read_csv(io.BytesIO(contents), converters=NAMES, float_precision="round_trip")
+        table = pd.read_csv(io.BytesIO(contents), converters=texts, float_precision="round_trip")
     except (ValueError, OverflowError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(Kind.DAMAGED, path, f"damaged ({reason})") from error
-    for column in needed:
+    for column in (*needed, *kept):
         if column not in table:
             raise InputError(Kind.DAMAGED, path, f"damaged (it has no column {column})")
-        if column not in NAMES and len(table) and pd.api.types.is_object_dtype(table[column]):
+        if column not in texts and len(table) and pd.api.types.is_object_dtype(table[column]):
             raise InputError(Kind.DAMAGED, path, f"damaged (not all of {column} are numbers)")
     return table
 
 
-def read_table(path: Path, name: str, needed: Sequence[str] = ()) -> Any:
+def read_table(
+    path: Path, name: str, needed: Sequence[str] = (), kept: Mapping[str, str] | None = None
+) -> Any:
     """Read NAME.csv of a run's folder as a DataFrame; see `read_csv`."""
     file = path / f"{name}.csv"
-    return read_csv(contents_of(file), file, needed)
+    return read_csv(contents_of(file), file, needed, kept)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Any], Any]:

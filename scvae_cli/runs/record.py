@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from scvae_cli.columns import OWN
 from scvae_cli.measures import MEASURES
 
 
@@ -21,6 +22,13 @@ def _command(text: str) -> str:
     """Return a command if a shell would take it."""
     shlex.split(text)
     return text
+
+
+def _not_own(column: str) -> str:
+    """Return the name of a column of cells.csv if the column can have been kept."""
+    if column in OWN:
+        raise ValueError("is a column of scvae's own")
+    return column
 
 
 Command = Annotated[str, AfterValidator(_command)]
@@ -62,6 +70,7 @@ class Data(_Part):
     cell_types: dict[str, int]
     values: str = "logged"
     target_sum: Annotated[float, Field(gt=0)] | None = None
+    kept: dict[Annotated[str, AfterValidator(_not_own)], Literal["text", "number"]] = {}
 
 
 class Run(Code):

@@ -131,7 +131,8 @@ class Run:
 
     def table(self, name: str, needed: Sequence[str] = ()) -> Any:
         """Read NAME.csv as a DataFrame that has the needed columns; see `read_csv`."""
-        return read_table(self.path, name, needed)
+        kept = self.data.get("kept") if name == "cells" else None
+        return read_table(self.path, name, needed, kept)
 
     def cells(self) -> Any:
         """Read cells.csv, which a run has that is done, as a DataFrame."""

@@ -15,6 +15,7 @@ TRAINING = [
     "model", "data", "beta", "kl_warmup", "likelihood", "latent_dim", "epochs", "updates",
     "batch_size", "lr", "ensemble", "seed", "validation", "validation_share", "patience",
 ]  # fmt: skip
+UNTRAINED = {"keep"}  # settings of `data` that they do not depend on; older runs lack them
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {
     "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
@@ -71,14 +72,22 @@ def read_training(
             Kind.DAMAGED, Given("trained", path), f"damaged ({error})", "train it again"
         ) from error
     for key in TRAINING:
-        if theirs.get(key) != config[key]:
-            what = first_difference(key, theirs.get(key), config[key])
+        their, our = _trained_on(theirs.get(key)), _trained_on(config[key])
+        if their != our:
+            what = first_difference(key, their, our)
             raise InputError(Kind.DIFFERS, Given("trained", path), f"was trained with {what}")
     if run.fingerprint != fingerprint:
         raise InputError(
             Kind.DIFFERS, Given("trained", path), "was trained on other cells, genes or labels"
         )
     return weights, history
+
+
+def _trained_on(value: Any) -> Any:
+    """Return a setting without the parts that a model's weights do not depend on."""
+    if not isinstance(value, dict):
+        return value
+    return {key: part for key, part in value.items() if key not in UNTRAINED}
 
 
 def find_same(root: Path, name: str, config: Mapping[str, Any], *, failed_too: bool) -> Run | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -110,6 +111,7 @@ def _summary(dataset: Dataset, fingerprint: str) -> dict[str, Any]:
         "cell_types": dict(zip(dataset.cell_types, sizes, strict=True)),
         **without,
         **_told(dataset),
+        **_kept(dataset),
         "values": dataset.recipe.values,
         "target_sum": dataset.recipe.target_sum,
     }
@@ -129,3 +131,12 @@ def _told(dataset: Dataset) -> dict[str, Any]:
         for name, mean, sd in zip(told.names, told.mean, told.sd, strict=True)
     }
     return {"batches": batches, "covariates": numbers}
+
+
+def _kept(dataset: Dataset) -> dict[str, Any]:
+    """Return what run.json says of the columns that are kept: how cells.csv is to be read."""
+    if dataset.kept is None:
+        return {}
+    is_number = pd.api.types.is_numeric_dtype
+    kinds = {str(n): "number" if is_number(v) else "text" for n, v in dataset.kept.items()}
+    return {"kept": kinds}

@@ -51,7 +51,7 @@ def draw_figures(
     """Draw the maps, the loss and the latents; write figures/NAME.png."""
     # matplotlib takes a second: only here
     from scvae_cli.results.figures.losses import loss_terms
-    from scvae_cli.results.figures.maps import map_2d, map_3d
+    from scvae_cli.results.figures.maps import map_2d, map_3d, map_batch
     from scvae_cli.results.figures.sparsity import programme_map
 
     config = context.config
@@ -64,6 +64,13 @@ def draw_figures(
         drawn = {
             "map_2d": map_2d(maps.of_mapped(2), *cells, *k_means, config.title, result),
         }
+        if (told := dataset.covariates) is not None and told.keys:
+            batches, names = told.batches
+            ilisi = scores["tsne"].get("ilisi")  # few cells have none
+            mixing = "batches on the map" + ("" if ilisi is None else f": iLISI {ilisi:.3f}")
+            drawn["map_batch"] = map_batch(
+                maps.of_mapped(2), *cells, batches[maps.mapped], names, config.title, mixing
+            )
         if config.map_3d:
             drawn["map_3d"] = map_3d(maps.of_mapped(3), *cells, config.title)
         if len(history) > 1:

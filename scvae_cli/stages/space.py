@@ -14,6 +14,7 @@ from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.mixing import mixing_scores
 from scvae_cli.analysis.score import score, silhouette
 from scvae_cli.analysis.tsne import choose, expected_seconds, tsne
+from scvae_cli.columns import PLACES
 from scvae_cli.console import minutes
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.models.model import Model
@@ -119,12 +120,12 @@ def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
     config, n_cells = context.config, dataset.n_cells
     options = config.tsne.model_dump()
     mapped = choose(n_cells, options.pop("max_cells"), config.tsne.seed)
-    dims = {2: "tsne", 3: "tsne3d"} if config.map_3d else {2: "tsne"}
-    _announce(context, len(mapped), n_cells, list(dims))
+    dims = [2, 3] if config.map_3d else [2]
+    _announce(context, len(mapped), n_cells, dims)
     places: dict[int, np.ndarray] = {}
     columns: dict[str, np.ndarray] = {}
-    for n_dims, prefix in dims.items():
-        names = [f"{prefix}_{i}" for i in range(1, n_dims + 1)]
+    for n_dims in dims:
+        names = PLACES[n_dims]
 
         def compute(n_dims: int = n_dims) -> np.ndarray:
             whole = np.full((n_cells, n_dims), np.nan, np.float32)
@@ -203,9 +204,10 @@ def score_clusters(
     return scores
 
 
-def _named(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Return the first columns of cells.csv."""
-    return {"cell": dataset.cells, "cell_type": dataset.types}
+def _named(dataset: Dataset) -> dict[str, Any]:
+    """Return the first columns of cells.csv: what is known of the cells."""
+    kept = {} if dataset.kept is None else dict(dataset.kept.items())
+    return {"cell": dataset.cells, "cell_type": dataset.types, **kept}
 
 
 def _announce(context: Context, n_mapped: int, n_cells: int, dims: list[int]) -> None:

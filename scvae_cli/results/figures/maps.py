@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from scvae_cli.results.figures.style import (
+    Style,
     cluster_styles,
     legend,
     legend_shape,
@@ -46,26 +47,80 @@ def map_2d(
         title: what was run.
         result: how well the clusters match the types.
     """
-    width, height = np.ptp(places, axis=0)
-    shape = float(np.clip(height / width, 0.6, 1.1))
-    types = type_styles(labels, cell_types)
     groups = cluster_styles(labels, cell_types, clusters)
-    n_rows = max(legend_shape(styles, 2, 5.5)[1] for styles in (types, groups))
-    figure = Figure(figsize=(11, 5.3 * shape + 0.2 * n_rows + 0.9), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    scatter(left, places, labels, types)
-    legend(left, types_by_size(labels, cell_types), "cell type (cells)")
-    left.set_title(visible(title), fontsize=11)
-    scatter(right, places, clusters, groups)
-    legend(right, groups, "cluster, its main type (share of its cells)")
-    right.set_title(f"k-means on the map: {result}", fontsize=11)
+    by_cluster = Panel(
+        clusters, groups, groups, "cluster, its main type (share of its cells)",
+        f"k-means on the map: {result}",
+    )  # fmt: skip
+    figure, right = _beside_types(places, labels, cell_types, visible(title), by_cluster)
     right.scatter(*centroids.T, marker="+", s=60, color="black", path_effects=HALO, zorder=3)
     for i, at in enumerate(centroids):
         _number(right, i, at, xytext=(6, 5), textcoords="offset points", fontsize=11)
-    for axes in (left, right):
+    return png(figure)
+
+
+def map_batch(
+    places: np.ndarray,
+    labels: np.ndarray,
+    cell_types: Sequence[str],
+    batches: np.ndarray,
+    names: Sequence[str],
+    title: str,
+    result: str,
+) -> bytes:
+    """Draw the map by cell type beside the map by batch.
+
+    Args:
+        places: (n_cells, 2).
+        labels: (n_cells,) types.
+        cell_types: their names.
+        batches: (n_cells,) batches.
+        names: of the batches.
+        title: what was run.
+        result: how well the batches mix.
+    """
+    styles, keys = type_styles(batches, names), types_by_size(batches, names)
+    by_batch = Panel(batches, styles, keys, "batch (cells)", result)
+    figure, _ = _beside_types(places, labels, cell_types, visible(title), by_batch)
+    return png(figure)
+
+
+class Panel(NamedTuple):
+    """A map by groups of cells.
+
+    Attributes:
+        groups: (n_cells,) group of each cell.
+        styles: of the groups.
+        keys: the same in the order of the legend.
+        legend: title of the legend.
+        title: of the map.
+    """
+
+    groups: np.ndarray
+    styles: Sequence[Style]
+    keys: Sequence[Style]
+    legend: str
+    title: str
+
+
+def _beside_types(
+    places: np.ndarray, labels: np.ndarray, cell_types: Sequence[str], title: str, other: Panel
+) -> tuple[Figure, Any]:
+    """Draw the map by cell type, and beside it by other groups; return the axes of these too."""
+    width, height = np.ptp(places, axis=0)
+    shape = float(np.clip(height / width, 0.6, 1.1))
+    types, keys = type_styles(labels, cell_types), types_by_size(labels, cell_types)
+    by_type = Panel(labels, types, keys, "cell type (cells)", title)
+    n_rows = max(legend_shape(panel.keys, 2, 5.5)[1] for panel in (by_type, other))
+    figure = Figure(figsize=(11, 5.3 * shape + 0.2 * n_rows + 0.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, panel in ((left, by_type), (right, other)):
+        scatter(axes, places, panel.groups, panel.styles)
+        legend(axes, panel.keys, panel.legend)
+        axes.set_title(panel.title, fontsize=11)
         _bare(axes, shape)
         axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
-    return png(figure)
+    return figure, right
 
 
 def map_3d(places: np.ndarray, labels: np.ndarray, cell_types: Sequence[str], title: str) -> bytes:

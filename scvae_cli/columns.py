@@ -1,0 +1,4 @@
+"""The columns of cells.csv: those that scvae computes. All others were kept of the cells' file."""
+
+PLACES = {2: ("tsne_1", "tsne_2"), 3: ("tsne3d_1", "tsne3d_2", "tsne3d_3")}  # by dimensions
+OWN = ("cell", "cell_type", "cluster", *PLACES[2], *PLACES[3], "latent_cluster")
