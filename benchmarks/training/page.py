@@ -119,4 +119,8 @@ batch normalisation and dropout, and keeps the cells in the computer's memory, w
 the GPU. Seconds are the median of the later half of the epochs; [cuda.csv](performance/cuda.csv)
 says of how many. Synthetic cells have no structure; after 50,000, the same ones come again.
 
-{table(heads, rows)}"""
+{table(heads, rows)}
+
+Losses, gradients and embeddings on the GPU were those of the CPU to rounding. Training with noise
+(VAE, VSC) did not always give the same bits again; the code was mended since (it waits for the GPU
+after it records a graph), and has not been run on a GPU after that."""

@@ -1,0 +1,82 @@
+"""docs/batches.md: what is compared, and that the page is made of its tables."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_rel
+
+from benchmarks.batches.page import COLUMNS, TOTALS, against, means, render
+from benchmarks.batches.scores import scored
+from benchmarks.batches.sets import MEANING, OURS, all_sets
+from scvae_cli.data.sources import load
+from scvae_cli.launch.compose import compose
+
+DOCS = Path(__file__).parents[1] / "docs"
+README = (DOCS.parent / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def scores() -> pd.DataFrame:
+    return pd.read_csv(DOCS / "batches" / "scores.csv")
+
+
+def test_the_page_is_made_of_its_tables(tmp_path):
+    shutil.copytree(DOCS / "batches", tmp_path / "batches")
+    render(tmp_path)
+    assert (tmp_path / "batches.md").read_text() == (DOCS / "batches.md").read_text()
+
+
+def test_differences_are_paired_by_seed(scores):
+    here = scores[(scores["set"] == "simulated")].pivot_table("overall", "seed", "method")
+    both = here[["batches", "pca-sqrt"]].dropna()
+    interval = ttest_rel(both["batches"], both["pca-sqrt"]).confidence_interval()
+    gap = against(scores, "simulated", "pca-sqrt", "overall")
+    assert (gap.low, gap.high) == pytest.approx((interval.low, interval.high))
+    assert against(scores[scores["method"] != "scvi"], "simulated", "scvi", "overall") is None
+
+
+def test_every_method_is_explained(scores):
+    assert {*scores["method"]} <= {*MEANING}
+    assert {*OURS} < {*MEANING}
+    assert {*COLUMNS, *TOTALS} <= {*scores}
+
+
+def test_the_readme_says_what_the_page_says(scores):
+    for name in scores["set"].unique():
+        found = means(scores, name)
+        for method in ("batches", "scvi", "harmony", "pca-sqrt"):
+            if method in found:
+                each = [found[method][total].mean for total in TOTALS]
+                assert " / ".join(f"{value:.3f}" for value in each) in README, (name, method)
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_methods_are_settings(method):
+    """Each is composed; only the one that is not told lacks the set's batches."""
+    cells = all_sets(Path("/nowhere"))["simulated"]
+    told = "data.batch_key=plate"
+    config = compose(f"{OURS[method].format(told=cells.told)} {cells.words}".split())
+    assert config.data.n_batches == 3
+    assert (told in OURS[method].format(told=told)) == (method != "not told")
+
+
+def test_latent_spaces_are_scored_against_the_cells_batches(tmp_path):
+    words = "data=synthetic data.n_cells=200 data.n_genes=100 data.n_batches=2 data.n_types=3"
+    dataset = load(**compose([*words.split(), "model=pca"]).data.model_dump())
+    batch = dataset.covariates.batches[0]
+    rng = np.random.default_rng(0)
+    apart = np.eye(3)[dataset.labels] * 9 + rng.normal(size=(200, 3))
+    for seed, points in enumerate((apart, apart + 99 * batch[:, None])):
+        folder = tmp_path / f"scvi-{seed}"
+        folder.mkdir()
+        order = rng.permutation(200)
+        table = pd.DataFrame(points[order], dataset.cells[order], ["z1", "z2", "z3"])
+        table.rename_axis("cell").to_csv(folder / "latent.csv")
+    mixed, islands = (row for _, row in scored(dataset, tmp_path).iterrows())
+    assert mixed["ilisi"] > 0.8
+    assert islands["ilisi"] < 0.05
+    assert mixed["nmi"] > 0.95
+    assert (tmp_path / "scores" / "scvi-0.csv").exists()
