@@ -494,3 +494,14 @@ def test_from_every_checkpoint_the_end_is_the_same():
         train(other, x, start=unpack(contents), **how)
         for name, weights in whole.state_dict().items():
             torch.testing.assert_close(other.state_dict()[name], weights, rtol=0, atol=0)
+
+
+def test_pages_have_the_scores_of_batches_in_a_table_of_their_own(counts, scvae, tmp_path):
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    assert scvae("train", *TINY, "model=pca").code == 0
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "batches in" in page
+    assert "graph connectivity" in page
+    words = [w for w in TINY if not w.startswith(("hydra.run", "data.batch_key"))]
+    assert scvae("train", *words, "model=pca", "hydra.run.dir=plain").code == 0
+    assert "batches in" not in (tmp_path / "plain" / "report.html").read_text()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scvae_cli.atomic import write_file
 from scvae_cli.errors import InputError, Kind
-from scvae_cli.measures import SPACES
+from scvae_cli.measures import MEASURE_NAMES, SPACES, WITH_BATCHES
 from scvae_cli.results import markdown
 from scvae_cli.results.means import brief, differences, summarise
 from scvae_cli.results.report import html
@@ -101,9 +101,10 @@ def summary_report(summary: Summary) -> str:
     """Return report.html of many runs."""
     table, means = summary.table, summary.means
     tables = {
-        "Means over seeds, with 95 % intervals": pd.DataFrame(
-            brief(means, summary.by, scores_of(table))
+        f"{title}, means over seeds, with 95 % intervals": pd.DataFrame(
+            brief(means, summary.by, scores)
         )
+        for title, scores in _grouped(scores_of(table)).items()
     }
     if len(summary.without_result):
         tables["Runs without a result"] = summary.without_result
@@ -123,12 +124,20 @@ def summary_report(summary: Summary) -> str:
     )
 
 
+def _grouped(scores: Sequence[str]) -> dict[str, list[str]]:
+    """Return scores of k-means and scores of batches, where there are any, each by a title."""
+    of_batches = [s for s in scores if s.partition("_")[2] in WITH_BATCHES]
+    groups = {"Scores": [s for s in scores if s not in of_batches], "Batches": of_batches}
+    return {title: group for title, group in groups.items() if group}
+
+
 def summary_markdown(summary: Summary) -> str:
     """Return summary.md of many runs."""
     plain = markdown.escaped
     parts = [f"# {plain(summary.title)}", *map(plain, summary.lead)]
     scores = [column[:-5] for column in summary.means if column.endswith("_mean")]
-    parts.append(_table_of_texts(brief(summary.means, summary.by, scores)))
+    for group in _grouped(scores).values():
+        parts.append(_table_of_texts(brief(summary.means, summary.by, group)))
     parts.append(
         "Mean over n runs ± half of the 95 % confidence interval (Student's t); after n, those "
         "without a result."
@@ -192,7 +201,6 @@ def run_page(run: Run) -> str:
         raise InputError(
             Kind.DAMAGED, run.path, "its run.json and config.yaml do not say what was run"
         )
-    rows = [{"k-means on": name, **run.scores[space]} for space, name in SPACES.items()]
     seconds = run.record.get("seconds", {}).items()
     settings = [{"key": key, "value": shown(value)} for key, value in config.items()]
     paths = {FILES[name].holds: run.path / name for name in files_of(*KINDS, suffix=".png")}
@@ -203,7 +211,7 @@ def run_page(run: Run) -> str:
             *(f"Warning: {text}" for text in run.warnings),
         ],
         tables={
-            "Scores": pd.DataFrame(rows),
+            **_score_tables(run),
             "Time": pd.DataFrame(seconds, columns=["stage", "seconds"]),
             "Settings": pd.DataFrame(settings),
         },
@@ -211,3 +219,19 @@ def run_page(run: Run) -> str:
         maps={run.path.name: run.cells()},
         provenance=provenance([run]),
     )
+
+
+def _score_tables(run: Run) -> dict[str, pd.DataFrame]:
+    """Return a run's scores of k-means, and of batches where it knows them."""
+    clusters, batches = [], []
+    for space, name in SPACES.items():
+        scores = run.scores[space]
+        clusters.append(
+            {"k-means on": name, **{k: v for k, v in scores.items() if k not in WITH_BATCHES}}
+        )
+        mixing = {MEASURE_NAMES[k]: scores[k] for k in WITH_BATCHES if k in scores}
+        batches.append({"batches in": name, **mixing})
+    tables = {"Scores": pd.DataFrame(clusters)}
+    if len(batches[0]) > 1:
+        tables["Batches"] = pd.DataFrame(batches)
+    return tables

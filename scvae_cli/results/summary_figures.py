@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from scvae_cli.measures import AGREEMENT, MEASURE_NAMES, SPACES
+from scvae_cli.measures import AGREEMENT, MEASURE_NAMES, SPACES, TOTALS
 from scvae_cli.results.table import scores_of, setting_name
 from scvae_cli.runs.run import Run
 
@@ -69,7 +69,12 @@ def _heat(means: pd.DataFrame, by: Sequence[str]) -> dict[str, pd.DataFrame]:
     index = [setting_name(row, by) for _, row in means.iterrows()]
     return {
         title: pd.DataFrame(
-            {MEASURE_NAMES[m]: means[f"{space}_{m}_mean"].to_numpy() for m in AGREEMENT}, index
+            {
+                MEASURE_NAMES[m]: means[f"{space}_{m}_mean"].to_numpy()
+                for m in (*AGREEMENT, *TOTALS)
+                if f"{space}_{m}_mean" in means
+            },
+            index,
         )
         for space, title in SPACES.items()
     }

@@ -14,12 +14,7 @@ from scvae_cli.runs.run import Run
 
 SHOWN = ["tsne_nmi", "tsne_ari", "latent_nmi", "latent_ari", *SILHOUETTES]
 # Of runs with batches: how well these mix and types stay apart, in the latent space.
-WITH_BATCHES = [
-    "latent_nmi",
-    "latent_batch_correction",
-    "latent_bio_conservation",
-    "latent_overall",
-]
+WITH_BATCHES = ["tsne_nmi", "latent_nmi", "latent_batch_correction", "latent_bio_conservation"]
 SHORT = {
     **MEASURE_NAMES, "silhouette": "silh.", "batch_correction": "batch", "bio_conservation": "bio",
     "overall": "total",
