@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from benchmarks.batches.sets import FEW, HARMONY, OURS, SCVI, SEEDS, Cells
+from benchmarks.batches.sets import FEW, HARMONY, OURS, SCVI, SEEDS, UNTOLD, Cells
 from benchmarks.command import ROOT
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.sources import load
@@ -31,7 +31,7 @@ def dataset_of(cells: Cells) -> Dataset:
 def sweep(cells: Cells, method: str, folder: Path) -> None:
     """Train one of ours with all seeds, or what is left of it; one that fails is left out."""
     words = OURS[method].format(told=cells.told) + f" {cells.words} {SHORT}"
-    seeds = f"seed=range(0,{len(FEW if method == 'not told' else SEEDS)})"
+    seeds = f"seed=range(0,{len(FEW if method == UNTOLD else SEEDS)})"
     there = (folder / "sweep.json").exists()
     place = [f"resume={folder}", "force=true"] if there else [f"hydra.sweep.dir={folder}"]
     command = [sys.executable, "-m", "scvae_cli", "train", "-m", *words.split(), seeds, *place]

@@ -13,7 +13,7 @@ OURS = {
     "not told": "experiment=batches",
     "untrained": "experiment=batches {told} updates=null epochs=0 validation=null",
 }
-HARMONY, SCVI = "harmony", "scvi"
+HARMONY, SCVI, UNTOLD = "harmony", "scvi", "not told"
 MEANING = {
     "pca-sqrt": "20 principal components of square roots, batches not corrected",
     HARMONY: "the same, corrected by Harmony (harmonypy)",
