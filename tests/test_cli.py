@@ -58,7 +58,7 @@ COMPLETIONS = {
     },
     "scvae train model=v": {"model=vae", "model=vsc", "model=vsc_uai"},
     "scvae train -m beta=1 dat": {"data=", "data."},
-    "scvae train data=synthetic data.n_": {"data.n_cells=", "data.n_genes=", "data.n_types="},
+    "scvae train data=synthetic data.n_": {"data.n_batches=", "data.n_cells=", "data.n_genes=", "data.n_types="},
     "scvae train tsne.perp": {"tsne.perplexity="},
 }  # fmt: skip
 
@@ -109,7 +109,7 @@ MISTAKES = {
     "seed=-1": (Kind.VALUE, "0"),
     "threads=0": (Kind.VALUE, "1"),
     "device=gpu": (Kind.VALUE, "'cuda'"),
-    "embedding=average": (Kind.VALUE, "'mean', 'sample' or 'mu'"),
+    "embedding=average": (Kind.VALUE, "'mean', 'sample', 'mu' or 'decoded'"),
     "tsne.perplexity=700": (Kind.VALUE, "700 in data=pbmc68k"),
     "tsne.perplexity=0": (Kind.VALUE, "0"),
     "tsne.learning_rate=fast": (Kind.VALUE, "'auto'"),

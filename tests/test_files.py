@@ -437,6 +437,7 @@ def prepare_page(counts, to: Path) -> None:
     """The files that the page's commands name."""
     cells = counts.copy()
     cells.obs["cell_type"] = cells.obs["kind"]
+    cells.obs["sample"] = ["a", "b"] * 30
     cells.layers["counts"] = cells.X.copy()
     cells.raw = cells
     cells.write_h5ad(to / "pbmc.h5ad")

@@ -61,6 +61,7 @@ def test_every_command_runs_or_fails_as_shown(scvae, tmp_path, command):
     if "data=file" in command:
         cells = scanpy.datasets.pbmc68k_reduced().raw.to_adata()
         cells.obs["cell_type"] = scanpy.datasets.pbmc68k_reduced().obs["bulk_labels"]
+        cells.obs["sample"] = ["a", "b"] * (cells.n_obs // 2)
         cells.X = cells.X.expm1().rint()  # counts, or nearly so
         cells.write_h5ad(tmp_path / "pbmc.h5ad")
         arguments[-1] = "data.genes=300"
