@@ -53,6 +53,13 @@ def test_the_readme_says_what_the_page_says(scores):
                 assert " / ".join(f"{value:.3f}" for value in each) in README, (name, method)
 
 
+def test_differences_that_the_readme_gives_are_the_pages(scores):
+    for total in ("batch_correction", "bio_conservation"):
+        for name in ("protocols", "plates"):
+            gap = against(scores, name, "scvi", total)
+            assert f"{gap.mean:+.3f} ± {gap.half:.3f}" in README
+
+
 @pytest.mark.parametrize("method", OURS)
 def test_methods_are_settings(method):
     """Each is composed; only the one that is not told lacks the set's batches."""
