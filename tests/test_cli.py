@@ -58,7 +58,9 @@ COMPLETIONS = {
     },
     "scvae train model=v": {"model=vae", "model=vsc", "model=vsc_uai"},
     "scvae train -m beta=1 dat": {"data=", "data."},
-    "scvae train data=synthetic data.n_": {"data.n_batches=", "data.n_cells=", "data.n_genes=", "data.n_types="},
+    "scvae train data=synthetic data.n_": {
+        "data.n_batches=", "data.n_cells=", "data.n_genes=", "data.n_types=",
+    },
     "scvae train tsne.perp": {"tsne.perplexity="},
 }  # fmt: skip
 
