@@ -21,7 +21,7 @@ LINES = {  # a command, and all that it says
     "train epochs=true": "epochs=true: must be a whole number",
     "train beta=nan": "beta=nan: must be a finite number",
     "train beta=null": "beta=null: model=vsc needs a number",
-    "train embedding=average": "embedding=average: must be 'mean', 'sample' or 'mu'",
+    "train embedding=average": "embedding=average: must be 'mean', 'sample', 'mu' or 'decoded'",
     "train latent_dim=800":
         "latent_dim=800: must be less than the number of genes, which is 765 in data=pbmc68k",
     "train beta=1,2": "beta=1,2: several values; add -m to run each, or write a list as [1,2]",
