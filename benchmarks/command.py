@@ -1,5 +1,6 @@
 """What the commands of all benchmarks share."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,3 +23,12 @@ def answer(main: Callable[[], None], name: str) -> None:
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def with_scvi(python: str) -> str | None:
+    """Return the Python if it has scvi-tools; else say so, and return None."""
+    there = subprocess.run([python, "-c", "import scvi"], capture_output=True, check=False)
+    if there.returncode:
+        print("scvi-tools is not installed (pip install '.[peer]'): no scVI", file=sys.stderr)
+        return None
+    return python

@@ -52,6 +52,11 @@ class Covariates:
         """Return the number of values of each batch column."""
         return tuple(map(len, self.values))
 
+    @property
+    def n_columns(self) -> int:
+        """Return the number of columns that a network gets."""
+        return sum(self.sizes) + len(self.names)
+
     @cached_property
     def batches(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Return the batch (n_cells,) of each cell and the batches' names.
@@ -92,10 +97,6 @@ class Covariates:
         names = json.dumps([self.keys, self.values, self.names])
         arrays = self.codes.astype("<i8"), self.numbers.astype("<f4")
         return names.encode() + b"\0".join(array.tobytes() for array in arrays)
-
-    def without_cells(self) -> "Covariates":
-        """Return the same columns of no cells."""
-        return self.some(np.arange(0))
 
 
 def covariates(batches: Mapping[str, np.ndarray], numbers: Mapping[str, np.ndarray]) -> Covariates:

@@ -1,6 +1,7 @@
 """Batches and covariates: how they are read, what networks make of them, runs that have them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import anndata
@@ -166,6 +167,20 @@ def test_effects_of_balanced_batches_are_differences_of_means():
     (effects,) = batch_effects(values, told, of_counts=False)
     means = [values[BATCHES["plate"] == p].mean(0) - values.mean(0) for p in "12"]
     np.testing.assert_allclose(effects, means, atol=1e-12)
+
+
+@pytest.mark.parametrize("of_counts", [True, False])
+def test_a_batch_of_which_all_cells_are_held_out_has_no_effect(of_counts):
+    counts, told = cells_of_batches()
+    kept = np.flatnonzero(told.codes[:, 0] != 1)
+    rest = covariates({"donor": told.codes[kept, 0].astype(str)}, {})
+    donor = replace(
+        told.some(kept), keys=("donor",), values=told.values[:1], codes=told.codes[kept, :1]
+    )
+    (effects,) = batch_effects(counts[kept], donor, of_counts=of_counts)
+    (expected,) = batch_effects(counts[kept], rest, of_counts=of_counts)
+    np.testing.assert_allclose(effects[[0, 2]], expected)
+    assert not effects[1].any()
 
 
 @pytest.mark.parametrize("embedding", [None, 3])

@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +19,7 @@ from benchmarks.batches.page import render
 from benchmarks.batches.runs import correct, dataset_of, sweep, train_peers
 from benchmarks.batches.scores import scored
 from benchmarks.batches.sets import HARMONY, OURS, UNTOLD, all_sets
-from benchmarks.command import DOCS, ROOT, answer
+from benchmarks.command import DOCS, ROOT, answer, with_scvi
 from scvae_cli.errors import InputError, Kind
 
 DRAWN = "protocols"  # the set whose maps the page shows, also without telling of batches
@@ -34,11 +33,7 @@ def main() -> None:
         return
     if asked.data is None or not asked.data.is_dir():
         raise InputError(Kind.MISSING, "SCVAE_DATA_DIR", "names no folder", "see --data")
-    has_peer = not subprocess.run(
-        [asked.peer, "-c", "import scvi"], capture_output=True, check=False
-    ).returncode
-    if not has_peer:
-        print("scvi-tools is not installed (pip install '.[peer]'): no scVI", file=sys.stderr)
+    peer = with_scvi(asked.peer)
     folder = asked.to / "batches"
     folder.mkdir(parents=True, exist_ok=True)
     parts, titles = [], {}
@@ -48,8 +43,8 @@ def main() -> None:
             if method != UNTOLD or name == DRAWN:
                 sweep(cells, method, runs / method)
         correct(dataset, runs / "pca-sqrt", runs / HARMONY)
-        if has_peer:
-            train_peers(asked.peer, dataset, runs)
+        if peer:
+            train_peers(peer, dataset, runs)
         parts.append(scored(dataset, runs).assign(set=name))
         titles[name] = cells.title
         if name == DRAWN:

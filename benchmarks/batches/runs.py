@@ -6,13 +6,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import anndata
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
 
 from benchmarks.batches.sets import FEW, HARMONY, OURS, SCVI, SEEDS, UNTOLD, Cells
 from benchmarks.command import ROOT
+from benchmarks.latents.runs import counts_file, train_peer
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.sources import load
 from scvae_cli.launch.compose import compose
@@ -63,20 +62,10 @@ def correct(dataset: Dataset, source: Path, to: Path) -> None:
 
 def train_peers(python: str, dataset: Dataset, folder: Path) -> None:
     """Train scVI with the same genes and batches, where it has not been trained."""
-    assert dataset.covariates is not None
-    batch, names = dataset.covariates.batches
-    counts = folder / "counts.h5ad"
-    if not counts.exists():
-        counts.parent.mkdir(parents=True, exist_ok=True)
-        obs = pd.DataFrame({"batch": np.array(names)[batch]}, index=dataset.cells)
-        var = pd.DataFrame(index=dataset.genes)
-        anndata.AnnData(csr_matrix(dataset.counts()), obs, var).write_h5ad(counts)
-    code = ROOT / "benchmarks" / "peer.py"
+    counts = counts_file(dataset, folder / "counts.h5ad")
     for seed in SEEDS:
-        to = folder / f"{SCVI}-{seed}"
-        if not (to / "peer.json").exists():
-            options = ["--seed", str(seed), "--batch-key", "batch"]
-            subprocess.run([python, str(code), str(counts), str(to), *options], check=True)
+        options = ["--seed", str(seed), "--batch-key", "batch"]
+        train_peer(python, counts, folder / f"{SCVI}-{seed}", *options)
 
 
 def trainings(folder: Path) -> Iterator[tuple[str, int, Path]]:

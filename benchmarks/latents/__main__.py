@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.command import DOCS, ROOT, answer
+from benchmarks.command import DOCS, ROOT, answer, with_scvi
 from benchmarks.latents.cost import costs, measure, race, race_seconds
 from benchmarks.latents.joined import joined
 from benchmarks.latents.page import render
@@ -52,7 +51,7 @@ def main() -> None:
     if asked.tables:
         sets = {name: one for name, one in sets.items() if (runs / name / "choice.csv").exists()}
     else:
-        _run(sets, runs, None if asked.quick else _peer(asked.peer), asked.quick)
+        _run(sets, runs, None if asked.quick else with_scvi(asked.peer), asked.quick)
     _write(sets, runs, asked.to)
     render(asked.to)
 
@@ -90,15 +89,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--tables", action="store_true", help="run nothing, score what is there")
     parser.add_argument("--page", action="store_true", help="only write the page again")
     return parser.parse_args()
-
-
-def _peer(python: str) -> str | None:
-    """Return the Python if it has scvi-tools."""
-    there = subprocess.run([python, "-c", "import scvi"], capture_output=True, check=False)
-    if there.returncode:
-        print("scvi-tools is not installed (pip install '.[peer]'): no scVI", file=sys.stderr)
-        return None
-    return python
 
 
 def _write(sets: Mapping[str, Cells], runs: Path, to: Path) -> None:

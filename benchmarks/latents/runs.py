@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
@@ -111,15 +112,19 @@ def train_peer(python: str, counts: Path, folder: Path, *options: str) -> None:
 
 
 def counts_file(dataset: Dataset, file: Path) -> Path:
-    """Write counts for scVI, if they are not there; return the file."""
+    """Write counts for scVI, and batches as `batch`, if they are not there; return the file."""
     import anndata
     from scipy.sparse import csr_matrix
 
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
+        batches = {}
+        if dataset.covariates is not None:
+            batch, names = dataset.covariates.batches
+            batches["batch"] = np.array(names)[batch]
         anndata.AnnData(
             csr_matrix(dataset.counts()),
-            obs=pd.DataFrame(index=dataset.cells),
+            obs=pd.DataFrame(batches, index=dataset.cells),
             var=pd.DataFrame(index=dataset.genes),
         ).write_h5ad(file)
     return file

@@ -73,7 +73,7 @@ def place(
     if device.type == "cuda":
         size = sum(_size(values) for values in (x, counts) if values is not None)
         if covariates is not None:
-            size += 4 * x.shape[0] * len(covariates.usual)
+            size += 4 * x.shape[0] * covariates.n_columns
         if size <= SHARE * _free(device):
             return OnCard(x, counts, covariates, device)
     return OnHost(x, counts, covariates, device)

@@ -93,7 +93,8 @@ def batch_effects(
     Returns:
         For each column the effects (n_values, n_genes) that earlier columns do not explain.
     """
-    batch = covariates.batches[0]
+    # Some batches may have no cell here: all of theirs may be held out.
+    _, first, batch = np.unique(covariates.batches[0], return_index=True, return_inverse=True)
     members = csr_array((np.ones(len(batch)), (batch, np.arange(len(batch)))))
     sums = members @ values
     sums = (sums.toarray() if isinstance(sums, csr_array) else sums).astype(np.float64)
@@ -101,7 +102,6 @@ def batch_effects(
     usual = sums.sum(0) / sizes.sum()
     explained = np.zeros_like(sums)
     effects = []
-    first = np.unique(batch, return_index=True)[1]  # a cell of each batch
     for codes, n_values in zip(covariates.codes.T, covariates.sizes, strict=True):
         value = np.eye(n_values)[codes[first]].T  # (n_values, n_batches)
         if of_counts:
@@ -109,7 +109,7 @@ def batch_effects(
             effect = np.log((value @ sums + 1) / (expected + 1))
         else:
             rest = sums - sizes[:, None] * (usual + explained)
-            effect = (value @ rest) / (value @ sizes)[:, None]
+            effect = (value @ rest) / np.maximum(value @ sizes, 1)[:, None]
         explained += effect[codes[first]]
         effects.append(effect)
     return effects
