@@ -24,7 +24,8 @@ from scvae_cli.models.together import Together
 from scvae_cli.models.train import train
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
-from scvae_cli.stages.holdout import hold_out
+from scvae_cli.stages.holdout import TrainingData, hold_out
+from scvae_cli.stages.length import members_of, too_short
 from scvae_cli.threads import for_step
 
 
@@ -49,12 +50,15 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
             covariates=dataset.covariates,
             **options,
         ).to(context.device)
-        history = _fitted(context, loaded, model, shown)
+        data = hold_out(config, dataset, context.device)
+        history = _fitted(context, loaded, model, data, shown)
         if len(history):
             shown.say(_in_words(history))
         else:
             shown.say("none: a control")
-    if warning := _too_short(config, history):
+        how: dict[str, Any] = {"batch_size": config.batch_size, "device": context.device}
+        warnings = too_short(config, model, history, data, **how)
+    for warning in warnings:
         context.warn(warning)
     writer.write_table("history", history)
     writer.write_model(
@@ -64,16 +68,9 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
     return model, history
 
 
-def _members(history: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the history of each member of an ensemble, or the one that there is."""
-    if "member" not in history:
-        return [history]
-    return [rows.reset_index(drop=True) for _, rows in history.groupby("member")]
-
-
 def _in_words(history: pd.DataFrame) -> str:
     """Say the last loss, or the least validation loss, whose weights are kept."""
-    members = _members(history)
+    members = members_of(history)
     of = f", mean of {len(members)}" if len(members) > 1 else ""
     if "validation" not in history:
         last = pd.DataFrame([rows.iloc[-1] for rows in members]).mean()
@@ -87,28 +84,9 @@ def _in_words(history: pd.DataFrame) -> str:
     return f"validation {best:.5g}, at {unit} {at:g} of {history[key].iloc[-1]:g}"
 
 
-def _too_short(config: Config, history: pd.DataFrame) -> str:
-    """Say that training ended while the validation loss still fell, if so."""
-    if "validation" not in history or history.empty:
-        return ""
-    of_epochs = ("epoch", config.epochs)
-    key, limit = of_epochs if config.updates is None else ("updates", config.updates)
-    if limit is None:  # nothing was trained
-        return ""
-    members = _members(history)
-    falling = [
-        rows[key].iloc[-1] == limit
-        and rows["validation"].idxmin() >= len(rows) - max(1, len(rows) // 20)
-        for rows in members
-    ]
-    if not any(falling):
-        return ""
-    whose = f" of {sum(falling)} of {len(members)} members" if len(members) > 1 else ""
-    more = f"{'epochs' if key == 'epoch' else key}={2 * limit}"
-    return f"the validation loss{whose} still fell when training ended; {more} may help"
-
-
-def _fitted(context: Context, loaded: Loaded, model: Model, shown: Stage) -> pd.DataFrame:
+def _fitted(
+    context: Context, loaded: Loaded, model: Model, data: TrainingData, shown: Stage
+) -> pd.DataFrame:
     """Give the model its weights, from wherever they come; return the history."""
     config, writer = context.config, context.writer
     if (kept := writer.kept_training()) is not None:
@@ -116,7 +94,6 @@ def _fitted(context: Context, loaded: Loaded, model: Model, shown: Stage) -> pd.
     if loaded.training is not None:
         return _restore(config, model, *loaded.training, Given("trained", config.trained))
     if model.is_solved:
-        data = hold_out(config, loaded.dataset, context.device)
         return solve(
             model,
             data.x,
@@ -125,7 +102,7 @@ def _fitted(context: Context, loaded: Loaded, model: Model, shown: Stage) -> pd.
             device=context.device,
             validate=data.validate,
         )
-    history = _train(context, model, loaded.dataset, shown)
+    history = _train(context, model, data, shown)
     if isinstance(model, Ensemble):
         _standardise(context, model, loaded.dataset)
     return history
@@ -159,10 +136,9 @@ def _restore(
     return history
 
 
-def _train(context: Context, model: Model, dataset: Dataset, shown: Stage) -> pd.DataFrame:
+def _train(context: Context, model: Model, data: TrainingData, shown: Stage) -> pd.DataFrame:
     """Train from the start or a checkpoint, and keep checkpoints; see `train`."""
     config, writer = context.config, context.writer
-    data = hold_out(config, dataset, context.device)
     rows: list[dict[str, float]] = []
     model.begin(data.x, data.counts, data.covariates)
 
@@ -189,7 +165,7 @@ def _train(context: Context, model: Model, dataset: Dataset, shown: Stage) -> pd
                     interrupted=lambda: interrupt.came is not None,
                     keep=keep,
                 )
-            with _threads(_of_a_step(config, model, dataset)):
+            with _threads(_of_a_step(config, model, data.x.shape[0])):
                 return train(model, data.x, on_epoch=on_round, keep=keep, **how, **settings[0])
         except RunError:
             if rows:
@@ -215,11 +191,11 @@ def _settings(config: Config) -> list[Settings]:
     ]
 
 
-def _of_a_step(config: Config, model: Model, dataset: Dataset) -> int:
+def _of_a_step(config: Config, model: Model, n_cells: int) -> int:
     """Return the number of threads for a gradient step of a single model."""
     return for_step(
         torch.get_num_threads(),
-        batch_size=min(config.batch_size, dataset.n_cells),
+        batch_size=min(config.batch_size, n_cells),
         layer_size=max(weights.numel() for weights in model.parameters()),
     )
 

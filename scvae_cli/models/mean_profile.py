@@ -1,0 +1,94 @@
+"""The reconstruction error of a decoder that knows only the means of the genes."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from scvae_cli.covariates import Covariates
+from scvae_cli.models.autoencoder import EncoderDecoder
+from scvae_cli.models.batches import Batches, place
+from scvae_cli.models.likelihoods import Likelihood
+
+RARE = 1e-3  # molecules that a gene has beside its own: log 0 of an absent one has no use
+
+
+@torch.no_grad()
+def mean_profile_error(
+    model: EncoderDecoder,
+    x: csr_array | np.ndarray,
+    counts: csr_array | None,
+    covariates: Covariates | None,
+    *,
+    batch_size: int,
+    device: torch.device,
+) -> float:
+    """Compute the error of decoding every cell of a batch as the mean of the genes there.
+
+    A network can do so without any latent feature, and a posterior that is the prior costs no KL:
+    so this is also a loss that a network which tells cells apart must fall below.
+
+    Args:
+        model: trained, on `device`; of a likelihood of counts, its dispersions are taken.
+        x: (n_cells, n_genes) values that it was trained on.
+        counts: (n_cells, n_genes) counts, which likelihoods of counts need.
+        covariates: of the cells; cells without batches are one batch.
+        batch_size: cells at a time.
+        device: where to compute.
+
+    Returns:
+        The mean of the cells, in the units of `Loss.reconstruction`.
+    """
+    n_cells = x.shape[0]
+    groups = np.zeros(n_cells, int)
+    if covariates is not None and covariates.keys:
+        groups = covariates.batches[0]
+    _, groups, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    values = x if model.likelihood is None else counts
+    assert values is not None
+    sums = csr_array((np.ones(n_cells), (groups, np.arange(n_cells)))) @ values
+    sums = sums.toarray() if isinstance(sums, csr_array) else sums  # (n_groups, n_genes)
+    if model.likelihood is None:
+        stored = x.data if isinstance(x, csr_array) else x
+        squares = np.square(stored, dtype=np.float64).sum()
+        return float(squares - (np.square(sums).sum(1) / sizes).sum()) / float(n_cells)
+    cells, total = place(x, counts, covariates, device), 0.0
+    for group, profile in enumerate(sums):
+        index = torch.from_numpy(np.flatnonzero(groups == group)).to(cells.device)
+        total += _error(model, model.likelihood, cells, index.split(batch_size), profile)
+    return total / float(n_cells)
+
+
+def _error(
+    model: EncoderDecoder,
+    likelihood: Likelihood,
+    cells: Batches,
+    parts: Iterable[Tensor],
+    profile: np.ndarray,
+) -> float:
+    """Compute -log P of the counts of cells that all have a profile, summed over cells.
+
+    Args:
+        model: whose likelihood it is.
+        likelihood: of counts.
+        cells: of which these are some.
+        parts: their indices, a batch at a time.
+        profile: (n_genes,) molecules of each gene.
+    """
+    last = model.decoder[-1]
+    assert isinstance(last, nn.Linear)
+    output = nn.Linear(last.in_features, last.out_features, device=last.weight.device)
+    output.weight.zero_()
+    output.bias.copy_(torch.from_numpy(np.log(profile + RARE)))
+    total = 0.0
+    for index in parts:
+        batch = cells.take(index)
+        assert batch.counts is not None
+        told = None
+        if likelihood.n_batches and batch.covariates is not None:
+            told = batch.covariates[:, : likelihood.n_batches]
+        h = torch.zeros(batch.n_cells, last.in_features, device=last.weight.device)
+        total += float(likelihood(batch.counts, h, output, told)) * batch.n_cells
+    return total

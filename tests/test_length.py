@@ -1,0 +1,105 @@
+"""Trainings that were too short, or that got nowhere, say so; long enough ones do not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import FAST, options_of
+from scipy.sparse import csr_array
+from scipy.stats import nbinom
+
+from scvae_cli.config import Config
+from scvae_cli.covariates import covariates
+from scvae_cli.launch.compose import compose
+from scvae_cli.models.mean_profile import mean_profile_error
+from scvae_cli.models.registry import build
+from scvae_cli.runs.run import Run
+from scvae_cli.stages.length import falling, kept_loss
+
+MEAN = 100.0  # the loss of the genes' means
+HOW = {"batch_size": 7, "device": torch.device("cpu")}
+
+
+def config(*words: str) -> Config:
+    return compose(["data=synthetic", "model=vsc", *words])
+
+
+def curve(*loss: float) -> pd.DataFrame:
+    total = np.array(loss)
+    return pd.DataFrame({"total": total, "reconstruction": total - 4, "kl": 2.0})
+
+
+def decay(n: int, half: float) -> pd.DataFrame:
+    """A loss that falls from 150 to 50, half of what is left in `half` rounds; with noise."""
+    noise = np.random.default_rng(0).normal(0, 0.3, n)
+    return curve(*(50 + 100 * 0.5 ** (np.arange(n) / half) + noise))
+
+
+def test_a_loss_still_falls_or_does_not():
+    assert falling(config(), decay(200, 10), MEAN) == 0
+    assert falling(config(), decay(20, 10), MEAN) > 0.1
+    assert falling(config(), curve(*np.linspace(150, 50, 100)), MEAN) > 0.1
+    assert falling(config(), curve(150, 99), MEAN) > 0.5
+    assert falling(config(), curve(99), MEAN) == 0  # one round tells nothing
+    assert falling(config(), curve(*np.linspace(50, 60, 50)), MEAN) == 0
+
+
+def test_a_warm_up_at_the_end_changes_the_loss_on_purpose():
+    rows = curve(*np.linspace(150, 50, 100))
+    for key in ("kl_warmup", "model.spike_warmup"):
+        assert falling(config(f"{key}=0.95"), rows, MEAN) == 0
+        assert falling(config(f"{key}=0.5"), rows, MEAN) > 0
+
+
+def test_the_loss_that_counts_has_all_of_the_kl_and_the_weights_that_are_kept():
+    rows = curve(*[60.0] * 10)
+    assert kept_loss(config(), rows) == 60
+    assert kept_loss(config("kl_warmup=0.99"), rows) == pytest.approx(56 + 4 / (0.9 / 0.99))
+    rows = curve(70, 61, 50).assign(validation=[3, 1, 2])
+    assert kept_loss(config(), rows) == 61
+
+
+@pytest.fixture(scope="module")
+def counts():
+    rng = np.random.default_rng(0)
+    x = rng.poisson(rng.gamma(2, 2, 12) * np.where(np.arange(40)[:, None] < 15, 1, 3))
+    return (x + np.eye(40, 12)).astype(np.float32)
+
+
+BATCH = np.repeat(["a", "b"], [15, 25])
+
+
+def network(model: str, likelihood: str, **options):
+    narrow = {"encoder": [8], "branch": None, "decoder": [8]}
+    return build(
+        model, 12, 3, seed=0, **options_of(model, **narrow, likelihood=likelihood), **options
+    )
+
+
+@pytest.mark.parametrize("told", [None, covariates({"plate": BATCH}, {})], ids=["", "batches"])
+def test_the_error_of_the_genes_means(counts, told):
+    """Within each batch, by numpy and scipy."""
+    parts = [counts] if told is None else [counts[:15], counts[15:]]
+    x = np.log1p(counts)
+    logged = [x] if told is None else [x[:15], x[15:]]
+    squares = sum(((part - part.mean(0)) ** 2).sum() for part in logged) / 40
+    for values in (x, csr_array(x)):
+        model = network("vae", "gaussian", covariates=told)
+        assert mean_profile_error(model, values, None, told, **HOW) == pytest.approx(squares, 1e-5)
+    model = network("vae", "nb", covariates=told)
+    theta = model.likelihood.log_theta.exp().detach().numpy()
+    log_p = 0.0
+    for part in parts:
+        mu = part.sum(1, keepdims=True) * part.sum(0) / part.sum()
+        log_p += nbinom.logpmf(part, theta, theta / (theta + mu)).sum()
+    found = mean_profile_error(model, csr_array(x), csr_array(counts), told, **HOW)
+    assert found == pytest.approx(-log_p / 40, rel=1e-4)
+
+
+def test_a_run_says_so(scvae, tmp_path):
+    words = ["model=vae", "map_3d=false"]
+    assert scvae("train", *FAST, *words, "hydra.run.dir=r").code == 0
+    (warning,) = Run(tmp_path / "r").warnings
+    assert "is not below that of decoding all cells as the mean of each gene" in warning
+    assert "epochs=4, a smaller beta or another lr may help" in warning
+    assert warning in (tmp_path / "r" / "report.html").read_text()
