@@ -2,16 +2,18 @@
 
 import json
 import shutil
+from typing import Any
 
 import anndata
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_array, csr_matrix
 
 import scvae_cli
 from scvae_cli.cli import main
+from scvae_cli.data.kept import read_kept
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.results.pages import run_page
@@ -35,7 +37,7 @@ WORDS = [
     "model=pca", "latent_dim=2", "tsne.perplexity=5", "tsne.max_iter=250", "cluster.n_init=1",
     "map_3d=false", "h5ad=true", "hydra.run.dir=r",
 ]  # fmt: skip
-KEEP = ["data.keep=[total,score,rank,note,leiden,passed,empty,id,plate]",
+KEEP = ["data.keep=[total,score,rank,note,leiden,passed,empty,id,plate,g3]",
         "data.batch_key=plate", "data.covariates=age"]  # fmt: skip
 ORDER = ["plate", "age", "total", "score", "rank", "note", "leiden", "passed", "empty", "id"]
 
@@ -83,7 +85,14 @@ def test_cells_csv_has_them_and_is_read_back(run):
     cells = Run(run).cells()
     assert list(cells)[:3] == ["cell", "cell_type", "plate"]
     pd.testing.assert_frame_equal(cells[ORDER], expected())
-    assert list(scvae_cli.load(run).cells)[1:11] == ORDER
+    assert list(scvae_cli.load(run).cells)[1:12] == [*ORDER, "g3"]
+
+
+def test_a_gene_is_kept_as_the_model_sees_it(run):
+    values = anndata.read_h5ad(run / "cells.h5ad")[:, "g3"].X.toarray()[:, 0]
+    assert len(set(values)) > 5
+    np.testing.assert_array_equal(Run(run).cells()["g3"].to_numpy("float32"), values)
+    np.testing.assert_array_equal(anndata.read_h5ad(run / "cells.h5ad").obs["g3"], values)
 
 
 def test_scanpy_gets_categories_and_numbers(run):
@@ -104,7 +113,43 @@ def test_no_model_sees_them(run, source, scvae, tmp_path):
     assert scvae(*words).code == 0
     assert Run(tmp_path / "r").fingerprint == Run(run).fingerprint
     assert (tmp_path / "r" / "latent.csv").read_bytes() == (run / "latent.csv").read_bytes()
-    assert list(Run(tmp_path / "r").cells())[2:4] == ["plate", "age"]
+    first = ["plate", "age", "note", "leiden", "passed", "total", "score", "rank", "id"]
+    assert list(Run(tmp_path / "r").cells())[2:12] == [*first, "cluster"]
+    log = (tmp_path / "r" / "scvae.log").read_text()
+    assert "can take the colours of note, leiden, passed, total, score, rank, id" in log
+
+
+def test_columns_that_nobody_named_are_few(source, monkeypatch):
+    cells = anndata.read_h5ad(source)
+    for i in range(20):
+        cells.obs[f"n{i}"] = cells.obs["age"] + i
+    cells.obs["barcode"] = cells.obs_names
+    cells.obs["odd\0"] = cells.obs["leiden"]
+    cells.obs["texts"] = ["a\0", *"b" * N]
+    said: list[str] = []
+
+    def kept(*keep):
+        options: dict[str, Any] = {
+            "batches": None,
+            "numbers": [],
+            "label_key": "kind",
+            "ids": None,
+        }
+        x = csr_array(cells.X)
+        return read_kept(cells, None, path=source, keep=keep, x=x, say=said.append, **options)
+
+    columns = kept("auto")
+    assert list(columns)[:4] == ["note", "leiden", "passed", "plate"]
+    assert len(columns.columns) == 12
+    assert "the first 12 of 29" in said.pop()
+    assert list(kept("id", "auto", "g3"))[:3] == ["id", "note", "leiden"]
+    monkeypatch.setattr("scvae_cli.data.kept.MOST_CELLS", N)
+    said.clear()
+    assert kept("auto") is None
+    assert "data.keep=[COLUMN]" in said.pop()
+    monkeypatch.setattr("scvae_cli.data.kept.MOST_GENES", 2)
+    with pytest.raises(InputError, match="names 3 genes"):
+        kept("g1", "g2", "g3")
 
 
 BAD = {
@@ -113,6 +158,7 @@ BAD = {
         "data.keep",
         "no such column of obs in c.h5ad (plate, age",
     ),
+    "data.keep=[age,g77]": (Kind.UNKNOWN, "data.keep", "and no such gene"),
     "data.keep=[age,age]": (Kind.VALUE, "data.keep", "is given twice"),
     "data.keep=cluster": (Kind.CONFLICT, "data.keep", "rename it in obs"),
     "data.keep=_index": (Kind.CONFLICT, "data.keep", "rename it in obs"),

@@ -1,17 +1,27 @@
-"""Keeps columns of obs for cells.csv, cells.h5ad and the colours of maps; no model sees them."""
+"""Keeps columns of obs, and genes, for cells.csv, cells.h5ad and the colours of maps.
 
-from collections.abc import Sequence
+No model sees them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from scvae_cli.columns import OWN
 from scvae_cli.covariates import Covariates
 from scvae_cli.data.batches import distinct
-from scvae_cli.data.labels import obs_column
+from scvae_cli.data.dataset import UNWRITABLE
 from scvae_cli.errors import Given, InputError, Kind
+
+AUTO = "auto"  # in data.keep: the columns of obs that a map can show
+MOST_COLUMNS = 12  # of these
+MOST_VALUES = 50  # of a column of texts: more have no colours that one can tell apart
+MOST_CELLS = 100_000  # beyond, cells.csv and the page would grow by megabytes a column
+MOST_GENES = 50
 
 
 def read_kept(
@@ -22,38 +32,128 @@ def read_kept(
     keep: Sequence[str],
     batches: str | None,
     numbers: Sequence[str],
+    label_key: str | None,
+    x: csr_array,
+    ids: np.ndarray | None,
+    say: Callable[[str], None],
 ) -> pd.DataFrame | None:
     """Return the columns that are kept: batches, covariates, and those that are asked for.
 
     Batches are text. Of other columns, numbers stay numbers, and all else becomes text; a text
-    that is missing or empty is None.
+    that is missing or empty is None. A gene is the logarithm of its normalised counts.
 
     Args:
         cells: the cells.
         told: their batches and covariates.
         path: where they come from.
-        keep: names of columns of obs.
+        keep: names of columns of obs, or else of genes; `AUTO` stands for the columns of obs that
+            a map can show.
         batches: the csv file that has the batches, if any; they are called `batch`.
         numbers: names of the columns that are covariates.
+        label_key: the column of obs with the types, which cells.csv has anyway.
+        x: (n_cells, n_genes) logarithms.
+        ids: (n_genes,) other names of the genes, if there are.
+        say: called with a line about the columns that nobody named.
 
     Returns:
         A row a cell, in their order; None where nothing is kept.
 
     Raises:
-        InputError: there is no such column, or its name is that of another column of cells.csv.
+        InputError: there is no such column or gene, or its name is that of another column of
+            cells.csv.
     """
+    taken = () if batches is None else ("batch",)
+    columns = _of_covariates(cells, told, numbers, taken)
+    genes = [name for name in distinct("data.keep", keep) if name not in (AUTO, *cells.obs)]
+    if len(genes) > MOST_GENES:
+        given = Given("data.keep", keep, f"[{keep[0]},...]")
+        raise InputError(Kind.VALUE, given, f"names {len(genes)} genes", f"{MOST_GENES} at most")
+    for name in keep:
+        if name == AUTO:
+            showable = _showable(cells.obs, {label_key, *OWN, *taken, *columns, "_index"})
+            for found in _first(showable, cells.n_obs, path, say):
+                columns[found] = _values(cells.obs[found])
+            continue
+        _check_name("data.keep", name, taken)
+        if name in genes:
+            columns[name] = _gene(cells, name, x, ids, path)
+        else:
+            columns.setdefault(name, _values(cells.obs[name]))
+    return pd.DataFrame(columns) if columns else None
+
+
+def _of_covariates(
+    cells: anndata.AnnData, told: Covariates | None, numbers: Sequence[str], taken: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return the batches (n_cells,) as text, and the columns that are covariates, by name."""
     columns: dict[str, np.ndarray] = {}
     if told is not None:
         for key, values, codes in zip(told.keys, told.values, told.codes.T, strict=True):
             _check_name("data.batch_key", key)
             columns[key] = np.array(values, dtype=object)[codes]
-    taken = () if batches is None else ("batch",)
-    for setting, names in (("data.covariates", numbers), ("data.keep", keep)):
-        for name in distinct(setting, names):
-            _check_name(setting, name, taken)
-            column = obs_column(cells, setting, name, path)
-            columns.setdefault(name, _values(column))
-    return pd.DataFrame(columns) if columns else None
+    for name in distinct("data.covariates", numbers):
+        _check_name("data.covariates", name, taken)
+        columns.setdefault(name, _values(cells.obs[name]))
+    return columns
+
+
+def _first(
+    showable: Iterator[str], n_cells: int, path: Path, say: Callable[[str], None]
+) -> list[str]:
+    """Return the first columns that a map can show, not too many, and name them.
+
+    Args:
+        showable: names of columns.
+        n_cells: of many cells, none is kept.
+        path: where they come from.
+        say: called with a line.
+    """
+    if n_cells > MOST_CELLS:
+        say(
+            f"{path.name}: of more than {MOST_CELLS:,} cells, data.keep=[COLUMN] names the "
+            "columns of obs for the colours of the map"
+        )
+        return []
+    names = [*showable]
+    first = names[:MOST_COLUMNS]
+    if first:
+        of = f" (the first {len(first)} of {len(names)})" if len(names) > len(first) else ""
+        say(f"{path.name}: the map can take the colours of {', '.join(first)}{of}; see data.keep")
+    return first
+
+
+def _showable(obs: pd.DataFrame, others: set[str | None]) -> Iterator[str]:
+    """Name columns with 2 to `MOST_VALUES` texts, and then those with numbers that differ."""
+    numeric = []
+    for name, column in obs.items():
+        if name in others or UNWRITABLE.search(str(name)):
+            continue
+        if _is_number(column):
+            if column.nunique() > 1:
+                numeric.append(str(name))
+            continue
+        values = pd.unique(_values(column))
+        texts = [value for value in values if value is not None]
+        if 2 <= len(texts) <= MOST_VALUES and not any(map(UNWRITABLE.search, texts)):
+            yield str(name)
+    yield from numeric
+
+
+def _gene(
+    cells: anndata.AnnData, name: str, x: csr_array, ids: np.ndarray | None, path: Path
+) -> np.ndarray:
+    """Return the values (n_cells,) of a gene, by its name, or else by its other one.
+
+    Raises:
+        InputError: there is no such gene, or column of obs.
+    """
+    for names in (cells.var_names.to_numpy(dtype=str), ids):
+        if names is not None and (found := np.flatnonzero(names == name)).size:
+            values: np.ndarray = x[:, found[:1]].toarray()[:, 0]
+            return values
+    there = ", ".join(map(str, cells.obs)) or "none"
+    reason = f"no such column of obs in {path} ({there}), and no such gene"
+    raise InputError(Kind.UNKNOWN, Given("data.keep", name), reason)
 
 
 def _check_name(setting: str, name: str, taken: Sequence[str] = ()) -> None:
@@ -71,11 +171,15 @@ def _check_name(setting: str, name: str, taken: Sequence[str] = ()) -> None:
     raise InputError(Kind.CONFLICT, Given(setting, name), what, "rename it in obs")
 
 
-def _values(column: pd.Series) -> np.ndarray:
-    """Return numbers (n_cells,) as they are, all else as text or None."""
+def _is_number(column: pd.Series) -> bool:
     types = pd.api.types
     is_other = types.is_bool_dtype(column) or types.is_complex_dtype(column)
-    if types.is_numeric_dtype(column) and not is_other:
+    return bool(types.is_numeric_dtype(column)) and not is_other
+
+
+def _values(column: pd.Series) -> np.ndarray:
+    """Return numbers (n_cells,) as they are, all else as text or None."""
+    if _is_number(column):
         is_nullable = not isinstance(column.dtype, np.dtype)
         options = {"dtype": float, "na_value": np.nan} if is_nullable else {}
         numbers: np.ndarray = column.to_numpy(**options)

@@ -33,7 +33,7 @@ class Options:
         batch_key: columns of obs with batches, if any.
         batches: a csv file with a batch for each cell, if any.
         covariates: columns of obs with numbers that a network is told of.
-        keep: other columns of obs, for cells.csv and the maps.
+        keep: other columns of obs, or genes, for cells.csv and the maps; see `kept.read_kept`.
         layer: see `selection.select`.
         raw: see `selection.select`.
         gene_names: see `selection.select`.
@@ -89,7 +89,8 @@ def file(*, announcer: Announcer, **options: Any) -> Dataset:
     told = _covariates(cells, asked, announcer)
     kept = read_kept(
         cells, told, path=Path(asked.path), keep=asked.keep, batches=asked.batches,
-        numbers=asked.covariates,
+        numbers=asked.covariates, label_key=asked.label_key, x=x, ids=recipe.ids,
+        say=announcer.say,
     )  # fmt: skip
     x, genes = _chosen(cells, x, asked, told)
     types = _types(cells, asked, announcer)
