@@ -95,7 +95,7 @@ class Config(Block):
     embedding: Literal["mean", "sample", "mu", "decoded"]
     trained: Place | None
     map_3d: bool
-    h5ad: bool
+    h5ad: bool | Literal["results"]
     output_dir: Place
     on_error: Literal["continue", "stop"]
     resume: Place | None

@@ -37,6 +37,6 @@ def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[s
     scores = score_clusters(context, loaded, latent, maps, clusters)
     sparsity = sparsity_of(context, model, dataset)
     draw_figures(context, dataset, history, maps, clusters, scores, sparsity)
-    write_anndata(context, dataset, latent, maps, clusters, scores)
+    write_anndata(context, loaded, latent, maps, clusters, scores)
     console.scores({name: scores[space] for space, name in SPACES.items()})
     return scores

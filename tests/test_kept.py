@@ -95,8 +95,16 @@ def test_a_gene_is_kept_as_the_model_sees_it(run):
     np.testing.assert_array_equal(anndata.read_h5ad(run / "cells.h5ad").obs["g3"], values)
 
 
-def test_scanpy_gets_categories_and_numbers(run):
-    obs = anndata.read_h5ad(run / "cells.h5ad").obs
+def test_scanpy_gets_them_as_they_were(run, source):
+    obs, given = anndata.read_h5ad(run / "cells.h5ad").obs, anndata.read_h5ad(source).obs
+    pd.testing.assert_frame_equal(obs[ORDER], given.drop(index="c30")[ORDER])
+
+
+def test_without_the_input_scanpy_gets_categories_and_numbers(source, scvae, tmp_path):
+    shutil.copy(source, tmp_path)
+    assert scvae(*WORDS, *KEEP, "h5ad=results").code == 0
+    obs = anndata.read_h5ad(tmp_path / "r" / "cells.h5ad").obs
+    assert "kind" not in obs
     for name, column in expected().items():
         if column.dtype == object:
             assert isinstance(obs[name].dtype, pd.CategoricalDtype), name

@@ -48,10 +48,10 @@ def read_annotated(
             )
         if not is_group(file["obs"]) or not is_group(file["var"]) or "raw.X" in file:
             return _read_oldest(file, path)
-        return _Reader(file, path, needed, say).read(whole)
+        return Reader(file, path, needed, say).read(whole)
 
 
-class _Reader:
+class Reader:
     """Reads the elements of one file."""
 
     def __init__(

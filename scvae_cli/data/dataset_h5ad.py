@@ -1,7 +1,7 @@
 """Writes data sets as h5ad: for scanpy, and to read them back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,13 @@ def annotated(
     )
 
 
-def write_h5ad(cells: anndata.AnnData, path: Path) -> None:
-    """Write a file, whole or not at all."""
+def write_h5ad(
+    cells: anndata.AnnData, path: Path, add: Callable[[Path], None] = lambda path: None
+) -> None:
+    """Write a file, whole or not at all; `add` adds to it before it has its name."""
     with replacing(path) as temporary:
         cells.write_h5ad(temporary)
+        add(temporary)
 
 
 def save(dataset: Dataset, path: Path) -> None:

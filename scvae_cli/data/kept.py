@@ -37,49 +37,51 @@ def read_kept(
     ids: np.ndarray | None,
     say: Callable[[str], None],
 ) -> pd.DataFrame | None:
-    """Return the columns that are kept: batches, covariates, and those that are asked for.
+    """Return the columns that are kept, a row a cell: batches, covariates, and what is asked for.
 
-    Batches are text. Of other columns, numbers stay numbers, and all else becomes text; a text
-    that is missing or empty is None. A gene is the logarithm of its normalised counts.
+    None where nothing is kept. Batches are text; other numbers stay numbers, and all else becomes
+    text, or None where it is missing or empty. Genes are logarithms.
 
     Args:
         cells: the cells.
         told: their batches and covariates.
-        path: where they come from.
-        keep: names of columns of obs, or else of genes; `AUTO` stands for the columns of obs that
-            a map can show.
-        batches: the csv file that has the batches, if any; they are called `batch`.
+        path: of their file.
+        keep: columns of obs, or else genes; `AUTO` stands for those of obs that a map can show.
+        batches: the csv file with the batches, if any; they are called `batch`.
         numbers: names of the columns that are covariates.
         label_key: the column of obs with the types, which cells.csv has anyway.
         x: (n_cells, n_genes) logarithms.
         ids: (n_genes,) other names of the genes, if there are.
         say: called with a line about the columns that nobody named.
 
-    Returns:
-        A row a cell, in their order; None where nothing is kept.
-
     Raises:
-        InputError: there is no such column or gene, or its name is that of another column of
-            cells.csv.
+        InputError: there is no such column or gene, or cells.csv has another of its name.
     """
     taken = () if batches is None else ("batch",)
-    columns = _of_covariates(cells, told, numbers, taken)
-    genes = [name for name in distinct("data.keep", keep) if name not in (AUTO, *cells.obs)]
-    if len(genes) > MOST_GENES:
-        given = Given("data.keep", keep, f"[{keep[0]},...]")
-        raise InputError(Kind.VALUE, given, f"names {len(genes)} genes", f"{MOST_GENES} at most")
+    columns, genes = _of_covariates(cells, told, numbers, taken), _genes(keep, cells.obs)
     for name in keep:
         if name == AUTO:
             showable = _showable(cells.obs, {label_key, *OWN, *taken, *columns, "_index"})
-            for found in _first(showable, cells.n_obs, path, say):
-                columns[found] = _values(cells.obs[found])
+            first = _first(showable, cells.n_obs, path, say)
+            columns |= {column: _values(cells.obs[column]) for column in first}
             continue
         _check_name("data.keep", name, taken)
-        if name in genes:
-            columns[name] = _gene(cells, name, x, ids, path)
-        else:
-            columns.setdefault(name, _values(cells.obs[name]))
+        gene = _gene(cells, name, x, ids, path) if name in genes else None
+        columns.setdefault(name, _values(cells.obs[name]) if gene is None else gene)
     return pd.DataFrame(columns) if columns else None
+
+
+def _genes(keep: Sequence[str], obs: pd.DataFrame) -> list[str]:
+    """Return those of the names that are genes, or nothing.
+
+    Raises:
+        InputError: one is there twice, or they are too many.
+    """
+    genes = [name for name in distinct("data.keep", keep) if name not in (AUTO, *obs)]
+    if len(genes) > MOST_GENES:
+        given = Given("data.keep", keep, f"[{keep[0]},...]")
+        raise InputError(Kind.VALUE, given, f"names {len(genes)} genes", f"{MOST_GENES} at most")
+    return genes
 
 
 def _of_covariates(

@@ -86,11 +86,21 @@ def _check_choice_of_genes(options: Mapping[str, Any]) -> None:
         raise InputError(Kind.CONFLICT, given, "of how many?", "give data.genes=2000")
 
 
+def state_of(path: Path) -> list[int]:
+    """Return what changes where a file or folder does: number of entries, bytes, last change.
+
+    Raises:
+        OSError: it is not there.
+    """
+    entries = [path, *path.rglob("*")] if path.is_dir() else [path]
+    stats = [entry.stat() for entry in entries]
+    return [len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)]
+
+
 def _states(options: Mapping[str, Any]) -> list[list[int]]:
-    """Return size and time of the files that options name, which may change between two runs."""
+    """Return the states of the files that options name, which may change between two runs."""
     named = [Path(options[key]) for key in ("path", "labels", "batches") if options.get(key)]
-    stats = [path.stat() for path in named if path.exists()]
-    return [[stat.st_size, stat.st_mtime_ns] for stat in stats]
+    return [state_of(path) for path in named if path.exists()]
 
 
 def _scaled(dataset: Dataset, clip: float) -> Dataset:

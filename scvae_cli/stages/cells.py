@@ -11,8 +11,9 @@ from threadpoolctl import threadpool_limits
 
 from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
-from scvae_cli.data.sources import load
+from scvae_cli.data.sources import load, state_of
 from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.options import FileConfig
 from scvae_cli.runs.same import read_training
 from scvae_cli.stages.checks import check_settings
 from scvae_cli.stages.context import Context
@@ -26,11 +27,13 @@ class Loaded:
         dataset: values, labels, names.
         n_clusters: k of k-means.
         training: weights and history of the run that `trained=` names, if it does.
+        state: of the file that was read, if it is needed once more; see `state_of`.
     """
 
     dataset: Dataset
     n_clusters: int
     training: tuple[dict[str, Any], Any] | None
+    state: list[int] | None
 
 
 def load_cells(context: Context) -> Loaded:
@@ -44,6 +47,7 @@ def load_cells(context: Context) -> Loaded:
         # Shown only when it is known that the settings fit the cells.
         remarks: list[str] = []
         doubts: list[str] = []
+        state = _state(config)
         dataset = load(
             **config.data.model_dump(),
             on_download=shown.download,
@@ -74,7 +78,15 @@ def load_cells(context: Context) -> Loaded:
     writer.note(device=str(device), threads=threads, data=_summary(dataset, fingerprint))
     writer.write_table("genes", dataset.gene_table())
     writer.point_latest(Path(config.output_dir))
-    return Loaded(dataset, n_clusters, training)
+    return Loaded(dataset, n_clusters, training, state)
+
+
+def _state(config: Config) -> list[int] | None:
+    """Return the state of the file that cells.h5ad is to have the rest of, if any."""
+    if not config.h5ad or not isinstance(config.data, FileConfig):
+        return None
+    path = Path(config.data.path)
+    return state_of(path) if path.exists() else None
 
 
 def types_in_words(dataset: Dataset) -> str:

@@ -1,13 +1,21 @@
 """Describe the gates of a sparse model, draw the figures, and write the result for scanpy."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from scvae_cli.analysis.sparsity import Sparsity, describe_gates
+from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.dataset_h5ad import annotated, write_h5ad
+from scvae_cli.data.sources import state_of
+from scvae_cli.errors import InputError
 from scvae_cli.measures import MEASURE_NAMES
 from scvae_cli.models.model import Model
+from scvae_cli.options import FileConfig
+from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
 from scvae_cli.stages.space import Clusters, Maps
 
@@ -84,16 +92,16 @@ def draw_figures(
 
 def write_anndata(
     context: Context,
-    dataset: Dataset,
+    loaded: Loaded,
     latent: np.ndarray,
     maps: Maps,
     clusters: Clusters,
     scores: dict[str, dict[str, float]],
 ) -> None:
-    """Write cells.h5ad, if it is asked for."""
+    """Write cells.h5ad, if it is asked for, with all that the input has beside, if that is."""
     if not context.config.h5ad:
         return
-    writer = context.writer
+    writer, dataset = context.writer, loaded.dataset
     with context.stage("h5ad") as shown:
         spaces = {"X_scvae": latent, "X_tsne": maps.places[2]}
         if 3 in maps.places:
@@ -104,5 +112,59 @@ def write_anndata(
             **writer.provenance(),
         }
         cells = annotated(dataset, dict(clusters.columns), spaces, metadata)
-        writer.write_with("cells.h5ad", lambda path: write_h5ad(cells, path))
-        shown.say("cells.h5ad")
+        said = ["cells.h5ad"]
+        remarks: list[str] = []
+        warnings: list[str] = []
+
+        def add(path: Path) -> None:
+            said.extend(_add_input(context.config, loaded, path, remarks.append, warnings.append))
+
+        writer.write_with("cells.h5ad", lambda path: write_h5ad(cells, path, add))
+        shown.say(", ".join(said))
+    for remark in remarks:
+        context.console.line(remark)
+    for warning in warnings:
+        context.warn(warning)
+
+
+def _add_input(
+    config: Config,
+    loaded: Loaded,
+    path: Path,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> Iterator[str]:
+    """Add to an h5ad what else the input has; yield words about what that was.
+
+    Args:
+        config: of the run.
+        loaded: its cells.
+        path: the h5ad, which has the results.
+        say: called with a line for each element that is left out.
+        warn: called where the input is not what the run read: then nothing is added.
+    """
+    from scvae_cli.data.input_parts import ChangedError, Selected, copy_parts
+    from scvae_cli.data.stores import is_annotated, is_store
+
+    if config.h5ad == "results" or loaded.state is None:
+        return
+    data, dataset = config.data, loaded.dataset
+    assert isinstance(data, FileConfig)
+    source = Path(data.path)
+    of_csv = set() if data.batches is None else {"batch"}  # not the input's, if it has one too
+    kept = set() if dataset.kept is None else {*dataset.kept} - of_csv
+    selected = Selected(
+        dataset.cells, dataset.genes, data.layer, data.raw, data.gene_names,
+        dataset.recipe.values == "logged", kept,
+    )  # fmt: skip
+    try:
+        if state_of(source) != loaded.state:
+            raise ChangedError
+        if not is_store(source) or not (source.is_dir() or is_annotated(source)):
+            return  # a table, or 10x's: nothing beside the values
+        copied = copy_parts(source, path, selected, say)
+    except (ChangedError, FileNotFoundError, InputError):
+        warn(f"{source} is not what this run read: cells.h5ad has only the run's own results")
+        return
+    if copied:
+        yield f"and {copied.total()} elements of {source.name}"
