@@ -239,6 +239,12 @@ def test_what_is_wrong_with_a_latent_space_is_said():
     assert findings(model, latent) == ""
     with torch.no_grad():
         for head in (model.mu, model.sigma):
+            head.weight[1:].zero_()
+            head.bias[1:].zero_()
+    assert "2 of 3 latent features tell nothing" in findings(model, latent)
+    assert "latent_dim=1 may help" in findings(model, latent)
+    with torch.no_grad():
+        for head in (model.mu, model.sigma):
             head.weight.zero_()
             head.bias.zero_()
     assert "posterior collapse" in findings(model, latent)
@@ -246,7 +252,10 @@ def test_what_is_wrong_with_a_latent_space_is_said():
     with torch.no_grad():
         model.gate.bias.copy_(torch.tensor([99.0, -1.0, -1.0]))
         model.gate.weight.zero_()
-    assert "1 of 3 latent features are on for every cell" in findings(model, latent)
+    assert (
+        "1 of 3 latent features are on for every cell: gates of 1; model.gate=sigmoid"
+        in findings(model, latent)
+    )
     latent[:, 1:] = 0
     assert "2 of 3 latent features are the same" in findings(model, latent)
 

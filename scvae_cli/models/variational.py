@@ -126,15 +126,21 @@ def sample_normal(mu: Tensor, logvar: Tensor, generator: Generator) -> Tensor:
 
 
 def report_collapse(kl: Tensor, n_cells: int) -> list[str]:
-    """Report a posterior that is the prior whatever the cell: a line, or none.
+    """Report latents whose posterior is the prior whatever the cell, if half or more: one line.
 
     Args:
         kl: (n_latent,) of each latent, summed over cells.
         n_cells: how many.
     """
-    if float(kl.max()) / n_cells < ACTIVE:
+    without = int((kl / n_cells < ACTIVE).sum())
+    if without == len(kl):
         return [
             f"posterior collapse: the KL of every latent feature is below {ACTIVE} nats, so "
             "that none tells of the cells; a smaller beta or more epochs may help"
+        ]
+    if without >= len(kl) / 2:
+        return [
+            f"{without} of {len(kl)} latent features tell nothing of the cells (their KL is below "
+            f"{ACTIVE} nats); a smaller beta or latent_dim={len(kl) - without} may help"
         ]
     return []

@@ -55,6 +55,7 @@ class VSC(Variational):
         super().__init__(n_genes, n_latent, encoder=encoder, branch=branch, **shared)
         self.c, self.c_end, self.alpha = c, c if c_end is None else c_end, alpha
         self.spike_warmup = spike_warmup
+        self.hint = "; model.gate=sigmoid may help" if gate == "relu" else ""
         self.log_gamma = {"relu": lambda v: -torch.relu(-v), "sigmoid": logsigmoid}[gate]
         self.gate = layers.head(encoder[-1], branch, n_latent)
 
@@ -143,6 +144,7 @@ class VSC(Variational):
         if dead := int((open_gates == n_cells).sum()):
             findings.append(
                 f"{dead} of {self.n_latent} latent features are on for every cell: gates of 1"
+                f"{self.hint}"
             )
         return findings
 

@@ -116,7 +116,7 @@ FILES = {
         ),
         RunFile(
             "cells.h5ad",
-            "values, latent space, maps, clusters and types, for scanpy",
+            "for scanpy: values, latent space, maps, clusters, types, and what the input has beside",
             "h5ad",
             where="h5ad",
         ),
