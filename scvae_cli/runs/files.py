@@ -116,7 +116,7 @@ FILES = {
         ),
         RunFile(
             "cells.h5ad",
-            "for scanpy: values, latent space, maps, clusters, types, and what the input has beside",
+            "for scanpy: values, latent space, maps, clusters, types, and the rest of the input",
             "h5ad",
             where="h5ad",
         ),
