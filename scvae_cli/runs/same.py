@@ -16,7 +16,8 @@ TRAINING = [
     "model", "data", "beta", "kl_warmup", "likelihood", "latent_dim", "epochs", "updates",
     "batch_size", "lr", "ensemble", "seed", "validation", "validation_share", "patience",
 ]  # fmt: skip
-UNTRAINED = {"keep"}  # settings of `data` that they do not depend on
+# Settings of `data` that they do not depend on; what is in files, the fingerprint tells.
+UNTRAINED = {"keep", "path", "dir", "labels", "batches"}
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {
     "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
