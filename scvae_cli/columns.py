@@ -2,3 +2,4 @@
 
 PLACES = {2: ("tsne_1", "tsne_2"), 3: ("tsne3d_1", "tsne3d_2", "tsne3d_3")}  # by dimensions
 OWN = ("cell", "cell_type", "cluster", *PLACES[2], *PLACES[3], "latent_cluster")
+AUTO = "auto"  # in data.keep: the columns of obs that a map can show

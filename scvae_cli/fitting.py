@@ -6,6 +6,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli import pipeline
+from scvae_cli.columns import AUTO
 from scvae_cli.config import Config
 from scvae_cli.console import Console
 from scvae_cli.errors import Given, InputError, Kind, UserError, written
@@ -54,7 +56,7 @@ def fit(
     try:
         words = _words(settings, created[-1] / INPUT, whole=whole)
         config = compose(words)
-        _write_input(adata, layer, settings, created[-1] / INPUT)
+        _write_input(adata, layer, settings, created[-1] / INPUT, whole=whole)
         _execute(config, words, created[-1], Console(silent=not progress), whole=whole)
         run = load(created[-1])
     except BaseException as error:
@@ -98,9 +100,16 @@ def _word(value: Any) -> str:
 
 
 def _write_input(
-    adata: anndata.AnnData, layer: str | None, settings: Mapping[str, Any], file: Path
+    adata: anndata.AnnData,
+    layer: str | None,
+    settings: Mapping[str, Any],
+    file: Path,
+    *,
+    whole: bool,
 ) -> None:
     """Write what the run reads of the cells: values, names, and columns of obs.
+
+    A whole run gets all columns that an h5ad can hold, for its cells.h5ad and its page.
 
     Raises:
         InputError: there is no such layer, or no values, or names that are not unique.
@@ -115,8 +124,23 @@ def _write_input(
     if not adata.obs_names.is_unique:
         fix = "call adata.obs_names_make_unique()"
         raise InputError(Kind.CONTENT, "adata", "names of cells are not unique", fix)
-    obs = adata.obs[_columns(adata, settings)]
+    names = _columns(adata, settings)
+    if whole:
+        names = [*dict.fromkeys([*names, *filter(partial(_writable, adata.obs), adata.obs)])]
+    obs = adata.obs[names]
     anndata.AnnData(values, obs, pd.DataFrame(index=adata.var_names)).write_h5ad(file)
+
+
+def _writable(obs: pd.DataFrame, name: Any) -> bool:
+    """Return whether an h5ad can hold a column."""
+    if not isinstance(name, str) or name == "_index" or "/" in name:
+        return False
+    types, column = pd.api.types, obs[name]
+    return (
+        types.is_numeric_dtype(column)
+        or isinstance(column.dtype, pd.CategoricalDtype)
+        or types.infer_dtype(column, skipna=True) == "string"
+    )
 
 
 def _columns(adata: anndata.AnnData, settings: Mapping[str, Any]) -> list[str]:
@@ -129,6 +153,8 @@ def _columns(adata: anndata.AnnData, settings: Mapping[str, Any]) -> list[str]:
     for key in OF_OBS:
         value = settings.get(f"data.{key}")
         for name in [value] if isinstance(value, str) else value or []:
+            if key == "keep" and (name == AUTO or name in adata.var_names):
+                continue  # the columns of a whole run, and genes, are there
             if name not in adata.obs:
                 there = f"there are: {', '.join(map(str, adata.obs)) or 'none'}"
                 given = Given(f"data.{key}", name)

@@ -35,6 +35,7 @@ def adata():
     return cells
 
 
+@pytest.mark.filterwarnings("ignore:the loss")  # five updates are few
 def test_it_is_the_latent_space_of_the_command_and_leaves_nothing(scvae, folder, adata):
     run = scvae_cli.fit(adata, model="vae", likelihood="nb", batch_key="plate", seed=3, **FEW)
     assert [*adata.obsm] == ["X_scvae"]
@@ -54,8 +55,11 @@ def test_it_is_the_latent_space_of_the_command_and_leaves_nothing(scvae, folder,
 
 def test_a_folder_gets_the_whole_run(folder, adata):
     how = {"model": "pca", "settings": {"tsne.perplexity": 5, "map_3d": False}, "folder": "new/a"}
-    run = scvae_cli.fit(adata, labels_key="kind", inplace=False, layer="twice", **how)
+    adata.obs["odd"] = [{}, *[1] * 79]  # which no h5ad can hold
+    with pytest.warns(UserWarning, match="plate .* may say in which batch"):
+        run = scvae_cli.fit(adata, labels_key="kind", inplace=False, layer="twice", **how)
     assert not adata.obsm
+    assert list(run.cells["plate"]) == ["1", "2"] * 40  # kept for the colours of the map
     assert run.path == folder / "new" / "a"
     assert (run.path / "report.html").exists()
     assert run.scores["latent"]["ari"] == 1.0  # 30 genes tell two kinds of cells apart

@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from scvae_cli.columns import OWN
+from scvae_cli.columns import AUTO, OWN
 from scvae_cli.covariates import Covariates
 from scvae_cli.data.batches import distinct
 from scvae_cli.data.dataset import UNWRITABLE
 from scvae_cli.errors import Given, InputError, Kind
 
-AUTO = "auto"  # in data.keep: the columns of obs that a map can show
-MOST_COLUMNS = 12  # of these
+MOST_COLUMNS = 12  # that are kept without being named
 MOST_VALUES = 50  # of a column of texts: more have no colours that one can tell apart
 MOST_CELLS = 100_000  # beyond, cells.csv and the page would grow by megabytes a column
 MOST_GENES = 50

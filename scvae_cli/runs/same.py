@@ -38,7 +38,7 @@ def essential(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that say what to compute, as runs of older versions have them.
 
     They lack what came later: nothing is said of a null, nor of a setting in `LATER` with that
-    value.
+    value, nor of `data.keep`, which only adds columns to cells.csv.
     """
     return {
         key: _as_older(value)
@@ -52,7 +52,9 @@ def _as_older(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     lacks = object()
-    return {key: part for key, part in value.items() if LATER.get(key, lacks) != part}
+    return {
+        key: part for key, part in value.items() if key != "keep" and LATER.get(key, lacks) != part
+    }
 
 
 def first_difference(key: str, theirs: Any, ours: Any) -> str:
