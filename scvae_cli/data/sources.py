@@ -92,8 +92,8 @@ def state_of(path: Path) -> list[int]:
     Raises:
         OSError: it is not there.
     """
-    entries = [path, *path.rglob("*")] if path.is_dir() else [path]
-    stats = [entry.stat() for entry in entries]
+    entries = path.rglob("*") if path.is_dir() else ()
+    stats = [path.stat(), *(entry.stat() for entry in entries if entry.exists())]
     return [len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)]
 
 
