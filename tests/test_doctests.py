@@ -40,7 +40,7 @@ def test_what_a_notebook_calls_has_an_example():
     assert names <= set(MODULES)
 
 
-@pytest.mark.filterwarnings("ignore:the loss")  # ten updates are few
+@pytest.mark.filterwarnings("ignore:the network decodes")  # ten updates are few
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_do_what_they_say(folder, monkeypatch, module):
     monkeypatch.chdir(folder)

@@ -35,7 +35,7 @@ def adata():
     return cells
 
 
-@pytest.mark.filterwarnings("ignore:the loss")  # five updates are few
+@pytest.mark.filterwarnings("ignore:the network decodes")  # five updates are few
 def test_it_is_the_latent_space_of_the_command_and_leaves_nothing(scvae, folder, adata):
     run = scvae_cli.fit(adata, model="vae", likelihood="nb", batch_key="plate", seed=3, **FEW)
     assert [*adata.obsm] == ["X_scvae"]

@@ -66,9 +66,9 @@ def _stuck(config: Config, parts: list[pd.DataFrame], means: list[float]) -> lis
     loss, mean = bad[0]
     others = "a smaller beta or another lr" if config.beta else "another lr"
     return [
-        f"the loss{_whose(len(bad), parts)} ({loss:.5g}) is not below that of decoding all cells "
-        f"as the mean of each gene ({mean:.5g}): the latent space tells little of the cells; "
-        f"{_longer(config)}, {others} may help"
+        f"the network{_whose(len(bad), parts)} decodes cells no better than the mean of each gene "
+        f"would (loss {loss:.5g}, that of the means {mean:.5g}), so that the latent space tells "
+        f"little of them; {_longer(config)}, {others} may help"
     ]
 
 
