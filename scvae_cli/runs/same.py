@@ -19,7 +19,7 @@ UNTRAINED = {"keep"}  # settings of `data` that they do not depend on; older run
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {
     "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
-    "checkpoint",
+    "checkpoint", "figures",
 }  # fmt: skip
 
 

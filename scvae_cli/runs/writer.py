@@ -186,11 +186,11 @@ class RunWriter:
         """Return command, versions and data of this run."""
         return {key: self._record[key] for key in ("command", "versions", "data")}
 
-    def write_figure(self, name: str, png: bytes) -> None:
-        """Write figures/NAME.png."""
+    def write_figure(self, name: str, contents: bytes) -> None:
+        """Write figures/NAME; the name has its ending."""
         self._check_there()
         (self.path / "figures").mkdir(exist_ok=True)
-        self._write(f"figures/{name}.png", png)
+        self._write(f"figures/{name}", contents)
 
     def point_latest(self, output_dir: Path) -> None:
         """Point output_dir/latest here, if this run is new and no job of a sweep.
