@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from scvae_cli.results.colours import COLOURS
 from scvae_cli.results.figures.style import PAGE, SMALL, TEXT, open_axes
@@ -31,7 +31,7 @@ def loss_terms(history: pd.DataFrame, beta: float | None) -> Figure:
     panels: dict[str, tuple[pd.DataFrame, str]] = {loss: (history, "total")}
     if "validation" in history:
         panels["held out (dot: weights kept)"] = history, "validation"
-    elif later[time].nunique() > 1:
+    elif 2 < later[time].nunique() < history[time].nunique():
         panels["the same, second half"] = later, "total"
     if beta is not None:
         panels["KL" + (" (pale: of each latent)" if _latents(history) else "")] = history, "kl"
@@ -61,7 +61,7 @@ def _finish(axes: Axes, title: str, time: str) -> None:
     axes.set_title(title, fontsize=TEXT, loc="left")
     axes.set_xlabel(time, fontsize=TEXT)
     open_axes(axes)
-    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.ticklabel_format(axis="y", useOffset=False)
 
 

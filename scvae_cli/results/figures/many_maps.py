@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scvae_cli.results.colours import COLOURS
 from scvae_cli.results.figures.legends import (
     MANY,
     centres,
@@ -83,7 +84,8 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> Figure:
     labels = pd.Categorical(pd.concat(of_cells), types).codes.astype(int)
     groups = by_type(labels, types, "cell type")
     groups = groups._replace(styles=[style._replace(note="") for style in groups.styles])
-    groups = groups.lettered() if len(types) > MANY else groups
+    if MANY < len(types) <= len(COLOURS):  # letters of more would hide the small maps
+        groups = groups.lettered()
     cells = []
     for names, (title, table) in zip(of_cells, maps.items(), strict=True):
         mapped = table.dropna(subset=["tsne_1"])

@@ -16,11 +16,11 @@ from scvae_cli.results.figures.style import (
     SMALL,
     TEXT,
     open_axes,
-    short,
     text_at,
 )
 from scvae_cli.visible import visible
 
+NUMBER = 0.34  # inches of three decimals
 NAME = 2.2  # inches of the name of a setting, at most
 INTERVALS = "Dots: means over seeds. Bars: 95 % intervals of the means (Student's t)."
 FEW = "Dots: means over seeds, of which there are too few for intervals (three at least)."
@@ -41,18 +41,22 @@ def score_heat(tables: Mapping[str, pd.DataFrame]) -> Figure:
     values = np.concatenate([table.to_numpy(dtype=float).ravel() for table in tables.values()])
     scale = {"vmin": np.nanmin(values) - 0.02, "vmax": np.nanmax(values) + 0.02}
     names = _names(models)
-    lines = sum(name.count("\n") + 1 for name in names)
-    figure = Figure(figsize=(PAGE, 0.06 * len(names) + 0.12 * lines + 0.75), layout="constrained")
+    height = 0.06 * len(names) + 0.12 * len(_lines(names)) + 0.75
+    figure = Figure(figsize=(PAGE, height), layout="constrained")
     widths = [len(table.columns) for table in tables.values()]
     panels = figure.subplots(1, len(tables), squeeze=False, width_ratios=widths)[0]
+    cell = (PAGE - 0.5 - max(width_of(line, SMALL) for line in _lines(names))) / sum(widths)
+    heads = [str(name) for table in tables.values() for name in table.columns]
+    upright = max(width_of(name, SMALL) for name in heads) > cell - 0.05
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
         scores = table.reindex(models).astype(float)
         seaborn.heatmap(
-            scores, ax=axes, annot=True, fmt=".3f", cmap="viridis", cbar=False, **scale,
+            scores, ax=axes, annot=True, fmt=".3f" if cell > NUMBER else ".2f",
+            cmap="viridis", cbar=False, **scale,
             yticklabels=names if axes is panels[0] else False, annot_kws={"fontsize": SMALL - 0.5},
         )  # fmt: skip
         axes.tick_params(length=0, rotation=0, labelsize=SMALL)
-        axes.set_xticklabels([wrapped(str(name), SMALL, 0.5) for name in table.columns])
+        axes.tick_params(axis="x", rotation=90 if upright else 0)
         axes.set(xlabel="", ylabel="")
         axes.set_title(title, fontsize=TEXT + 1)
     return figure
@@ -61,6 +65,11 @@ def score_heat(tables: Mapping[str, pd.DataFrame]) -> Figure:
 def _names(models: Sequence[object]) -> list[str]:
     """Return names of settings in lines that leave room for what is drawn."""
     return [wrapped(visible(name), SMALL, NAME) for name in models]
+
+
+def _lines(names: Sequence[str]) -> list[str]:
+    """Return all lines of these names."""
+    return [line for name in names for line in name.split("\n")]
 
 
 def score_dots(panels: Mapping[str, pd.DataFrame]) -> Figure:
@@ -117,8 +126,8 @@ def score_lines(
     for column, space in zip(grid.T, spaces, strict=True):
         column[0].set_title(space, fontsize=TEXT + 1)
         column[-1].set_xlabel(visible(label), fontsize=TEXT)
-    labels = [short(name) for name in handles]
-    widest = max(width_of(name, SMALL) for name in labels) + 0.6
+    labels = [wrapped(name, SMALL, PAGE / 2 - 0.6) for name in handles]
+    widest = max(width_of(line, SMALL) for line in _lines(labels)) + 0.6
     figure.legend(
         list(handles.values()), labels, loc="outside upper center", frameon=False, fontsize=SMALL,
         ncols=max(1, min(len(labels), int(PAGE / widest))),

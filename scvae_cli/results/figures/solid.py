@@ -92,6 +92,6 @@ def _name_axes(axes: Axes, corners: np.ndarray, nearest: int) -> None:
             away, angle = np.array([-1.0, 0.0]), 90.0
         away = away / max(np.hypot(*away), 1e-9) * 0.6 * MARGIN * np.ptp(axes.get_xlim())
         axes.text(
-            at[0] + away[0], at[1] + away[1], f"t-SNE {axis + 1}", rotation=angle, ha="center", va="center",
-            fontsize=SMALL, color="#555555",
+            at[0] + away[0], at[1] + away[1], f"t-SNE {axis + 1}", rotation=angle,
+            ha="center", va="center", fontsize=SMALL, color="#555555",
         )  # fmt: skip

@@ -13,11 +13,12 @@ from scvae_cli.visible import visible
 
 MINUS = "\N{MINUS SIGN}"
 NOTABLE = 0.1  # log1p of counts: a tenth more, of a gene that is well expressed
-GENES = 2.6  # inches of a line of genes
-NAMES = 0.42  # inches of the name of a row
+GENES, LEAST_GENES = 2.6, 1.5  # inches of a line of genes
+NAMES = 0.45  # inches of the name of a row
 WIDEST, SLIMMEST, ROW = 0.22, 0.085, 0.16  # inches of a column of types, and of a row
 NUMBERED = 0.14  # inches from which a column has room for a number
 TYPE_NAME = 32  # characters
+HEAD = "genes raised most, the first by how much (log1p of normalised counts)"
 BESIDE: dict[str, Any] = {
     "textcoords": "offset points", "xytext": (6, 0), "va": "center", "fontsize": SMALL,
     "annotation_clip": False,
@@ -35,25 +36,26 @@ def programme_map(latents: pd.DataFrame, top_genes: pd.DataFrame, title: str) ->
         title: what was run.
     """
     types = [short(name, TYPE_NAME) for name in dict.fromkeys(latents["cell_type"])]
-    rows, genes = programmes(latents, top_genes)
+    cell = float(np.clip((PAGE - NAMES - GENES) / len(types), SLIMMEST, WIDEST))
+    beside = max(LEAST_GENES, PAGE - NAMES - cell * len(types))
+    rows, genes = programmes(latents, top_genes, beside - 0.1)
     shares = np.array(list(rows.values()))
     n_rows, n_types = shares.shape
-    names = max(NAMES, 0.08 + max(width_of(name, SMALL) for name in rows))
-    cell = float(np.clip((PAGE - names - GENES) / n_types, SLIMMEST, WIDEST))
     head = 0.06 + max(width_of(name, SMALL) for name in types)
     top = head + 0.3
-    figure = Figure(figsize=(max(PAGE, names + cell * n_types + GENES), top + ROW * n_rows + 0.35))
-    axes = axes_at(figure, names, top, cell * n_types, ROW * n_rows)
+    figure = Figure(figsize=(NAMES + cell * n_types + beside, top + ROW * n_rows + 0.35))
+    axes = axes_at(figure, NAMES, top, cell * n_types, ROW * n_rows)
     shades = _draw_shares(axes, shares, cell >= NUMBERED)
     axes.set_xticks(range(n_types), types, rotation=90, fontsize=min(SMALL, cell * 68))
     axes.set_yticks(range(n_rows), list(rows), fontsize=SMALL)
     axes.xaxis.tick_top()
     for row, text in enumerate(genes):
         axes.annotate(text, (n_types - 0.5, row), **BESIDE)
-    what = "genes raised most, the first by how much\n(log1p of normalised counts)"
-    axes.annotate(what, (n_types - 0.5, -1.2), style="italic", **BESIDE)
+    what = wrapped(HEAD, SMALL, min(beside - 0.1, GENES))
+    options = {**BESIDE, "va": "bottom", "style": "italic"}
+    axes.annotate(what, (n_types - 0.5, -0.7), **options)
     text_at(figure, 0.06, 0, wrapped(visible(title), TITLE, PAGE - 0.12, 1), fontsize=TITLE)
-    scale = axes_at(figure, names, top + ROW * n_rows + 0.12, 0.7, 0.07)
+    scale = axes_at(figure, NAMES, top + ROW * n_rows + 0.12, 0.7, 0.07)
     figure.colorbar(shades, cax=scale, orientation="horizontal")
     scale.set_xticks([0, 0.5, 1], ["0", "50", "100"], fontsize=SMALL)
     scale.annotate("% of the type's cells in which it is on (gamma > 1/2)", (1, 0.5), **BESIDE)
@@ -61,9 +63,15 @@ def programme_map(latents: pd.DataFrame, top_genes: pd.DataFrame, title: str) ->
 
 
 def programmes(
-    latents: pd.DataFrame, top_genes: pd.DataFrame
+    latents: pd.DataFrame, top_genes: pd.DataFrame, inches: float = GENES
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return name of each programme to its share in each type (n_types,), and a line of genes."""
+    """Return name of each programme to its share in each type (n_types,), and a line of genes.
+
+    Args:
+        latents: latents.csv.
+        top_genes: drivers.csv.
+        inches: that a line of genes has.
+    """
     shares: dict[str, np.ndarray] = {}
     genes = []
     raised = top_genes[top_genes["change"] == "raised"]
@@ -71,7 +79,7 @@ def programmes(
         of_latent = raised[raised["latent"] == latent]
         for sign, top in of_latent.groupby("sign", sort=False):
             shares[f"{latent} {'+' if sign == 'positive' else MINUS}"] = by_type[sign].to_numpy()
-            genes.append(_gene_line(top))
+            genes.append(_gene_line(top, inches))
         if of_latent.empty:
             shares[str(latent)] = by_type["on"].to_numpy()
             genes.append("(off)")
@@ -94,7 +102,7 @@ def _draw_shares(axes: Axes, shares: np.ndarray, numbered: bool) -> Any:
     return shades
 
 
-def _gene_line(top: pd.DataFrame) -> str:
+def _gene_line(top: pd.DataFrame, inches: float) -> str:
     """Return genes that change by `NOTABLE` or more, as many as a line has room for."""
     notable = top[top["effect"] >= NOTABLE]
     if not len(notable):
@@ -102,7 +110,7 @@ def _gene_line(top: pd.DataFrame) -> str:
     names = [short(gene) for gene in notable["gene"]]
     text = f"{names[0]} (+{notable['effect'].iloc[0]:.1f})"
     for name in names[1:]:
-        if width_of(f"{text}  {name}", SMALL) > GENES - 0.1:
+        if width_of(f"{text}  {name}", SMALL) > inches:
             break
         text += f"  {name}"
     return text

@@ -166,8 +166,8 @@ def scatter(axes: Axes, places: np.ndarray, groups: Groups, *, order: Any = None
     for marker in dict.fromkeys(markers):
         chosen = order[markers[groups.codes[order]] == marker]
         axes.scatter(
-            places[chosen, 0], places[chosen, 1], c=colours[groups.codes[chosen]], marker=marker, s=size,
-            linewidths=0, rasterized=True, clip_on=False,
+            places[chosen, 0], places[chosen, 1], c=colours[groups.codes[chosen]],
+            marker=marker, s=size, linewidths=0, rasterized=True, clip_on=False,
         )  # fmt: skip
 
 
@@ -204,6 +204,7 @@ def render(figure: Figure, form: str = "png", dpi: int = DPI) -> bytes:
     canvas: Any = FigureCanvasAgg(figure)
     buffer = BytesIO()
     with missing_glyphs_are_boxes():
+        figure.draw_without_rendering()  # which puts what has no place of its own there
         inked = figure.get_tightbbox(canvas.get_renderer())
         paper = Bbox([[0, inked.y0 - PAD], [figure.get_figwidth(), inked.y1 + PAD]])
         figure.savefig(
@@ -231,9 +232,8 @@ def files_of_figure(
 def _with_a_palette(file: BytesIO) -> bytes:
     """Return a PNG in 256 colours, which takes a third of the bytes and looks the same."""
     picture = Image.open(file)
-    drawn = picture.convert("RGB").quantize(
-        256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-    )
+    how: dict[str, Any] = {"method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
+    drawn = picture.convert("RGB").quantize(256, **how)
     buffer = BytesIO()
     drawn.save(buffer, "png", optimize=True, dpi=picture.info["dpi"])
     return buffer.getvalue()
