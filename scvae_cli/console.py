@@ -6,12 +6,14 @@ Texts are printed as they are, without rich's markup; `visible` escapes what a t
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from rich.console import Console as Rich
+from rich.console import Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
@@ -124,12 +126,14 @@ class Jobs:
 
     def __init__(self, rich: Rich, total: int, done: int) -> None:
         self._rich = rich
-        self.progress = Progress(
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False)),
-            console=rich, transient=True, disable=not rich.is_terminal,
-        )  # fmt: skip
-        self._task = self.progress.add_task("", total=total, completed=done)
+        text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
+        self._bar = Progress(BarColumn(bar_width=20), text, console=rich)
+        self._task = self._bar.add_task("", total=total, completed=done)
+        self._running = Text()
+        parts = Group(self._bar, self._running)
+        self.shown: AbstractContextManager[Any] = (
+            Live(parts, console=rich, transient=True) if rich.is_terminal else nullcontext()
+        )
 
     def ended(self, text: str, warnings: Sequence[str] = ()) -> None:
         """Write a line for a job that is done or failed, and one for each warning of its run."""
@@ -140,12 +144,12 @@ class Jobs:
     def update(
         self, done: int, running: Sequence[str], failed: int, left: int, seconds: float | None
     ) -> None:
-        """Show how many jobs are done, running, failed and left, and the time they will take."""
-        text = f"{done} done, {len(running)} running, {failed} failed, {left} left"
+        """Show how many jobs are done, run, failed and wait, and the time they will all take."""
+        text = f"{done} done, {len(running)} running, {failed} failed, {left} waiting"
         if seconds is not None and left + len(running):
             text += f", about {minutes(seconds)} left"
-        text = "\n".join([text, *(f"  {visible(name)}" for name in running)])
-        self.progress.update(self._task, description=text, completed=done + failed)
+        self._bar.update(self._task, description=text, completed=done + failed)
+        self._running.plain = "\n".join(f"  {visible(name)}" for name in running)
 
 
 class Console:
@@ -190,7 +194,7 @@ class Console:
     def jobs(self, total: int, done: int) -> Iterator["Jobs"]:
         """Yield the display of a sweep's jobs, which is shown until the end of the block."""
         jobs = Jobs(self._err, total, done)
-        with jobs.progress:
+        with jobs.shown:
             yield jobs
 
     @contextmanager
