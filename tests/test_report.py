@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 
 from scvae_cli.results import map_data, report
 from scvae_cli.results.colours import VIRIDIS
-from scvae_cli.results.figures.style import cluster_styles, type_styles
+from scvae_cli.results.figures.style import by_cluster, by_type
 
 NONE = "\N{EN DASH}"
 VOID = {"meta", "img", "input"}
@@ -205,7 +205,7 @@ def test_a_type_has_the_colour_it_has_in_the_figures():
     table = cells(["A"], n=sum(sizes)).assign(cell_type=np.repeat(names, sizes))
     look = Reader(page(maps={"run": table, "again": table})).data["look"]
     codes, types = pd.factorize(table["cell_type"], sort=True)
-    styles = type_styles(codes, list(types))
+    styles = by_type(codes, list(types)).styles
     assert look["types"] == list(types)
     assert [own["colour"] for own in look["looks"]] == [style.colour for style in styles]
 
@@ -215,10 +215,10 @@ def test_a_cluster_has_the_colour_it_has_in_the_figures():
     run = Reader(page(maps={"run": table})).data["run-0"]
     codes, types = pd.factorize(table["cell_type"], sort=True)
     clusters = table["cluster"].to_numpy(int)
-    styles = cluster_styles(codes, list(types), clusters)
+    styles = by_cluster(codes, list(types), clusters).styles
     assert [own["colour"] for own in run["looks"]] == [style.colour for style in styles]
     assert len({(own["dark"], own["marker"]) for own in run["looks"]}) == len(styles) == 3
-    assert [style.name.split()[1] for style in styles] == [types[i] for i in run["mains"]]
+    assert [style.name for style in styles] == [types[i] for i in run["mains"]]
 
 
 def test_kept_columns_are_in_the_page_as_small_as_they_can_be():
@@ -235,7 +235,7 @@ def test_kept_columns_are_in_the_page_as_small_as_they_can_be():
     assert protocol["values"] == ["<b>\\u202e", "CEL-seq2"]
     assert protocol["codes"][:4] == [1, 0, 0, 1]
     codes, names = pd.factorize(table["protocol"], sort=True)
-    in_figure = {s.name.split(" ")[0]: s.colour for s in type_styles(codes, list(names))}
+    in_figure = {s.name: s.colour for s in by_type(codes, list(names)).styles}
     assert (
         in_figure["CEL-seq2"] == protocol["looks"][1]["colour"] != protocol["looks"][0]["colour"]
     )

@@ -6,9 +6,11 @@ further one is, as in Glasbey et al., Colour displays for categorical images (20
 that is furthest from those before it: by distance in OKLab (Ottosson, 2020), the least over usual
 colour vision (times 0.6), protanopia, deuteranopia and tritanopia (times 0.8), simulated as in
 Machado et al., A physiologically-based model for simulation of color vision deficiency (2009).
-Lightness is from 0.33 to 0.9 and chroma from 0.04 to 0.22, so that each shows on light and dark
-paper. Any two are 0.05 or more apart in any colour vision (0.06 among the first ten), 0.09 in the
-usual one. With more than 30 types the colours come again with the next marker, and figures write a
+Lightness is from 0.33 to 0.9 and chroma from 0.04 to 0.22, so that each shows on white paper; six
+have others in their place on dark paper. Any two are 0.05 or more apart in any colour vision (0.06
+among the first ten), 0.08 in the usual one.
+
+With more than 30 types the colours come again with the next marker, and figures of one run write a
 letter at the centre of each type. Shades change where clusters share a main type.
 """
 
@@ -28,6 +30,10 @@ COLOURS = [
     "#906eff", "#d45ebb", "#901100", "#b2d46e", "#99904c",
     "#9955c4", "#554466", "#6e663c", "#ff77a2", "#3c11b2",
 ]  # fmt: skip
+ON_DARK = {  # what stands for those that cannot be seen on dark paper, chosen in the same way
+    "#003c55": "#bbffaa", "#661100": "#ffe6ff", "#550088": "#c477ff", "#901100": "#c48877",
+    "#554466": "#d43c88", "#3c11b2": "#dd90e6",
+}  # fmt: skip
 VIRIDIS = [  # of numbers, from the least to the largest: as matplotlib has it
     "#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c",
     "#22a884", "#44bf70", "#7ad151", "#bddf26", "#fde725",
@@ -112,7 +118,7 @@ def cluster_looks(mains: np.ndarray, looks: Sequence[Look]) -> list[Look]:
         nth = taken[colour]
         taken[colour] += 1
         share = SHADES[nth % len(SHADES)]
-        shades = _shade(colour, share, BLACK), _shade(colour, share, WHITE)
+        shades = _shade(colour, share, BLACK), _shade(looks[main].dark, share, WHITE)
         of_clusters.append(Look(*shades, nth % N_MARKERS))
     return of_clusters
 
@@ -120,7 +126,8 @@ def cluster_looks(mains: np.ndarray, looks: Sequence[Look]) -> list[Look]:
 def _nth_look(n: int) -> Look:
     """Return the look of number n: a colour of its own, from the 31st on with another marker."""
     again, nth = divmod(n, len(COLOURS))
-    return Look(COLOURS[nth], COLOURS[nth], again % N_MARKERS)
+    colour = COLOURS[nth]
+    return Look(colour, ON_DARK.get(colour, colour), again % N_MARKERS)
 
 
 def _shade(colour: str, share: float, towards: int) -> str:

@@ -1,36 +1,27 @@
-"""Legends that fit, and names or letters at the centres of groups that do not collide."""
+"""Legends that fit, whatever the groups are called."""
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 from matplotlib.textpath import text_to_path
 
 from scvae_cli.results.figures.style import (
     LONGEST,
     SMALL,
     TEXT,
-    Groups,
     Style,
     missing_glyphs_are_boxes,
 )
 
-HALO = [withStroke(linewidth=1.8, foreground="white")]
 HANDLE = 0.15  # inches of a marker and the space behind it
 GAP = 0.12  # inches between two columns
 ROW = 1.42  # height of a row, in sizes of its letters
 MOST_COLUMNS, MOST_ROWS = 6, 30
 SHORTEST = 10  # characters of a name
-NEAR, FAR = 0.22, 1.2  # inches that a name, and a letter, may be away from its place
-NAME_LINE = 16  # characters of a name on the map, of which it may have two lines
-FEW, LIFT = 30, 0.09  # cells that their name would hide, and inches that it stands above them
-MANY = 10  # groups that colours alone tell apart
 
 
 def width_of(text: str, size: float, weight: str = "normal") -> float:
@@ -114,8 +105,6 @@ def legend(
     top: float,
     width: float,
     title: str = "",
-    *,
-    centred: bool = False,
 ) -> None:
     """Draw a legend at this place of a figure.
 
@@ -126,7 +115,6 @@ def legend(
         top: of the place.
         width: of the place.
         title: above it.
-        centred: whether it stands in the middle of the place, and not at its left.
     """
     n_columns, labels = legend_shape(styles, width)
     across, down = figure.get_size_inches()
@@ -135,139 +123,10 @@ def legend(
                markersize=4.5, markeredgewidth=0)
         for style, label in zip(styles, labels, strict=True)
     ]  # fmt: skip
-    drawn = figure.legend(
+    figure.legend(
         handles=handles, title=title or None, frameon=False, fontsize=SMALL, title_fontsize=TEXT,
-        loc="upper center" if centred else "upper left", alignment="left", ncols=n_columns,
-        bbox_to_anchor=((left + width / 2 * centred) / across, 1 - top / down),
+        loc="upper left", alignment="left", ncols=n_columns,
+        bbox_to_anchor=(left / across, 1 - top / down),
         borderpad=0, borderaxespad=0, handlelength=0.9, handletextpad=0.5, labelspacing=0.25,
         columnspacing=GAP * 72 / SMALL,
     )  # fmt: skip
-    drawn.set_in_layout(True)
-
-
-def label_groups(axes: Axes, places: np.ndarray, groups: Groups) -> Groups:
-    """Write at the centre of each group its name, where all fit, or else a letter.
-
-    Args:
-        axes: of the map.
-        places: (n_cells, 2).
-        groups: of the cells.
-
-    Returns:
-        The groups, with letters if there are some on the map.
-    """
-    if len(groups.styles) == 1:
-        return groups
-    at = centres(places, groups)
-    lift = np.where(np.bincount(groups.codes, minlength=len(at)) < FEW, LIFT, 0.0)
-    names = [_in_two_lines(style.name) for style in groups.styles]
-    if all(names) and _write(axes, at, names, SMALL, NEAR, whole=True, lift=lift):
-        return groups
-    lettered = groups.lettered()
-    write_marks(axes, at, lettered, lift=lift)
-    return lettered
-
-
-def write_marks(
-    axes: Axes, at: np.ndarray, groups: Groups, size: float = TEXT, lift: Any = 0.0
-) -> None:
-    """Write the marks of groups at their places, or near: none is on another.
-
-    Args:
-        axes: with their final place and limits.
-        at: (n_groups, 2) in data; NaN for none.
-        groups: that have marks.
-        size: of the letters.
-        lift: inches, or (n_groups,), by which they stand higher.
-    """
-    marks = [style.mark for style in groups.styles]
-    _write(axes, at, marks, size, FAR, whole=False, lift=lift)
-
-
-def _in_two_lines(name: str) -> str:
-    """Return a name in a line or two; empty where it is longer."""
-    if len(name) <= NAME_LINE:
-        return name
-    breaks = [i for i, c in enumerate(name) if c == " "]
-    middle = min(breaks, key=lambda i: abs(i - len(name) / 2), default=len(name))
-    first, second = name[:middle], name[middle + 1 :]
-    return f"{first}\n{second}" if max(len(first), len(second)) <= NAME_LINE else ""
-
-
-def centres(places: np.ndarray, groups: Groups) -> np.ndarray:
-    """Return the cell nearest to the median of each group: (n_groups, 2); NaN for none."""
-    found = np.full((len(groups.styles), 2), np.nan)
-    for i in np.unique(groups.codes):
-        own = places[groups.codes == i]
-        found[i] = own[((own - np.median(own, axis=0)) ** 2).sum(1).argmin()]
-    return found
-
-
-def _write(
-    axes: Axes,
-    goals: np.ndarray,
-    texts: Sequence[str],
-    size: float,
-    reach: float,
-    *,
-    whole: bool,
-    lift: Any,
-) -> bool:
-    """Write texts at their goals or as near as there is room, a line leading there if far.
-
-    Args:
-        axes: with their final place and limits.
-        goals: (n_texts, 2) in data; NaN for none.
-        texts: to write.
-        size: of the letters.
-        reach: inches that a text may be away from its goal.
-        whole: whether to write none where one has no room.
-        lift: inches, or (n_texts,), by which they stand above their goals.
-
-    Returns:
-        Whether all had room.
-    """
-    figure = axes.figure
-    assert isinstance(figure, Figure)
-    window = axes.get_window_extent()
-    corner, extent = np.array([window.x0, window.y0]), np.array([window.width, window.height])
-    at = (axes.transData.transform(goals) - corner) / figure.dpi
-    at[:, 1] += lift
-    taken: list[np.ndarray] = []
-    found = []
-    for i in np.flatnonzero(np.isfinite(goals).all(1)).tolist():
-        lines = texts[i].split("\n")
-        widest = max(width_of(line, size, "bold") for line in lines)
-        half = np.array([widest + 0.03, 1.2 * len(lines) * size / 72]) / 2
-        spot = _free_spot(at[i], half, extent / figure.dpi, taken, reach)
-        if spot is None:
-            if whole:
-                return False
-            continue
-        taken.append(np.concatenate([spot - half, spot + half]))
-        found.append((i, spot))
-    for i, spot in found:
-        far = np.hypot(*(spot - at[i])) > 1.3 * size / 72
-        axes.annotate(
-            texts[i], tuple(goals[i]), tuple(spot * figure.dpi / extent),
-            textcoords="axes fraction", ha="center", va="center", fontsize=size, weight="bold",
-            linespacing=1.0, path_effects=HALO, zorder=5, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
-            if far and not whole else None,
-        )  # fmt: skip
-    return len(found) == int(np.isfinite(goals).all(1).sum())
-
-
-def _free_spot(
-    centre: np.ndarray, half: np.ndarray, extent: np.ndarray, taken: Sequence[np.ndarray],
-    reach: float,
-) -> np.ndarray | None:  # fmt: skip
-    """Return the place nearest to a centre where a box is inside the axes and on no other box."""
-    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    rings = [radius * circle for radius in np.arange(0.03, reach + 0.001, 0.03)]
-    spots = centre + np.concatenate([np.zeros((1, 2)), *rings])
-    free = ((spots - half >= 0) & (spots + half <= extent)).all(1)
-    for box in taken:
-        free &= ((spots + half <= box[:2]) | (spots - half >= box[2:])).any(1)
-    return spots[free.argmax()] if free.any() else None

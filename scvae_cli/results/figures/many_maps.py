@@ -9,14 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scvae_cli.results.colours import COLOURS
-from scvae_cli.results.figures.legends import (
-    MANY,
-    centres,
-    legend,
-    legend_height,
-    wrapped,
-    write_marks,
-)
+from scvae_cli.results.figures.labels import MANY, centres, write_marks
+from scvae_cli.results.figures.legends import legend, legend_height, wrapped
 from scvae_cli.results.figures.maps import EDGE, bare, set_limits
 from scvae_cli.results.figures.solid import VIEWS, draw_solid, size_of
 from scvae_cli.results.figures.style import (

@@ -7,14 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scvae_cli.results.figures.legends import (
-    MANY,
-    label_groups,
-    legend,
-    legend_height,
-    wrapped,
-    write_marks,
-)
+from scvae_cli.results.figures.labels import MANY, label_groups, write_marks
+from scvae_cli.results.figures.legends import legend, legend_height, wrapped
 from scvae_cli.results.figures.solid import VIEWS, draw_solid, size_of
 from scvae_cli.results.figures.style import (
     COLUMN,

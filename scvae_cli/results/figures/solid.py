@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from matplotlib.axes import Axes
 
-from scvae_cli.results.figures.legends import centres, write_marks
+from scvae_cli.results.figures.labels import centres, write_marks
 from scvae_cli.results.figures.style import SMALL, Groups, scatter
 
 VIEWS = ((20, -60), (20, 30))  # elevation and azimuth in degrees, a right angle apart

@@ -27,7 +27,7 @@ rcParams.update({
     "text.parse_math": False, "text.usetex": False, "pdf.fonttype": 42, "svg.hashsalt": "scvae",
 })  # fmt: skip
 
-COLUMN, PAGE = 3.46, 7.09  # inches: 88 mm and 180 mm
+COLUMN, PAGE = 88 / 25.4, 180 / 25.4  # inches
 TITLE, TEXT, SMALL = 8.0, 7.0, 6.5  # points
 DPI = 200  # of a PNG, and of points in PDF and SVG, where nobody says another
 PAD = 0.04  # inches above and below
