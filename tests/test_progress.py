@@ -35,7 +35,7 @@ def lines(file) -> list[str]:
 
 
 def test_a_stage_shows_how_far_it_is_and_reports_it(terminal):
-    told = []
+    told: list[str] = []
     with Console().stage("tsne_2d", told.append) as stage:
         for done in (0, 50, 100):
             stage.step(done, 200, "iteration")
@@ -84,10 +84,10 @@ def test_a_sweep_shows_what_its_jobs_do(terminal, tmp_path):
         record = {**RECORD, "stage": "train" if progress else "tsne_3d", "progress": progress}
         (tmp_path / name / "run.json").write_text(json.dumps(record))
     plan = [SimpleNamespace(name=name) for name in names]
-    view = Jobs(shown.Rich(), 3, 0)
+    view = Jobs(Rich(file=terminal, force_terminal=True, width=80, color_system=None), 3, 0)
     with view.shown:
         Watch(SimpleNamespace(folder=tmp_path, plan=plan, done=[]), view)._look()
-        view.shown.refresh()
+        view._bar.live.refresh()
     drawn = [line.rstrip() for line in lines(terminal)]
     assert any(line.endswith("0 done, 2 running, 0 failed, 1 waiting") for line in drawn)
     assert f"  {names[0]}: train, epoch 20 of 200" in drawn
