@@ -87,7 +87,6 @@ def test_a_sweep_shows_what_its_jobs_do(terminal, tmp_path):
     view = Jobs(Rich(file=terminal, force_terminal=True, width=80, color_system=None), 3, 0)
     with view.shown:
         Watch(SimpleNamespace(folder=tmp_path, plan=plan, done=[]), view)._look()
-        view._bar.live.refresh()
     drawn = [line.rstrip() for line in lines(terminal)]
     assert any(line.endswith("0 done, 2 running, 0 failed, 1 waiting") for line in drawn)
     assert f"  {names[0]}: train, epoch 20 of 200" in drawn
