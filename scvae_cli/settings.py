@@ -1,6 +1,6 @@
 """Check the settings that Hydra composed or a run wrote, and name the keys that are wrong."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -144,6 +144,25 @@ def _shown(value: Any) -> str:
     return written(value) if value is None or isinstance(value, bool | list) else str(value)
 
 
+# What people type for a key, and what they mean.
+MEANT: dict[str, Callable[[str], str]] = {
+    "seeds": lambda value: (
+        f"-m seed={value}" if "," in value else f"seed={value}; -m 'seed=range(0,3)' runs three"
+    ),
+    "clusters": lambda value: f"cluster.n_clusters={value}",
+    "learning_rate": lambda value: f"lr={value}",
+    "n_latent": lambda value: f"latent_dim={value}",
+    "file": lambda value: f"data={value}",
+    "batch": lambda value: f"data.batch_key={value} for batches of cells, or batch_size",
+    "labels": lambda value: f"data.label_key={value} for a column, or data.labels for a csv file",
+}
+
+
+def known_keys() -> list[str]:
+    """Return all keys that there are, of all choices."""
+    return list(_owners())
+
+
 def unknown_key(key: str, value: str) -> InputError:
     """Return the error for an unknown key: it names the nearest key, or the choice that has it."""
     given = Given(key, value)
@@ -151,11 +170,13 @@ def unknown_key(key: str, value: str) -> InputError:
     if key in owners:
         owner = " or ".join(owners[key])
         return InputError(Kind.UNKNOWN, given, "no such key here", f"it belongs to {owner}")
+    if key in MEANT:
+        return InputError(Kind.UNKNOWN, given, "no such key", f"give {MEANT[key](value)}")
     last = {k.rsplit(".", 1)[-1]: k for k in owners}
-    near = get_close_matches(key, owners, n=1, cutoff=0.7)
+    near = [last[key]] if key in last else get_close_matches(key, owners, n=1, cutoff=0.7)
     near = near or get_close_matches(key.rsplit(".", 1)[-1], last, n=1, cutoff=0.7)
     if near:
-        full = next(k for k in owners if k == near[0] or k.endswith("." + near[0]))
+        full = near[0] if near[0] in owners else last[near[0]]
         return InputError(Kind.UNKNOWN, given, "no such key", f"did you mean {full}?")
     return InputError(Kind.UNKNOWN, given, "no such key", "`scvae train --help` lists them")
 

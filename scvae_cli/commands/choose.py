@@ -32,7 +32,7 @@ from scvae_cli.errors import Given, InputError, Kind, unknown_choice
 from scvae_cli.interrupts import INTERRUPTED
 from scvae_cli.launch.compose import compose, keys_of
 from scvae_cli.launch.execute import FAILED, REFUSED
-from scvae_cli.launch.places import quoted, shown
+from scvae_cli.launch.places import at_home, quoted, shown
 from scvae_cli.launch.resume import resume
 from scvae_cli.launch.sweep import JOBS_ONLY
 from scvae_cli.launch.train import launch
@@ -106,6 +106,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "scvae choose",
         description="Which latent space for these cells? Trains candidates, measures them without "
         "the cells' types, recommends one and runs it.",
+        examples={
+            "pbmc.h5ad": "counts of your own",
+            "pbmc.h5ad --minutes 20": "an answer within about this time",
+            "pbmc.h5ad data.label_key=cell_type": "scores too, which have no say",
+            "pbmc3k --candidates pca-50,vae-nb --seeds 5": "fewer candidates, more seeds",
+        },
         epilog="Interrupted, the same command with --to FOLDER continues.",
     )
     parser.add_argument(
@@ -122,7 +128,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, help="begin to measure after this time, with what is trained"
     )
-    parser.add_argument("--to", metavar="FOLDER", type=Path, help="where it goes (outputs/...)")
+    parser.add_argument("--to", metavar="FOLDER", type=at_home, help="where it goes (outputs/...)")
 
     asked = parser.parse_intermixed_args(arguments)
     asked.candidates = list(dict.fromkeys([CONTROL, *asked.candidates.split(",")]))

@@ -21,7 +21,7 @@ from scvae_cli.data.selection import elements, select
 from scvae_cli.data.wording import command_line
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.compose import compose
-from scvae_cli.launch.places import quoted
+from scvae_cli.launch.places import at_home, quoted
 from scvae_cli.options import FileConfig
 from scvae_cli.runs.files import csv_of
 from scvae_cli.threads import available
@@ -75,17 +75,26 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "scvae embed",
         description="Puts other cells into a run's latent space, treated as its own cells were.",
         epilog=f"Settings are data.{', data.'.join(READING)}; a run of data=file has its own. "
-        "With --labels, data.label_key=COLUMN names types that the cells have, to compare with. "
-        "Example: scvae embed reference new.h5ad --labels --to labels.csv --h5ad labelled.h5ad",
+        "With --labels, data.label_key=COLUMN names types that the cells have, to compare with.",
+        examples={
+            "outputs/latest new.h5ad": "latent.csv, a row a cell",
+            "reference new.h5ad --h5ad out.h5ad": "the cells too, for scanpy",
+            "reference new.h5ad --labels": "each cell's type, and how sure it is",
+            "reference new.h5ad data.gene_names=gene_ids": "genes by this column of var",
+        },
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    parser.add_argument("file", metavar="FILE", type=Path, help="a file or folder of cells")
+    parser.add_argument("run", metavar="RUN", type=at_home, help="folder of a run")
+    parser.add_argument("file", metavar="FILE", type=at_home, help="a file or folder of cells")
     parser.add_argument("settings", nargs="*", metavar="data.KEY=VALUE", help="how to read it")
     parser.add_argument(
-        "--to", metavar="CSV", type=Path, default="latent.csv", help="what to write (%(default)s)"
+        "--to",
+        metavar="CSV",
+        type=at_home,
+        default="latent.csv",
+        help="what to write (%(default)s)",
     )
     parser.add_argument(
-        "--h5ad", metavar="OUT", type=Path, help="write the cells too, with obsm['X_scvae']"
+        "--h5ad", metavar="OUT", type=at_home, help="write the cells too, with obsm['X_scvae']"
     )
     labels.add_options(parser)
     return parser.parse_intermixed_args(arguments)

@@ -1,5 +1,6 @@
 """The source `file`: cells of one's own."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -277,6 +278,11 @@ def _types(cells: anndata.AnnData, asked: Options, announcer: Announcer) -> np.n
         return np.full(cells.n_obs, UNLABELLED)
     given = _given(asked)
     assert given is not None
+    if all(re.fullmatch(r"\d*", str(name)) for name in np.unique(types)):
+        announcer.warn(
+            f"{given} has whole numbers, as a clustering has: if they are no cell types, scores "
+            "say how well k-means finds that clustering again"
+        )
     return mark_unlabelled(types, names, given, unlabelled=asked.unlabelled, say=announcer.say)
 
 

@@ -179,9 +179,9 @@ def sha256_of(path: Path) -> str:
 
 def csv_of(table: Any) -> bytes:
     """Return the csv of a DataFrame, from which `read_csv` makes the same names and numbers."""
-    contents: bytes = table.to_csv(index=False).encode()
+    contents: bytes = table.to_csv(index=False).encode(errors="backslashreplace")
     if b"\r" in contents:  # which pandas does not quote, and takes for the end of a line
-        contents = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode()
+        contents = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode(errors="backslashreplace")
     return contents
 
 
