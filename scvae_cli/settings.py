@@ -49,7 +49,10 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
     if config.epochs is not None and config.updates is not None:
         fix = "give one of them, and null for the other"
         raise InputError(
-            Kind.CONFLICT, Given("updates", config.updates), f"and epochs={config.epochs}", fix
+            Kind.CONFLICT,
+            Given("updates", config.updates),
+            f"does not go together with epochs={config.epochs}",
+            fix,
         )
     needed = ("beta", "kl_warmup", "likelihood", "lr", "validation_share")
     for key in (*needed, *(["epochs"] if config.updates is None else [])):

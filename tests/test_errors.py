@@ -50,16 +50,17 @@ LINES = {  # a command, and all that it says
         "experiment=report/vcs: no such choice (there are report/ae, report/vae, report/vsc); "
         "did you mean report/vsc?",
     "train data=synthetic likelihood=nb data.scale=10":
-        "likelihood=nb: is of counts, and data.scale=10 makes z-scores; leave one of them out",
-    "show nowhere": "nowhere: no run there (run.json is missing)",
+        "likelihood=nb: needs counts, and data.scale=10 makes z-scores; leave one of them out",
+    "show nowhere": "nowhere: no such folder; give the folder of a run",
     "data x.csv": "data.path=x.csv: no such file or folder",
-    "data words.csv": "data.path=words.csv: column h is not numbers: 'two' in row a",
+    "data words.csv": "data.path=words.csv: column h has 'two' in row a, no number",
     "data linked.h5ad": "data.path=linked.h5ad: /layers/l leads to another file",
     "data large.h5ad":
         "data.path=large.h5ad: needs about 400.0 GB, more than this machine's memory "
-        "(1.0 GB of it are left); give fewer cells or genes",
+        "(1.0 GB of it is left); give fewer cells or genes",
     "data c.h5ad data.label_key=knd":
-        "data.label_key=knd: no such column of obs in c.h5ad (kind, none)",
+        "data.label_key=knd: no such column of obs in c.h5ad "
+        "(there are kind, none); did you mean kind?",
     "data c.h5ad data.label_key=none": "data.label_key=none: 12 of 12 cells have no label",
     "data c.h5ad data.label_key=kind data.labels=k.csv":
         "data.labels=k.csv: give it or data.label_key=kind, not both",

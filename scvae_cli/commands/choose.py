@@ -141,7 +141,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         raise InputError(Kind.VALUE, Given("--minutes", asked.minutes), "must be above 0")
     for word in asked.settings:
         if not re.match(r"[\w.+~/@]+=", word):
-            raise InputError(Kind.VALUE, Given("", word), "no setting", "give KEY=VALUE")
+            raise InputError(
+                Kind.VALUE, Given("", word), "is not KEY=VALUE", "give one file, then settings"
+            )
     for key in keys_of(asked.settings) & OURS:
         raise InputError(Kind.CONFLICT, key, "is what `scvae choose` sets", "leave it out")
     return asked
@@ -164,8 +166,10 @@ def _further(words: list[str]) -> list[str]:
     dataset = load(**config.data.model_dump())
     given = Given("data", dataset.name)
     if dataset.recipe.totals is None or not dataset.recipe.whole:
-        reason = "has no whole counts, of which a part could be held out"
-        raise InputError(Kind.CONFLICT, given, reason, "give counts (data.layer=, data.raw=true)")
+        reason = "has no whole counts, of which `scvae choose` holds a part out"
+        raise InputError(
+            Kind.CONFLICT, given, reason, "give counts (data.layer=NAME, data.raw=true)"
+        )
     if config.data.scale is not None:
         key = Given("data.scale", config.data.scale)
         raise InputError(Kind.CONFLICT, key, "makes z-scores of counts", "leave it out")
@@ -212,8 +216,8 @@ def _folder(asked: Path | None) -> Path:
         now = datetime.now().astimezone()
         return Path("outputs") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-choose"
     if asked.exists() and not (asked / "sweep.json").exists() and any(asked.iterdir()):
-        fix = "give a new folder, or that of `scvae choose`"
-        raise InputError(Kind.EXISTS, Given("--to", asked), "holds other things", fix)
+        reason = "is not empty, and not a folder of `scvae choose`"
+        raise InputError(Kind.EXISTS, Given("--to", asked), reason, "give a new folder")
     return asked
 
 

@@ -114,7 +114,7 @@ def _runs(paths: list[Path]) -> tuple[list[Run], list[InputError]]:
     runs = [run for run in by_path.values() if run.flat_settings]
     if not runs:
         raise InputError(
-            Kind.EMPTY, paths[0], "its runs ended before they began", "see their run.json"
+            Kind.EMPTY, paths[0], "all its runs ended before they began", "see their run.json"
         )
     return runs, damaged
 

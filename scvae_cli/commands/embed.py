@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
                 Kind.UNKNOWN,
                 Given(key, value),
                 "no such setting here",
-                f"there is data.{', data.'.join(READING)}",
+                f"there are data.{', data.'.join(READING)}",
             )
     own = []
     if isinstance(theirs, FileConfig):
@@ -190,8 +190,8 @@ def _write_cells(cells: anndata.AnnData, path: Path) -> None:
     Raises:
         InputError: they cannot be written.
     """
-    tables = [cells.obs, cells.var, *([] if cells.raw is None else [cells.raw.var])]
-    for table in tables:
+    raw = [] if cells.raw is None else [cells.raw.var]
+    for table in _tables([cells.obs, cells.var, *raw, cells.obsm, cells.varm, cells.uns]):
         if "_index" in table:  # as SeuratDisk calls the names of genes in raw
             taken = {*table, table.index.name}
             free = next(name for i in count() if (name := "index" + "_" * i) not in taken)
@@ -201,3 +201,12 @@ def _write_cells(cells: anndata.AnnData, path: Path) -> None:
     except Exception as error:  # anndata raises all kinds
         reason = " ".join(str(error).split())[:200]
         raise InputError(Kind.CONTENT, path, f"the cells cannot be written: {reason}") from error
+
+
+def _tables(parts: Iterable[Any]) -> Iterator[pd.DataFrame]:
+    """Yield the tables among parts of an AnnData, and those in its mappings."""
+    for part in parts:
+        if isinstance(part, pd.DataFrame):
+            yield part
+        elif isinstance(part, Mapping):
+            yield from _tables(part.values())

@@ -176,5 +176,5 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         raise InputError(Kind.MISSING, Given("--labels", asked.labels), "no such file")
     for override in asked.overrides:
         if not re.match(r"[\w.+~]+=", override):
-            raise InputError(Kind.VALUE, Given("", override), "no setting", "give KEY=VALUE")
+            raise InputError(Kind.VALUE, Given("", override), "is not KEY=VALUE")
     return asked

@@ -122,7 +122,9 @@ def _values_and_genes(
         )
     if 0 in values.shape:
         raise InputError(
-            Kind.EMPTY, wording.cells, f"{values.shape[0]} cells x {values.shape[1]} genes"
+            Kind.EMPTY,
+            wording.cells,
+            f"is empty: {values.shape[0]} cells x {values.shape[1]} genes",
         )
     values = values if issparse(values) else np.asarray(values)
     if values.dtype.kind not in "fiub":
@@ -185,7 +187,7 @@ def _check(selected: anndata.AnnData, wording: Wording, cells: anndata.AnnData) 
     ):
         if names.has_duplicates:
             twice = names[names.duplicated()][0]
-            raise InputError(Kind.NAMES, wording.cells, f"{what} {twice} is there twice", hint)
+            raise InputError(Kind.NAMES, wording.cells, f"has the {what} {twice} twice", hint)
     values = selected.X.data
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())

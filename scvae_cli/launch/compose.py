@@ -122,7 +122,7 @@ def explain(error: Exception, arguments: list[str]) -> InputError:
     if first.startswith("Config group override"):
         groups = r"[+~]*(model|data|experiment|hydra/\w+)?="
         given = Given("", next((a for a in arguments if re.match(groups, a)), first))
-        return InputError(Kind.UNKNOWN, given, "names no choice")
+        return InputError(Kind.UNKNOWN, given, "no such choice", "`scvae train --help` lists them")
     if match := re.match(r"Ambiguous value for argument '(.*)'", first):
         fix = "add -m to run each, or write a list as [1,2]"
         return InputError(Kind.VALUE, match[1], "several values", fix)

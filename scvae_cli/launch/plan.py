@@ -169,7 +169,7 @@ def check_same_data(folder: Path, before: dict[str, Any], record: dict[str, Any]
             raise InputError(
                 Kind.DIFFERS,
                 asked(folder),
-                f"data={name} are other cells, genes or labels than then",
+                f"the cells, genes or labels of data={name} are not those it began with",
                 WAY_OUT,
             )
 

@@ -228,7 +228,7 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
             raise InputError(Kind.UNSAFE, given, "not supported", fix)
         if key in ("model.name", "data.name"):
             fix = f"use {key.removesuffix('.name')}={value}"
-            raise InputError(Kind.CONFLICT, given, "the name goes with its settings", fix)
+            raise InputError(Kind.CONFLICT, given, "cannot be set alone", fix)
     return flags + overrides, parsed if presets else None
 
 
