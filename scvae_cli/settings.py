@@ -47,13 +47,9 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
         raise first.followed_by(others) from error
     config = config.model_copy(update=dict.fromkeys(config.ignored))
     if config.epochs is not None and config.updates is not None:
+        reason = f"does not go together with epochs={config.epochs}"
         fix = "give one of them, and null for the other"
-        raise InputError(
-            Kind.CONFLICT,
-            Given("updates", config.updates),
-            f"does not go together with epochs={config.epochs}",
-            fix,
-        )
+        raise InputError(Kind.CONFLICT, Given("updates", config.updates), reason, fix)
     needed = ("beta", "kl_warmup", "likelihood", "lr", "validation_share")
     for key in (*needed, *(["epochs"] if config.updates is None else [])):
         if getattr(config, key) is None and key not in config.ignored:

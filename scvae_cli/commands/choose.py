@@ -44,6 +44,13 @@ from scvae_cli.threads import available
 OURS = {"experiment", "model", "seed", "resume", "validation", "hydra.sweep.dir", "hydra.run.dir"}
 LEAST_CELLS = 50  # with fewer, neighbours and clusters tell nothing
 
+EXAMPLES = {
+    "pbmc.h5ad": "counts of your own",
+    "pbmc.h5ad --minutes 20": "an answer within about this time",
+    "pbmc.h5ad data.label_key=cell_type": "scores too, which have no say",
+    "pbmc3k --candidates pca-50,vae-nb --seeds 5": "fewer candidates, more seeds",
+}
+
 
 def choose(arguments: list[str]) -> None:
     """Run `scvae choose` with these arguments.
@@ -106,12 +113,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "scvae choose",
         description="Which latent space for these cells? Trains candidates, measures them without "
         "the cells' types, recommends one and runs it.",
-        examples={
-            "pbmc.h5ad": "counts of your own",
-            "pbmc.h5ad --minutes 20": "an answer within about this time",
-            "pbmc.h5ad data.label_key=cell_type": "scores too, which have no say",
-            "pbmc3k --candidates pca-50,vae-nb --seeds 5": "fewer candidates, more seeds",
-        },
+        examples=EXAMPLES,
         epilog="Interrupted, the same command with --to FOLDER continues.",
     )
     parser.add_argument(
@@ -141,9 +143,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         raise InputError(Kind.VALUE, Given("--minutes", asked.minutes), "must be above 0")
     for word in asked.settings:
         if not re.match(r"[\w.+~/@]+=", word):
-            raise InputError(
-                Kind.VALUE, Given("", word), "is not KEY=VALUE", "give one file, then settings"
-            )
+            fix = "give one file, then settings"
+            raise InputError(Kind.VALUE, Given("", word), "is not KEY=VALUE", fix)
     for key in keys_of(asked.settings) & OURS:
         raise InputError(Kind.CONFLICT, key, "is what `scvae choose` sets", "leave it out")
     return asked

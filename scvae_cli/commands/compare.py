@@ -19,6 +19,13 @@ from scvae_cli.runs.run import Run
 
 MOST_NAMED = 3  # runs that a line names
 
+EXAMPLES = {
+    "outputs": "all runs and sweeps there are",
+    "outputs/2026-11-21 outputs/2026-11-22": "those of two days",
+    "outputs --by model --score latent_ari": "models, by the latent space",
+    "outputs --to comparison": "tables, figures and a page too",
+}
+
 
 def compare(arguments: list[str]) -> None:
     """Run `scvae compare` with these arguments.
@@ -60,12 +67,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         "scvae compare",
         description="Sum up runs and sweeps: means over seeds, 95 % intervals, what is best.",
-        examples={
-            "outputs": "all runs and sweeps there are",
-            "outputs/2026-11-21 outputs/2026-11-22": "those of two days",
-            "outputs --by model --score latent_ari": "models, by the latent space",
-            "outputs --to comparison": "tables, figures and a page too",
-        },
+        examples=EXAMPLES,
     )
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", type=at_home, help="folder of a run, or of many"

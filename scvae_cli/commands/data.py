@@ -18,6 +18,13 @@ from scvae_cli.launch.compose import compose
 from scvae_cli.launch.places import quoted
 from scvae_cli.options import DataConfig, FileConfig
 
+EXAMPLES = {
+    "pbmc.h5ad": "which columns may be types or batches?",
+    "pbmc.h5ad data.label_key=cell_type": "its types",
+    "pbmc.h5ad data.layer=counts": "a layer in place of X",
+    "pbmc3k": "cells that scvae knows",
+}
+
 
 def data(arguments: list[str]) -> None:
     """Run `scvae data` with these arguments.
@@ -29,12 +36,7 @@ def data(arguments: list[str]) -> None:
         "scvae data",
         description="What a data set is, before time is spent on it: cells, genes, values, types "
         "or the columns that may hold them.",
-        examples={
-            "pbmc.h5ad": "which columns may be types or batches?",
-            "pbmc.h5ad data.label_key=cell_type": "its types",
-            "pbmc.h5ad data.layer=counts": "a layer in place of X",
-            "pbmc3k": "cells that scvae knows",
-        },
+        examples=EXAMPLES,
     )
     parser.add_argument(
         "what", metavar="NAME-or-FILE", help=f"{', '.join(SOURCES)}, or a file or folder of cells"

@@ -30,6 +30,13 @@ from scvae_cli.trained import load
 # Of the settings of data=file, those that other cells can be read with.
 READING = ["layer", "raw", "gene_names", "transpose", "genome", "values", "min_genes"]
 
+EXAMPLES = {
+    "outputs/latest new.h5ad": "latent.csv, a row a cell",
+    "reference new.h5ad --h5ad out.h5ad": "the cells too, for scanpy",
+    "reference new.h5ad --labels": "each cell's type, and how sure it is",
+    "reference new.h5ad data.gene_names=gene_ids": "genes by this column of var",
+}
+
 
 def embed(arguments: list[str]) -> None:
     """Run `scvae embed` with these arguments.
@@ -76,12 +83,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         description="Puts other cells into a run's latent space, treated as its own cells were.",
         epilog=f"Settings are data.{', data.'.join(READING)}; a run of data=file has its own. "
         "With --labels, data.label_key=COLUMN names types that the cells have, to compare with.",
-        examples={
-            "outputs/latest new.h5ad": "latent.csv, a row a cell",
-            "reference new.h5ad --h5ad out.h5ad": "the cells too, for scanpy",
-            "reference new.h5ad --labels": "each cell's type, and how sure it is",
-            "reference new.h5ad data.gene_names=gene_ids": "genes by this column of var",
-        },
+        examples=EXAMPLES,
     )
     parser.add_argument("run", metavar="RUN", type=at_home, help="folder of a run")
     parser.add_argument("file", metavar="FILE", type=at_home, help="a file or folder of cells")

@@ -11,6 +11,11 @@ from scvae_cli.results.runs import cells_in_words, find_runs
 from scvae_cli.runs.files import read_json
 from scvae_cli.runs.run import Run, find
 
+EXAMPLES = {
+    "outputs/latest": "the newest run or sweep",
+    "outputs/2026-11-22/21-31-16-sweep": "a sweep: its table of means",
+}
+
 
 def show(arguments: list[str]) -> None:
     """Run `scvae show` with these arguments.
@@ -21,10 +26,7 @@ def show(arguments: list[str]) -> None:
     parser = Parser(
         "scvae show",
         description="What a run or a sweep was and got.",
-        examples={
-            "outputs/latest": "the newest run or sweep",
-            "outputs/2026-11-22/21-31-16-sweep": "a sweep: its table of means",
-        },
+        examples=EXAMPLES,
     )
     parser.add_argument("run", metavar="RUN", type=at_home, help="folder of a run or a sweep")
     path: Path = parser.parse_args(arguments).run

@@ -24,6 +24,11 @@ from scvae_cli.settings import restored
 WITHIN = 1e-3  # of the largest value of a column: what rounding may come to
 UNEQUAL = {"seconds"}  # columns that differ from run to run
 
+EXAMPLES = {
+    "outputs/latest": "the newest run",
+    "outputs/2026-11-22/21-31-16-sweep/000-vae": "a run of a sweep",
+}
+
 
 def verify(arguments: list[str]) -> None:
     """Run `scvae verify` with these arguments.
@@ -35,10 +40,7 @@ def verify(arguments: list[str]) -> None:
     parser = Parser(
         "scvae verify",
         description="Does a run once more, and says whether the same came out.",
-        examples={
-            "outputs/latest": "the newest run",
-            "outputs/2026-11-22/21-31-16-sweep/000-vae": "a run of a sweep",
-        },
+        examples=EXAMPLES,
         epilog="Exit code 0: identical, or within rounding; 1: different.",
     )
     parser.add_argument("run", metavar="RUN", type=at_home, help="folder of a run")

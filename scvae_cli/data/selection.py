@@ -121,11 +121,8 @@ def _values_and_genes(
             Kind.MISSING, wording.cells, "has no X", f"name a layer with {wording.key('layer')}"
         )
     if 0 in values.shape:
-        raise InputError(
-            Kind.EMPTY,
-            wording.cells,
-            f"is empty: {values.shape[0]} cells x {values.shape[1]} genes",
-        )
+        reason = f"is empty: {values.shape[0]} cells x {values.shape[1]} genes"
+        raise InputError(Kind.EMPTY, wording.cells, reason)
     values = values if issparse(values) else np.asarray(values)
     if values.dtype.kind not in "fiub":
         raise InputError(
