@@ -51,6 +51,8 @@ def test_the_page_on_ones_own_cells_says_what_the_page_says(scores):
             if method in found:
                 each = [found[method][total].mean for total in TOTALS]
                 assert " / ".join(f"{value:.3f}" for value in each) in YOUR_DATA, (name, method)
+        overall = {m: found[m]["overall"].mean for m in ("batches", "scvi", "harmony")}
+        assert max(overall, key=lambda method: overall[method]) == "batches", "so says the README"
 
 
 def test_differences_that_it_gives_are_the_pages(scores):
