@@ -32,7 +32,7 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
         values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise InputError(
-            Kind.MISSING, error.full_key, "no value", f"give {error.full_key}=..."
+            Kind.MISSING, error.full_key, "no value", f"give {error.full_key}=VALUE"
         ) from error
     except OmegaConfBaseException as error:
         if refusal := cause(error, InputError):  # of a resolver that presets may not use
@@ -113,7 +113,7 @@ def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[In
         if problem["type"] == "extra_forbidden":
             errors[key] = unknown_key(key, str(problem["input"]))
         elif problem["type"] == "missing":
-            errors[key] = InputError(Kind.MISSING, key, "no value", f"give {key}=...")
+            errors[key] = InputError(Kind.MISSING, key, "no value", f"give {key}=VALUE")
         else:
             allowed = problem["msg"]
             for theirs, ours in WORDS.items():

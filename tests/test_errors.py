@@ -39,6 +39,11 @@ LINES = {  # a command, and all that it says
     "train seeds=1,2 -m": "seeds=1,2: no such key; give -m seed=1,2",
     "train clusters=4": "clusters=4: no such key; give cluster.n_clusters=4",
     "train n_clusters=4": "n_clusters=4: no such key; did you mean cluster.n_clusters?",
+    "train a.h5ad b.h5ad": "b.h5ad: is a second file; -m data=A,B runs each",
+    f"train bta={300 * 'x'}": f"bta={300 * 'x'}: no such key; did you mean beta?",
+    "train resume=nowhere":
+        "resume=nowhere: no run or sweep there (run.json and sweep.json are missing); "
+        "give the folder of a run or a sweep",
     "train data=x.h5ad": "data.path=x.h5ad: no such file or folder",
     "train data=../x": "data=../x: no such file or folder",
     "train ~/it's.h5ad": "data.path={home}/it's.h5ad: no such file or folder",

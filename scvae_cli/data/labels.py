@@ -149,11 +149,14 @@ def mark_unlabelled(
         (n_cells,) types.
 
     Raises:
-        InputError: none has a type.
+        InputError: none has a type, or each has another one.
     """
     none = np.isin(types.astype(object), ["", UNLABELLED, *unlabelled])
     if none.all():
         raise InputError(Kind.EMPTY, given, f"{len(cells)} of {len(cells)} cells have no label")
+    if len(cells) > 2 and len(np.unique(types)) == len(cells):
+        reason = f"has another value for each of the {len(cells)} cells, so these are no types"
+        raise InputError(Kind.VALUE, given, reason, "give the column of the cell types")
     for text in unlabelled:
         if text not in types:
             say(f"data.unlabelled={text}: no cell has this label")

@@ -19,7 +19,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scvae_cli import CONF
 from scvae_cli.errors import Given, InputError, Kind, cause, unknown_choice
-from scvae_cli.launch.places import PATHS, at_home, folder_name, quoted, typed, with_quoted_path
+from scvae_cli.launch.places import (
+    PATHS,
+    at_home,
+    exists,
+    folder_name,
+    quoted,
+    typed,
+    with_quoted_path,
+)
 from scvae_cli.runs.claim import claim
 
 if TYPE_CHECKING:
@@ -144,7 +152,7 @@ def _no_choice(missing: str, options: Sequence[str]) -> InputError:
         name, options = f"{folder}/{name}", [f"{folder}/{path.stem}" for path in ours] or options
     if group.split("/")[0] == "data":
         name = missing.removeprefix("data/")
-        if name and at_home(name).exists():  # in a sweep
+        if exists(name):  # in a sweep
             fix = "give files as data.path=A,B beside data=file"
             reason = "a file does not go beside names of data"
             return InputError(Kind.CONFLICT, Given("data", name), reason, fix)

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from scvae_cli.errors import Given, InputError, Kind
+
 PATHS = [
     "data.path",
     "data.labels",
@@ -77,7 +79,7 @@ def as_value(path: str) -> str:
 def with_quoted_path(override: str) -> str:
     """Quote the value of a setting that names an existing file, so that Hydra takes any name."""
     key, _, value = override.partition("=")
-    if key not in PATHS or not value or not at_home(value).exists():
+    if key not in PATHS or not exists(value):
         return override
     return f"{key}={as_value(value)}"
 
@@ -98,33 +100,43 @@ def with_cells(words: Iterable[str], choices: Collection[str]) -> list[str]:
     Args:
         words: of a command line, without flags.
         choices: what `data=` may be besides a file.
+
+    Raises:
+        InputError: two words are files.
     """
-    written = []
+    written: list[str] = []
     for word in words:
-        named = word.startswith("data=")
         what = word.removeprefix("data=")
-        files = [what] if _are_cells(what) else what.split(",")
-        if (
-            (named or _looks_like_cells(what))
-            and what not in choices
-            and all(map(_are_cells, files))
-        ):
-            written += ["data=file", f"data.path={','.join(map(as_value, files))}"]
-        else:
+        may_be = word.startswith("data=") or _looks_like_cells(word)
+        files = [what] if exists(what) else what.split(",")
+        if not may_be or what in choices or not all(map(_are_cells, files)):
             written.append(word)
+            continue
+        if any(other.startswith("data.path=") for other in written):
+            given = Given("", what)
+            raise InputError(Kind.CONFLICT, given, "is a second file", "-m data=A,B runs each")
+        written += ["data=file", f"data.path={','.join(map(as_value, files))}"]
     return written
 
 
 def _looks_like_cells(what: str) -> bool:
     """Return whether the name of a file or folder, or what is in it, tells that it has cells."""
-    return bool(CELLS.search(what)) or any(at_home(what).glob("*matrix.mtx*"))
+    is_folder = exists(what) and at_home(what).is_dir()
+    return bool(CELLS.search(what)) or (is_folder and any(at_home(what).glob("*matrix.mtx*")))
 
 
 def _are_cells(what: str) -> bool:
     """Return whether a word names a file or folder, which exists or ends as one of cells does."""
-    if at_home(what).exists():
-        return what != ""
-    return "=" not in what and "," not in what and bool(CELLS.search(what))
+    is_name = "=" not in what and "," not in what and CELLS.search(what)
+    return bool(is_name) or exists(what)
+
+
+def exists(what: str) -> bool:
+    """Return whether a word is the path of something; too long a word is none."""
+    try:
+        return what != "" and at_home(what).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def folder_name(model: str, data: str, overrides: Iterable[str]) -> str:

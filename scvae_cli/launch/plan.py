@@ -116,10 +116,11 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         return read_json(folder, "sweep")
     except MissingError as error:
         run = (folder / "run.json").exists()
-        what = "a run, and not a sweep" if run else "no sweep there (sweep.json is missing)"
-        raise InputError(
-            Kind.MISSING, asked(folder), what, "give the folder of a sweep"
-        ) from error
+        what = "no run or sweep there (run.json and sweep.json are missing)"
+        fix = "give the folder of a run or a sweep"
+        if run:
+            what, fix = "a run, and not a sweep", "give the folder of a sweep"
+        raise InputError(Kind.MISSING, asked(folder), what, fix) from error
     except InputError as error:
         raise InputError(Kind.DAMAGED, asked(folder), str(error), "start a new sweep") from error
 
