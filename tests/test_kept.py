@@ -111,7 +111,7 @@ BAD = {
     "data.keep=nowhere": (
         Kind.UNKNOWN,
         "data.keep",
-        "no such column of obs in c.h5ad (plate, age",
+        "no such column of obs in c.h5ad (there are plate, age",
     ),
     "data.keep=[age,age]": (Kind.VALUE, "data.keep", "is given twice"),
     "data.keep=cluster": (Kind.CONFLICT, "data.keep", "rename it in obs"),

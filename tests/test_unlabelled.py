@@ -131,7 +131,7 @@ def test_labels_that_are_refused(file, options, kind, key, fact):
 def test_a_word_that_no_cell_has_is_said(file):
     said: list[str] = []
     prepared(file, "data.label_key=words", "data.unlabelled=[Unknwn]", said=said)
-    assert "data.unlabelled=Unknwn: no cell is called so" in said
+    assert "data.unlabelled=Unknwn: no cell has this label" in said
 
 
 @pytest.mark.parametrize("model", ["pca", "vsc"])

@@ -34,6 +34,7 @@ from scvae_cli.launch.plan import (
     asked,
     check_same,
     check_same_data,
+    named_as,
     place_jobs,
     plan_jobs,
     read_sweep,
@@ -121,6 +122,7 @@ def _begin(config: DictConfig, plan: list[Job], worker: Worker, console: Console
     with read_write(config.hydra):  # launchers put files of their own there
         OmegaConf.update(config, "hydra.sweep.dir", str(folder))
     before = read_sweep(folder) if resumes else {}
+    plan = named_as(plan, before) if before else plan
     file_lock = lock(folder)
     done: list[Job] = []
     try:
