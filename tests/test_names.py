@@ -125,7 +125,7 @@ def test_a_terminal_shows_them_and_obeys_none(capsys, names):
 @given(NAMES)
 @example(AWKWARD)
 def test_a_page_shows_them(monkeypatch, names):
-    monkeypatch.setattr(report, "_asset", lambda *place: "")  # Plotly's megabytes
+    monkeypatch.setattr(report, "_asset", lambda name: "")  # which hold no names
     places = {f"tsne_{i}": np.arange(len(names) * 1.0) for i in (1, 2)}
     cells = pd.DataFrame({"cell": names, "cell_type": names, "cluster": 0, **places})
     table = pd.DataFrame({"name": names, "n": 1})

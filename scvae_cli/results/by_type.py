@@ -18,9 +18,9 @@ def types_and_clusters(cells: pd.DataFrame) -> Tables | None:
         cells: cells.csv of a run.
 
     Returns:
-        `type, cells, cluster` (that holds most of them), `found` (per cent of the type that is
-        in it) and `pure` (per cent of that cluster that is the type); and counts, a row a type
-        and a column a cluster. None where no cell has a type.
+        `cell type, cells, cluster` (that holds most of them), `% of type` (that is in it) and
+        `% of cluster` (that is the type); and counts, a row a type and a column a cluster. None
+        where no cell has a type.
     """
     known = cells.dropna(subset=["cell_type", "cluster"])
     known = known[known["cell_type"] != ""]
@@ -39,9 +39,9 @@ def types_and_clusters(cells: pd.DataFrame) -> Tables | None:
         {
             "cell type": type_names,
             "cells": counts.sum(1),
-            "most are in cluster": names[home],
-            "of the type, %": np.round(100 * most / counts.sum(1)).astype(int),
-            "of the cluster, %": np.round(100 * most / counts.sum(0)[home]).astype(int),
+            "cluster": names[home],
+            "% of type": np.round(100 * most / counts.sum(1)).astype(int),
+            "% of cluster": np.round(100 * most / counts.sum(0)[home]).astype(int),
         }
     )
     columns = np.argsort(counts.argmax(0), kind="stable")

@@ -85,7 +85,7 @@ function filter(table) {
     }
     count.textContent = n < rows.length ? `${n} of ${rows.length} rows` : "";
   };
-  form.addEventListener("input", apply);
+  for (const kind of ["input", "change"]) form.addEventListener(kind, apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   table.parentElement.before(form);
 }

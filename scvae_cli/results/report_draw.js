@@ -94,12 +94,13 @@ class PointMap {
   }
 
   begin() {
-    this.gl = this.points.getContext("webgl2", { antialias: true, premultipliedAlpha: true });
+    this.gl = this.points.getContext("webgl2", { antialias: false });
     this.program = this.gl && compiled(this.gl);
     if (!this.program) {
       this.gl = null;
       return;
     }
+    this.uniforms = {};
     this.buffers = {};
     for (const name of ["place", "colour", "mark"]) this.buffers[name] = this.gl.createBuffer();
   }
@@ -227,7 +228,7 @@ class PointMap {
   drawFast(ratio) {
     const { gl, program } = this;
     const { width, height, turn, pan, scale, bend, point } = this.view();
-    const uniform = (name) => gl.getUniformLocation(program, name);
+    const uniform = (name) => (this.uniforms[name] ??= gl.getUniformLocation(program, name));
     gl.viewport(0, 0, this.points.width, this.points.height);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);

@@ -3,6 +3,7 @@
 // What a reader can do with the maps: choose a run, colours and groups, point at cells, find one.
 
 const [MAX_HOVER, MAX_ROWS, MAX_NAME] = [60, 14, 26]; // characters, rows, characters on a map
+const N_STEPS = 256; // colours of a scale
 const MISSED = 65535; // place of a cell that is not on the map
 const READERS = { i1: Int8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array, f4: Float32Array,
   f8: Float64Array };
@@ -124,8 +125,9 @@ class Maps {
     const found = new Map();
     this.now.names.forEach((_, cell) => {
       if (Number.isNaN(this.now.flat[2 * cell])) return;
-      if (!found.has(code(cell))) found.set(code(cell), []);
-      found.get(code(cell)).push(cell);
+      const key = code(cell);
+      if (!found.has(key)) found.set(key, []);
+      found.get(key).push(cell);
     });
     const last = (key) => (key < 0 ? Infinity : key);
     this.groups = [...found].sort(([a], [b]) => last(a) - last(b)).map(([key, cells]) => {
@@ -137,23 +139,34 @@ class Maps {
       return { cells, name: legend(key, cells.length), short: clip(names[key], MAX_NAME), mark,
         colour: this.dark.matches ? dark : light };
     });
+    for (const group of this.groups) {
+      group.own = rgb(group.colour);
+      if (group.numbers) group.cells.sort((a, b) => numbers[a] - numbers[b]); // the largest on top
+    }
     this.of = new Int32Array(this.now.names.length).fill(-1);
     this.groups.forEach(({ cells }, group) => { for (const cell of cells) this.of[cell] = group; });
     [this.hidden, this.lit] = [new Set(), -1];
     this.entries();
-    this.paint();
   }
 
-  colourOf(cell) {
-    const group = this.groups[this.of[cell]];
-    if (!group.numbers) return group.colour;
+  // The colours of numbers, from the least to the largest: red, green and blue of each step.
+  get steps() {
+    const stops = this.look.scale.map(rgb);
+    return Array.from({ length: N_STEPS }, (_, i) => {
+      const at = (i / (N_STEPS - 1)) * (stops.length - 1);
+      const [a, b] = [stops[Math.floor(at)], stops[Math.ceil(at)]];
+      return a.map((part, k) => Math.round(part + (b[k] - part) * (at % 1)));
+    });
+  }
+
+  // Returns the colour of a cell by its number.
+  scaled() {
     const { numbers, range: [low, high] } = this.way;
-    const at = Math.min(1, Math.max(0, (numbers[cell] / 2 - low / 2) / (high / 2 - low / 2)));
-    const { scale } = this.look;
-    const step = at * (scale.length - 1);
-    const [a, b] = [Math.floor(step), Math.ceil(step)].map((i) => rgb(scale[i]));
-    const mixed = a.map((part, i) => Math.round(part + (b[i] - part) * (step % 1)));
-    return `#${mixed.map((part) => part.toString(16).padStart(2, "0")).join("")}`;
+    const { steps } = this;
+    return (cell) => {
+      const at = (numbers[cell] / 2 - low / 2) / (high / 2 - low / 2); // the whole may be infinite
+      return steps[Math.round(Math.min(1, Math.max(0, at)) * (N_STEPS - 1))];
+    };
   }
 
   // Colours the points: the largest group lies below, what is pointed at above all.
@@ -164,14 +177,15 @@ class Maps {
     const apart = ([, group]) => (group.short || group.numbers ? 1 : 0);
     seen.sort((a, b) => (a[0] === this.lit) - (b[0] === this.lit) || apart(a) - apart(b) || a[0] - b[0]);
     for (const [i, group] of seen) {
-      const cells = [...group.cells];
-      if (group.numbers) cells.sort((a, b) => this.way.numbers[a] - this.way.numbers[b]);
       const alpha = this.lit < 0 || this.lit === i ? 255 : FADED;
-      for (const cell of cells) {
-        colours.set([...rgb(this.colourOf(cell)), alpha], 4 * cell);
+      const colourOf = group.numbers ? this.scaled() : () => group.own;
+      for (const cell of group.cells) {
+        const [red, green, blue] = colourOf(cell);
+        [colours[4 * cell], colours[4 * cell + 1], colours[4 * cell + 2]] = [red, green, blue];
+        colours[4 * cell + 3] = alpha;
         marks[cell] = group.mark;
+        order.push(cell);
       }
-      order.push(...cells);
     }
     const size = Math.min(9, Math.max(3.2, 220 / Math.sqrt(n)));
     const title = this.form.run.selectedOptions[0].textContent;
@@ -212,7 +226,7 @@ class Maps {
       const half = context.measureText(text).width / 2 + 3;
       if (u < 0 || y < 0 || u > view.width || y > view.height) continue;
       const x = Math.min(view.width - half, Math.max(half, u));
-      if (taken.some(([p, q, r]) => Math.abs(p - x) < half + r && Math.abs(q - y) < 15)) continue;
+      if (taken.some(([p, q, r]) => Math.abs(p - x) < half + r && Math.abs(q - y) < 17)) continue;
       taken.push([x, y, half]);
       [context.lineWidth, context.strokeStyle, context.fillStyle] = [3.5, css("--paper"), css("--ink")];
       context.strokeText(text, x, y);

@@ -141,7 +141,7 @@ def _times(run: Run) -> dict[str, Shown]:
     table = pd.DataFrame(
         {
             "stage": list(seconds),
-            "seconds": list(seconds.values()),
+            "seconds": [f"{value:.2f}" for value in seconds.values()],
             "what it did": [STAGES.get(name, "") for name in seconds],
         }
     )
