@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import colormaps
-from matplotlib.image import imread
 from matplotlib.colors import to_hex
+from matplotlib.image import imread
 
 from scvae_cli.results import map_data, report
 from scvae_cli.results.by_type import types_and_clusters
@@ -680,7 +680,7 @@ def test_hostile_names_are_shown_as_they_are(browser):
     assert browser.title == SCRIPT
     assert find(browser, "h1")[0].text == SCRIPT
     assert len(find(browser, "img")) == 2
-    assert [option.text for option in find(browser, "#maps [name=run] option")][0] == SCRIPT
+    assert find(browser, "#maps [name=run] option")[0].text == SCRIPT
 
 
 def emulate(driver, command, **options):

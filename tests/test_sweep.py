@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -86,7 +87,14 @@ def test_a_sweep_ends_in_a_table(swept):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     page = (folder / "summary.md").read_text()
     assert "- 006-vae-synthetic-beta1e_38-seed0: failed, the loss is" in page.replace("+", "_")
-    assert (folder / "report.html").stat().st_size > 1e6
+    page = (folder / "report.html").read_text()
+    links = set(re.findall(r'href="([^#][^"]*)"', page))
+    assert links == {f"{run}/report.html" for run in rows.loc[rows["status"] == "done", "run"]}
+    for link in links:
+        assert "Settings given" in (folder / link).read_text()
+    for text in ("map NMI", "Loss while training", "vae on synthetic", "latent ARI"):
+        assert text in page
+    assert "tsne_nmi" not in page
     assert "Traceback" not in result.err
 
 

@@ -193,9 +193,6 @@ def test_cells_without_a_type_are_grey_and_last_on_the_page():
     table["cluster"] = 0
     data = {key: json.loads(block) for key, block in map_data({"r": table}).items()}
     look = data["look"]
-    assert (look["types"], look["ranks"]) == (["x", "z", "unlabelled"], [0, 1, 2])
-    assert [own["colour"] for own in look["looks"]] == [*COLOURS[:2], GREY]
-    assert data["run-0"]["mains"] == [0]
-    table["cell_type"] = "unlabelled"
-    (only,) = json.loads(map_data({"r": table})["look"])["looks"]
-    assert only["colour"] == COLOURS[0]
+    assert look["names"] == ["x", "z", "unlabelled"]
+    assert [own[0] for own in look["looks"]] == [*COLOURS[:2], GREY]
+    assert data["run-0"]["clusterings"]["cluster"]["titles"] == ["0: x (17 % of 6)"]

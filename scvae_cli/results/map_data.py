@@ -44,41 +44,51 @@ def map_data(
     labels = {title: _texts(cells["cell_type"]) for title, cells in maps.items()}
     types = sorted(set().union(*labels.values()), key=lambda name: (name == UNLABELLED, name))
     codes = {title: pd.Categorical(texts, types).codes for title, texts in labels.items()}
-    sizes = np.zeros(len(types), dtype=int)
-    columns = {title: _columns(cells) for title, cells in maps.items()}
-    blocks: dict[str, int] = {}  # runs on the same data share their cells
-    block_of, known = {}, []
-    for title, cells in maps.items():
-        cell_names = _texts(cells["cell"])
-        block = _json([cell_names, codes[title].tolist(), columns[title]])
-        if block not in blocks:
-            blocks[block] = len(blocks)
-            known.append((cell_names, codes[title], columns[title]))
-            sizes += np.bincount(codes[title], minlength=len(types))
-        block_of[title] = blocks[block]
+    first, number = _same_cells(maps, codes)
+    sizes = np.bincount(np.concatenate([codes[title] for title in first]), minlength=len(types))
     looks, order = type_looks(sizes, types), by_size(sizes, types)
     ranks = np.argsort(order)
-    look = {
-        "names": [types[i] for i in order] if types != [UNLABELLED] else [],
-        "looks": [looks[i] for i in order],
-        "scale": VIRIDIS,
+    data: dict[str, dict[str, Any]] = {
+        "look": {
+            "names": [types[i] for i in order] if types != [UNLABELLED] else [],
+            "looks": [looks[i] for i in order],
+            "scale": VIRIDIS,
+        }
     }
-    runs = [
-        {
-            "cells": block_of[title],
+    for i, title in enumerate(first):
+        data[f"cells-{i}"] = {
+            "names": _texts(maps[title]["cell"]),
+            "types": packed(ranks[codes[title]]),
+            "columns": _columns(maps[title]),
+        }
+    for i, (title, cells) in enumerate(maps.items()):
+        data[f"run-{i}"] = {
+            "cells": number[title],
             "link": (links or {}).get(title, ""),
             **_run(cells, codes[title], types, looks),
         }
-        for title, cells in maps.items()
-    ]
-    return {
-        "look": _json(look),
-        **{
-            f"cells-{i}": _json({"names": names, "types": packed(ranks[of]), "columns": kept})
-            for i, (names, of, kept) in enumerate(known)
-        },
-        **{f"run-{i}": _json(run) for i, run in enumerate(runs)},
-    }
+    return {key: _json(value) for key, value in data.items()}
+
+
+def _same_cells(
+    maps: Mapping[str, pd.DataFrame], codes: Mapping[str, np.ndarray]
+) -> tuple[list[str], dict[str, int]]:
+    """Return the first run on each data, and the number of its data for each run.
+
+    Args:
+        maps: title of a run to its cells.csv.
+        codes: (n_cells,) types of each run's cells.
+    """
+    numbers: dict[str, int] = {}
+    first: list[str] = []
+    of = {}
+    for title, cells in maps.items():
+        known = _json([_texts(cells["cell"]), codes[title].tolist(), _columns(cells)])
+        if known not in numbers:
+            numbers[known] = len(first)
+            first.append(title)
+        of[title] = numbers[known]
+    return first, of
 
 
 def _run(

@@ -201,7 +201,7 @@ def _runs(summary: Summary, links: Mapping[str, str]) -> dict[str, Shown]:
         table,
         note="Each name leads to the page of that run." if links else "",
         few=["run", *keys, "status", *main, "seconds"],
-        filters=[key for key in (*keys, "status") if 1 < table[key].nunique(dropna=False)],
+        filters=[key for key in (*keys, "status") if table[key].nunique(dropna=False) > 1],
         links=links,
     )
     return tables

@@ -39,7 +39,7 @@ def html(
     links: Mapping[str, str] | None = None,
     curves: Sequence[Panel] = (),
 ) -> str:
-    """Return the page: title, warnings, map, beside it the lead, then tables, figures and the rest.
+    """Return the page: title, warnings, map, beside it the lead, then tables and figures.
 
     Args:
         title: of the page.
@@ -52,22 +52,17 @@ def html(
         warnings: what to know before anything else.
         links: addresses of the pages of the runs that have a map, by their titles.
         curves: from `curves.loss_curves`.
-
-    Returns:
-        HTML, to be written as UTF-8.
     """
     scripts = [_asset(name) for name in (*(OF_MAPS if maps else ()), "report.js")]
-    shown = [table_of(caption, table) for caption, table in tables.items()]
     return _template().render(
         policy=_policy(scripts),
         title=title,
         style=_asset("report.css"),
         lead=lead,
         command=command,
-        warnings=warnings[:MOST_WARNINGS],
-        more_warnings=warnings[MOST_WARNINGS:],
-        beside=[table for table in shown if table.how.beside],
-        tables=[table for table in shown if not table.how.beside],
+        warnings=warnings,
+        most_warnings=MOST_WARNINGS,
+        tables=[table_of(caption, table) for caption, table in tables.items()],
         figures={text: base64.b64encode(png).decode() for text, png in figures.items()},
         maps=list(maps),
         map_data=map_data(maps, links or {}) if maps else {},
