@@ -646,7 +646,7 @@ def test_tables_sort_filter_and_unfold(browser):
     heads = table.find_elements("css selector", "th button")
     assert [head.is_displayed() for head in heads] == [True, True, False, False, False, False]
     assert state() == ["none"] * 6
-    [unfold] = find(browser, ".unfold button")
+    [unfold] = find(browser, ".scroll:has([data-few]) + .unfold button")
     unfold.send_keys("\ue007")  # Enter
     assert all(head.is_displayed() for head in heads)
     heads[2].click()  # the NMI: by value, where two look the same
@@ -709,6 +709,13 @@ def test_it_fits_a_phone_and_the_dark(dark_phone):
     top = ask(dark_phone, "flat.box.getBoundingClientRect().top")
     assert top < 700  # in the first screen, below two screens' worth of hostile title
     assert drawn(dark_phone, "flat") > 0.002
+    fits = "boxes.map(box => box.scrollWidth <= box.clientWidth)"
+    boxes = "[...document.querySelectorAll('.scroll:has(tr:nth-child(5))')]"
+    assert ask(dark_phone, fits.replace("boxes", boxes)) == [True, True]
+    hidden = "[...document.querySelectorAll('.beside th')].map(head => head.hidden)"
+    assert ask(dark_phone, hidden)[::5] == [False, True]
+    find(dark_phone, ".beside .unfold button")[0].click()
+    assert not any(ask(dark_phone, hidden))
 
 
 def axe(driver):

@@ -184,7 +184,7 @@ def _means(summary: Summary) -> dict[str, Shown]:
         ]
         first = [names[score] for score in (*MAIN, *SILHOUETTES, *MAIN_BATCHES) if score in names]
         tables[f"{title}: means over seeds, ± half of the 95 % interval"] = Shown(
-            pd.DataFrame(rows), beside=True, few=[*summary.by, "n", *first[:2]]
+            pd.DataFrame(rows), beside=True, few=[*summary.by, *first[:2], "n"]
         )
     return tables
 
@@ -200,7 +200,7 @@ def _runs(summary: Summary, links: Mapping[str, str]) -> dict[str, Shown]:
     tables["All runs"] = Shown(
         table,
         note="Each name leads to the page of that run." if links else "",
-        few=["run", *keys, "status", *main, "seconds"],
+        few=["run", *main, *keys, "status", "seconds"],
         filters=[key for key in (*keys, "status") if table[key].nunique(dropna=False) > 1],
         links=links,
     )

@@ -3,6 +3,7 @@
 // Tables: sorts, filters, and unfolds columns.
 
 const MOST_CHOICES = 40; // values that a list of choices offers; beyond, a text is typed
+const LEAST = 2; // columns that are shown, though there be no room
 
 // Sorts a table by a column: numbers as numbers, what is missing last, either way.
 function sort(head) {
@@ -32,23 +33,39 @@ function made(tag, text = "") {
   return element;
 }
 
-// Shows the first columns of a table, and a button for the others.
+// Shows the first columns of a table, as many as there is room for, and a button for the others.
 function unfold(table) {
-  const few = Number(table.dataset.few);
-  const [cells, all] = [[...table.rows].flatMap((row) => [...row.cells].slice(few)), table.rows[0].cells.length];
-  const button = made("button");
-  button.type = "button";
-  const set = (open) => {
-    for (const cell of cells) cell.hidden = !open;
+  const [box, all] = [table.parentElement, table.rows[0].cells.length];
+  const [line, button] = [made("p"), made("button")];
+  let [few, open, width] = [all, false, 0];
+  const show = (n) => {
+    for (const row of table.rows) [...row.cells].forEach((cell, i) => { cell.hidden = i >= n; });
+  };
+  const tell = () => {
+    line.hidden = few === all;
     button.textContent = open ? `Show ${few} columns` : `Show all ${all} columns`;
     button.setAttribute("aria-expanded", open);
   };
-  button.addEventListener("click", () => set(button.getAttribute("aria-expanded") !== "true"));
-  set(false);
-  const line = made("p");
+  const fit = () => {
+    if (!box.clientWidth || box.clientWidth === width) return;
+    width = box.clientWidth;
+    few = Number(table.dataset.few) || all;
+    show(few);
+    while (few > LEAST && box.scrollWidth > box.clientWidth) show(few -= 1);
+    if (open) show(all);
+    tell();
+  };
+  button.type = "button";
+  button.addEventListener("click", () => {
+    open = !open;
+    show(open ? all : few);
+    tell();
+  });
   line.className = "unfold";
   line.append(button);
-  table.parentElement.after(line);
+  box.after(line);
+  fit();
+  new ResizeObserver(fit).observe(box); // also when what holds it is unfolded
 }
 
 // Offers to show only some rows: by the values of some columns, and by a text.
@@ -91,7 +108,7 @@ function filter(table) {
 }
 
 for (const table of document.querySelectorAll("table")) {
-  if (table.dataset.few) unfold(table);
+  if (!table.classList.contains("shaded")) unfold(table); // a matrix scrolls
   if (table.dataset.filters) filter(table);
   table.tHead.addEventListener("click", (event) => {
     const head = event.target.closest("th");

@@ -164,7 +164,7 @@ class PointMap {
 
   // Pixels that the longest side of the map takes when all of it is seen.
   fit(width, height) {
-    if (this.deep) return (Math.min(width, height) - MARGIN) / (2 * (this.far || 1));
+    if (this.deep) return (0.62 * (Math.min(width, height) - MARGIN)) / (this.far || 1);
     const [x, y] = this.reach ?? [0.5, 0.5];
     return Math.min((width / 2 - MARGIN) / (x || 0.5), (height / 2 - MARGIN) / (y || 0.5));
   }

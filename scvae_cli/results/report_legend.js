@@ -12,6 +12,7 @@ Object.assign(Maps.prototype, {
       this.bar.querySelector("i").style.background = `linear-gradient(90deg, ${this.look.scale.join(", ")})`;
       [low.textContent, high.textContent, name.textContent] = [told(range[0]), told(range[1]), title];
     }
+    this.legend.hidden = Boolean(numbers) && this.groups.length < 2;
     this.section.querySelector(".switches").hidden = this.groups.length < 3;
     this.legend.replaceChildren(...this.groups.map((group, i) => {
       const [mark, button, item] = ["i", "button", "li"].map((tag) => document.createElement(tag));

@@ -28,6 +28,7 @@ STAGES = {
     "figures": "drew the figures",
     "h5ad": "wrote cells.h5ad",
 }
+MOST_ROWS = 30  # types in a table that is not folded
 MOST_UNFOLDED = 12  # types, and clusters, of a table that is not folded
 
 
@@ -120,6 +121,7 @@ def _types(cells: pd.DataFrame) -> dict[str, Shown]:
     return {
         "Cell types": Shown(
             where,
+            folded=len(where) > MOST_ROWS,
             note="The cluster of the map that holds most cells of each type: the share of the "
             "type that is in it, and the share of it that is the type.",
         ),
@@ -145,4 +147,4 @@ def _times(run: Run) -> dict[str, Shown]:
             "what it did": [STAGES.get(name, "") for name in seconds],
         }
     )
-    return {f"Time: {sum(seconds.values()):.1f} s": Shown(table, few=["stage", "seconds"])}
+    return {f"Time: {sum(seconds.values()):.1f} s": Shown(table)}
