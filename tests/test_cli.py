@@ -224,6 +224,7 @@ def test_the_wheel_brings_its_configurations(tmp_path):
     subprocess.run([*pip, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    assert [*(tmp_path / "site").glob("*.dist-info/licenses/LICENSE")]
     work = tmp_path / "work"
     work.mkdir()
     code = (

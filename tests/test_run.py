@@ -1,5 +1,6 @@
 """Whole runs of `scvae train`: what is in the folder, and that it is the same every time."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.registry import build
 from scvae_cli.runs.claim import discard
 from scvae_cli.runs.files import files_of
+from scvae_cli.runs.same import essential
 
 FILES = {
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
@@ -274,6 +276,13 @@ def test_runs_of_one_second_do_not_share_a_folder(tmp_path):
 
 def test_one_training_serves_several_embeddings(scvae, tmp_path):
     assert scvae("train", "model=vae", *FAST, "embedding=sample", "hydra.run.dir=a").code == 0
+    # As if by a version that had fewer settings: those that it lacked are as they were then.
+    file = tmp_path / "a" / "config.yaml"
+    now = yaml.safe_load(file.read_text())
+    older = copy.deepcopy(now)
+    del older["model"]["dispersion"], older["data"]["n_batches"], older["ensemble"]
+    file.write_text(yaml.safe_dump(older))
+    assert essential(older) == essential(now) != essential(now | {"beta": 3.0})
     common = ["train", "model=vae", *FAST, "trained=a"]
     result = scvae(*common, "map_3d=false", "hydra.run.dir=b")
     assert result.code == 0, result.err

@@ -6,6 +6,7 @@ from scvae_cli.choice.plan import CANDIDATES
 
 # Presets of conf/experiment/benchmark; each answers a question that the candidates leave open.
 OTHERS = {
+    "vae-nb-latent": "`vae-nb`, cells placed by latent features, not by what it decodes",
     "vae-gaussian": "`vae-nb` with the squared error of log values",
     "vae-poisson": "`vae-nb` with a Poisson distribution",
     "vae-zinb": "`vae-nb` with a zero-inflated negative binomial, scVI's likelihood",

@@ -15,6 +15,7 @@ UAI = "vsc-uai-nb"
 PAIRS = [
     ("square roots, not logarithms", "pca-sqrt", "pca-20"),
     ("genes by deviance", "pca-deviance", "pca-sqrt"),
+    ("decoded expression, not latent features", "vae-nb", "vae-nb-latent"),
     ("counts, not log values", "vae-nb", "vae-gaussian"),
     ("negative binomial, not Poisson", "vae-nb", "vae-poisson"),
     ("zero inflation", "vae-zinb", "vae-nb"),

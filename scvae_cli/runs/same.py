@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.options import DataConfig, ModelConfig
 from scvae_cli.runs.files import MissingError
 from scvae_cli.runs.run import Run
 
@@ -15,7 +16,8 @@ TRAINING = [
     "model", "data", "beta", "kl_warmup", "likelihood", "latent_dim", "epochs", "updates",
     "batch_size", "lr", "ensemble", "seed", "validation", "validation_share", "patience",
 ]  # fmt: skip
-UNTRAINED = {"keep"}  # settings of `data` that they do not depend on; older runs lack them
+# Settings of `data` that they do not depend on; what is in files, the fingerprint tells.
+UNTRAINED = {"keep", "path", "dir", "labels", "batches"}
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {
     "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
@@ -23,20 +25,42 @@ CIRCUMSTANCES = {
 }  # fmt: skip
 
 
+# Settings of models and data that came later, each with the value that runs without it had.
+LATER = {
+    name: field.get_default(call_default_factory=True)
+    for kind in (*get_args(ModelConfig), *get_args(DataConfig))
+    for name, field in kind.model_fields.items()
+    if not field.is_required()
+}
+
+
 def essential(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that say what to compute: no null, which runs of older versions lack."""
+    """Return the settings that say what to compute, as runs of older versions have them.
+
+    They lack what came later: nothing is said of a null, nor of a setting in `LATER` with that
+    value.
+    """
     return {
-        key: value
+        key: _as_older(value)
         for key, value in settings.items()
         if key not in CIRCUMSTANCES and value is not None
     }
+
+
+def _as_older(value: Any) -> Any:
+    """Return a setting; a block of them without what came later and has no effect."""
+    if not isinstance(value, dict):
+        return value
+    lacks = object()
+    return {key: part for key, part in value.items() if LATER.get(key, lacks) != part}
 
 
 def first_difference(key: str, theirs: Any, ours: Any) -> str:
     """Name the first setting at or below `key` that differs, with both values."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         inner = next(k for k in {**theirs, **ours} if theirs.get(k) != ours.get(k))
-        return first_difference(f"{key}.{inner}", theirs.get(inner), ours.get(inner))
+        values = (block.get(inner, LATER.get(inner)) for block in (theirs, ours))
+        return first_difference(f"{key}.{inner}", *values)
     return f"{key}={theirs}, and not {ours}"
 
 
@@ -85,6 +109,7 @@ def read_training(
 
 def _trained_on(value: Any) -> Any:
     """Return a setting without the parts that a model's weights do not depend on."""
+    value = _as_older(value)
     if not isinstance(value, dict):
         return value
     return {key: part for key, part in value.items() if key not in UNTRAINED}
