@@ -95,6 +95,7 @@ def test_a_sweep_ends_in_a_table(swept):
     for text in ("map NMI", "Loss while training", "vae on synthetic", "latent ARI"):
         assert text in page
     assert "tsne_nmi" not in page
+    assert page.count("<polyline") == 6  # of the VAEs that are done
     assert "Traceback" not in result.err
 
 
@@ -217,6 +218,7 @@ def test_resume_redoes_what_is_damaged_and_keeps_the_rest(scvae, tmp_path, finis
     assert [p.name for p in (tmp_path / "s" / "attempts").iterdir()] == [cut.name]
     (kept / "cells.csv").unlink()
     assert "1 of them done before" in scvae("train", "resume=s").err
+    (kept / "report.html").unlink()  # which is no result
     again = scvae("train", "resume=s")
     assert (again.code, "2 of them done before" in again.err) == (0, True)
 
