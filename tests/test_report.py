@@ -101,7 +101,9 @@ def full(one, other):
         command=other,
         warnings=[one, other, "three", one],
         links={other: "../a%20run/report.html"},
-        curves=[Panel(one, [LINE._replace(name=one, setting=other)], [LINE], 9, "1", "2")],
+        curves=[
+            Panel(one, [LINE._replace(name=one)], [LINE._replace(setting=other)], 9, "1", "2")
+        ],
     )
 
 
