@@ -6,6 +6,7 @@
 const MARKS = "\u25cf\u25a0\u25c6\u271a\u2716\u25cb\u25a1\u25c7"; // markers, as in a legend
 const FADED = 28; // opacity, of 255, of what is not pointed at
 const BEND = 0.5; // how much nearer points of a 3-D map are larger
+const MANY = 4000; // cells beyond which a plain canvas is in a hurry
 const MARGIN = 22; // pixels around a map
 const START = [[0.8, 0.6, 0], [-0.25, 0.33, 0.91], [0.55, -0.73, 0.41]]; // a view from above
 const FLAT = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
@@ -216,7 +217,7 @@ class PointMap {
       const context = this.points.getContext("2d");
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
       context.clearRect(0, 0, width, height);
-      this.drawPlain(context, this.view());
+      this.drawPlain(context, this.view(), this.order.length > MANY);
     }
     const context = this.above.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -247,12 +248,18 @@ class PointMap {
     gl.drawArrays(gl.POINTS, 0, this.order.length);
   }
 
-  drawPlain(context, view) {
+  // Draws on a plain canvas; in a hurry, points are squares.
+  drawPlain(context, view, hurry = false) {
     const places = Array.from(this.order, (cell) => [cell, ...this.project(cell, view)]);
     if (this.deep) places.sort((a, b) => a[3] - b[3]);
     for (const [cell, x, y, , near] of places) {
       const [red, green, blue, alpha] = this.colours.subarray(cell * 4, cell * 4 + 4);
       context.fillStyle = context.strokeStyle = `rgba(${red},${green},${blue},${alpha / 255})`;
+      const size = view.point * near * 0.9;
+      if (hurry) {
+        context.fillRect(x - size / 2, y - size / 2, size, size);
+        continue;
+      }
       context.beginPath();
       markPath(context, this.marks[cell], x, y, (view.point * near) / 2);
       if (this.marks[cell] < 5) context.fill();
