@@ -8,7 +8,13 @@ from scvae_cli.stages.cells import load_cells
 from scvae_cli.stages.context import open_context
 from scvae_cli.stages.fit import fit_model
 from scvae_cli.stages.products import draw_figures, sparsity_of, write_anndata
-from scvae_cli.stages.space import cluster_cells, embed_cells, map_cells, score_clusters
+from scvae_cli.stages.space import (
+    cluster_cells,
+    embed_cells,
+    map_cells,
+    name_cells,
+    score_clusters,
+)
 
 
 def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[str, float]]:
@@ -40,3 +46,12 @@ def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[s
     write_anndata(context, dataset, latent, maps, clusters, scores)
     console.scores({name: scores[space] for space, name in SPACES.items()})
     return scores
+
+
+def fit(config: Config, writer: RunWriter, console: Console) -> None:
+    """Do the first half of `run`: cells, model, latent space."""
+    context = open_context(config, writer, console)
+    loaded = load_cells(context)
+    model, _ = fit_model(context, loaded)
+    embed_cells(context, model, loaded.dataset)
+    name_cells(context, loaded.dataset)

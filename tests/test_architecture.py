@@ -35,6 +35,7 @@ RULES = {
     "models": set(),
     "analysis": {"models"},
     "trained": {"analysis", "config", "data", "models", "runs", "settings"},
+    "fitting": {"config", "console", "launch", "pipeline", "runs", "trained"},
     "cli": {"commands", "launch"},
     "config": set(),
     "settings": {"config"},

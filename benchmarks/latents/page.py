@@ -54,11 +54,14 @@ def _head(tables: Tables) -> str:
 scores the clusters against the types. The candidates are those of `scvae choose`, which recommends
 one of them without looking at types. Other presets
 ([conf/experiment/benchmark](../conf/experiment/benchmark)) and scVI answer further questions. All
-our networks are trained for up to 4,000 updates.
+our networks are trained for up to 4,000 updates. They place cells by the expression that they
+decode (`embedding=decoded`), but for `vae-nb-latent` and the report's models, of which the latent
+features are taken.
 
 The people who wrote the rule of `scvae choose` had seen scores of FACS and Drop-seq when they
-picked the criterion among four, and of all these sets but PBMC3k when they listed the candidates
-and took `{CONTROL}` in place of `pca-20` as the one that the others must beat.
+picked the criterion among four, and of all these sets but PBMC3k when they listed the candidates,
+took `{CONTROL}` in place of `pca-20` as the one that the others must beat, and let networks place
+cells by what they decode.
 
 {markdown(["types", "source", "kind"], rows)}
 

@@ -157,10 +157,10 @@ def check_same(
     for job in plan:
         run = find(folder / job.name)
         if run is not None and run.flat_settings:
-            theirs = essential(run.settings)
+            there = essential(run.settings)
             for key, value in job.settings.items():
-                if theirs.get(key) != value:
-                    differs = first_difference(key, theirs.get(key), value)
+                if there.get(key) != value:
+                    differs = first_difference(key, there.get(key), value)
                     refuse(f"{job.name} has {differs}")
 
 

@@ -109,6 +109,11 @@ def _on_axes(context: Context, model: Model, dataset: Dataset, z: np.ndarray) ->
     return project(model, z, axes, **how)
 
 
+def name_cells(context: Context, dataset: Dataset) -> None:
+    """Write cells.csv with what is known of the cells, for runs that do not map them."""
+    context.writer.write_table("cells", _named(dataset))
+
+
 def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
     """Map the cells by t-SNE in two dimensions, and three if asked; write cells.csv.
 

@@ -1,0 +1,164 @@
+"""Fits a model to cells in memory; people call it as `scvae_cli.fit`."""
+
+import shlex
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from scvae_cli import pipeline
+from scvae_cli.config import Config
+from scvae_cli.console import Console
+from scvae_cli.errors import Given, InputError, Kind, UserError, written
+from scvae_cli.launch.compose import compose
+from scvae_cli.launch.execute import now, write_report
+from scvae_cli.launch.places import quoted
+from scvae_cli.runs.claim import claim, discard
+from scvae_cli.runs.provenance import git_state, versions
+from scvae_cli.runs.writer import RunWriter
+from scvae_cli.trained import TrainedRun, load
+
+INPUT = "input.h5ad"  # the cells, in the run's folder
+OF_OBS = ("label_key", "batch_key", "covariates", "keep")  # settings that name columns of obs
+
+
+def fit(
+    adata: anndata.AnnData,
+    *,
+    folder: str | Path | None,
+    layer: str | None,
+    key_added: str,
+    inplace: bool,
+    progress: bool,
+    settings: Mapping[str, Any],
+) -> TrainedRun:
+    """Fit a model to cells.
+
+    Args:
+        adata: (n_cells, n_genes) the cells.
+        folder: see `scvae_cli.fit`.
+        layer: see `scvae_cli.fit`.
+        key_added: see `scvae_cli.fit`.
+        inplace: see `scvae_cli.fit`.
+        progress: see `scvae_cli.fit`.
+        settings: of `scvae train`, by key; not `data`, nor what of it names a file.
+    """
+    created, whole = _folder(folder), folder is not None
+    try:
+        words = _words(settings, created[-1] / INPUT, whole=whole)
+        config = compose(words)
+        _write_input(adata, layer, settings, created[-1] / INPUT)
+        _execute(config, words, created[-1], Console(silent=not progress), whole=whole)
+        run = load(created[-1])
+    except BaseException as error:
+        begun = (created[-1] / "run.json").exists() and not isinstance(error, InputError)
+        if not whole or not begun:
+            (created[-1] / INPUT).unlink(missing_ok=True)
+            discard(created)
+        raise
+    if not whole:
+        weakref.finalize(run, shutil.rmtree, created[-1], ignore_errors=True)
+    for text in run.record.get("warnings", []):
+        warnings.warn(text, stacklevel=3)
+    if inplace:
+        adata.obsm[key_added] = run.latent.reindex(adata.obs_names).to_numpy(np.float32)
+    return run
+
+
+def _folder(folder: str | Path | None) -> list[Path]:
+    """Return the folder asked for, after those created for it, or a temporary one."""
+    if folder is None:
+        return [Path(tempfile.mkdtemp(prefix="scvae-"))]
+    path, created = claim(Path(folder).expanduser().absolute(), exact=True)
+    return created or [path]
+
+
+def _words(settings: Mapping[str, Any], file: Path, *, whole: bool) -> list[str]:
+    """Return the words after `scvae train` that ask for this."""
+    # Checks ask for these, although nothing is mapped or clustered.
+    unused = {} if whole else {"cluster.n_clusters": 2, "tsne.perplexity": 1.0}
+    given = {"data": "file", "data.path": str(file), **unused, **settings}
+    return [f"{key}={_word(value)}" for key, value in given.items() if value is not None]
+
+
+def _word(value: Any) -> str:
+    """Return a value as Hydra reads it back."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, Sequence):
+        return f"[{','.join(map(_word, value))}]"
+    return written(value)
+
+
+def _write_input(
+    adata: anndata.AnnData, layer: str | None, settings: Mapping[str, Any], file: Path
+) -> None:
+    """Write what the run reads of the cells: values, names, and columns of obs.
+
+    Raises:
+        InputError: there is no such layer, or no values, or names that are not unique.
+    """
+    if layer is not None and layer not in adata.layers:
+        there = ", ".join(adata.layers) or "none"
+        given = Given("layer", layer)
+        raise InputError(Kind.MISSING, given, "no such layer", f"there are: {there}")
+    values = adata.X if layer is None else adata.layers[layer]
+    if values is None:
+        raise InputError(Kind.EMPTY, "adata", "has no X", "give layer=NAME")
+    if not adata.obs_names.is_unique:
+        fix = "call adata.obs_names_make_unique()"
+        raise InputError(Kind.CONTENT, "adata", "names of cells are not unique", fix)
+    obs = adata.obs[_columns(adata, settings)]
+    anndata.AnnData(values, obs, pd.DataFrame(index=adata.var_names)).write_h5ad(file)
+
+
+def _columns(adata: anndata.AnnData, settings: Mapping[str, Any]) -> list[str]:
+    """Return the columns of obs that settings name.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    columns: list[str] = []
+    for key in OF_OBS:
+        value = settings.get(f"data.{key}")
+        for name in [value] if isinstance(value, str) else value or []:
+            if name not in adata.obs:
+                there = f"there are: {', '.join(map(str, adata.obs)) or 'none'}"
+                given = Given(f"data.{key}", name)
+                raise InputError(Kind.MISSING, given, "no such column of obs", there)
+            columns.append(name)
+    return [*dict.fromkeys(columns)]
+
+
+def _execute(
+    config: Config, words: list[str], path: Path, console: Console, *, whole: bool
+) -> None:
+    """Run the experiment in its folder, whole or up to the latent space."""
+    writer = RunWriter(path, {
+        "status": "running", "reason": None,
+        "command": shlex.join(["scvae", "train", *words]), "overrides": words,
+        "cwd": str(Path.cwd()), "started": now(), "seed": config.seed,
+        "versions": versions(), "git": git_state(),
+    })  # fmt: skip
+    status = "failed"
+    reason: str | None = "interrupted"
+    try:
+        if whole:
+            pipeline.run(config, writer, console)
+        else:
+            pipeline.fit(config, writer, console)
+        status, reason = "done", None
+    except UserError as error:
+        reason = str(error)
+        raise
+    finally:
+        writer.end(status=status, reason=reason, ended=now())
+    if whole:
+        write_report(path, console)

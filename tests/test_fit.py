@@ -1,0 +1,93 @@
+"""`scvae_cli.fit`: a model of cells in memory, the same as the command's."""
+
+import gc
+import tempfile
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+
+import scvae_cli
+from scvae_cli.errors import InputError, Kind
+
+FEW = {"updates": 5, "batch_size": 32}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory, with a `tmp` for temporary files."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def adata():
+    rng = np.random.default_rng(0)
+    rates = rng.gamma(1.0, 2.0, (2, 30))[np.repeat([0, 1], 40)]
+    kinds = {"kind": np.repeat(["a", "b"], 40), "plate": ["1", "2"] * 40, "n": 1.0}
+    obs = pd.DataFrame(kinds, index=[f"cell {i}" for i in range(80)])
+    cells = anndata.AnnData(csr_matrix(rng.poisson(rates).astype(np.float32)), obs)
+    cells.layers["twice"] = cells.X * 2
+    return cells
+
+
+def test_it_is_the_latent_space_of_the_command_and_leaves_nothing(scvae, folder, adata):
+    run = scvae_cli.fit(adata, model="vae", likelihood="nb", batch_key="plate", seed=3, **FEW)
+    assert [*adata.obsm] == ["X_scvae"]
+    adata.write_h5ad(folder / "cells.h5ad")
+    words = ["data=file", "data.path=cells.h5ad", "data.batch_key=plate", "model=vae", "seed=3"]
+    few = ["tsne.perplexity=5", "cluster.n_clusters=2", "map_3d=false", "likelihood=nb"]
+    command = ["train", *words, *few, *(f"{k}={v}" for k, v in FEW.items())]
+    assert scvae(*command, "hydra.run.dir=a").code == 0
+    latent = scvae_cli.load(folder / "a").latent.to_numpy(np.float32)
+    assert np.array_equal(latent, adata.obsm["X_scvae"])
+    assert np.array_equal(run.embed(adata), latent)
+    assert [*(folder / "tmp").iterdir()] == [run.path]
+    del run
+    gc.collect()
+    assert not [*(folder / "tmp").iterdir()]
+
+
+def test_a_folder_gets_the_whole_run(folder, adata):
+    how = {"model": "pca", "settings": {"tsne.perplexity": 5, "map_3d": False}, "folder": "new/a"}
+    run = scvae_cli.fit(adata, labels_key="kind", inplace=False, layer="twice", **how)
+    assert not adata.obsm
+    assert run.path == folder / "new" / "a"
+    assert (run.path / "report.html").exists()
+    assert run.scores["latent"]["ari"] == 1.0  # 30 genes tell two kinds of cells apart
+    kept = anndata.read_h5ad(run.path / "input.h5ad")
+    assert (adata.layers["twice"] != kept.X).nnz == 0
+    with pytest.raises(InputError) as refused:
+        scvae_cli.fit(adata, **how)
+    assert refused.value.kind == Kind.EXISTS
+    assert (run.path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"labels_key": "type"}, ["data.label_key=type", "kind, plate"]),
+        ({"batch_key": ["plate", "day"]}, ["data.batch_key=day", "kind, plate"]),
+        ({"layer": "counts"}, ["layer=counts", "twice"]),
+        ({"likelyhood": "nb"}, ["likelyhood=", "likelihood"]),
+        ({"epochs": -1}, ["epochs=-1", "at least 0"]),
+        ({"settings": {"data.genes": 31}}, ["data.genes=31", "30 genes"]),
+    ],
+)
+@pytest.mark.parametrize("place", [None, "new/a"])
+def test_what_cannot_be_is_refused_and_leaves_nothing(folder, adata, asked, words, place):
+    with pytest.raises(InputError) as refused:
+        scvae_cli.fit(adata, folder=place, **asked)
+    for word in words:
+        assert word in str(refused.value)
+    assert [*folder.rglob("*")] == [folder / "tmp"]
+    assert not adata.obsm
+
+
+def test_a_whole_run_without_types_needs_a_number_of_clusters(folder, adata):
+    with pytest.raises(InputError, match=r"cluster\.n_clusters"):
+        scvae_cli.fit(adata, model="pca", folder="new/a")
