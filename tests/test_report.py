@@ -20,7 +20,7 @@ from scvae_cli.results import map_data, report
 from scvae_cli.results.by_type import types_and_clusters
 from scvae_cli.results.colours import VIRIDIS
 from scvae_cli.results.curves import Curve, Panel
-from scvae_cli.results.figures.style import cluster_styles, type_styles
+from scvae_cli.results.figures.style import by_cluster, by_type
 from scvae_cli.results.html_tables import Shown
 
 NONE = "\N{EN DASH}"
@@ -234,7 +234,7 @@ def test_a_type_has_the_colour_it_has_in_the_figures():
     table = cells(["A"], n=sum(sizes)).assign(cell_type=np.repeat(names, sizes))
     read = Reader(page(maps={"run": table, "again": table})).data
     codes, types = pd.factorize(table["cell_type"], sort=True)
-    styles = dict(zip(types, type_styles(codes, list(types)), strict=True))
+    styles = dict(zip(types, by_type(codes, list(types)).styles, strict=True))
     look = read["look"]
     assert [own[0] for own in look["looks"]] == [styles[n].colour for n in look["names"]]
     assert look["names"][:2] == ["type 1", "type 6"]  # the largest come first
@@ -247,11 +247,11 @@ def test_a_cluster_has_the_colour_it_has_in_the_figures():
     run = Reader(page(maps={"run": table})).data["run-0"]["clusterings"]["cluster"]
     codes, types = pd.factorize(table["cell_type"], sort=True)
     clusters = table["cluster"].to_numpy(int)
-    styles = cluster_styles(codes, list(types), clusters)
+    styles = by_cluster(codes, list(types), clusters).styles
     assert [own[0] for own in run["looks"]] == [style.colour for style in styles]
     assert len({(dark, mark) for _, dark, mark in run["looks"]}) == len(styles) == 3
     for title, style in zip(run["titles"], styles, strict=True):
-        assert style.name.split()[1] == title.split()[1]
+        assert style.name == title.split()[1]
 
 
 def test_clusters_without_types_have_colours_of_their_own():
@@ -286,7 +286,7 @@ def test_kept_columns_are_in_the_page_as_small_as_they_can_be():
     assert protocol["names"] == ["<b>\\u202e", "CEL-seq2"]
     assert list(unpacked(protocol["codes"])[:4]) == [1, 0, 0, 1]
     codes, names = pd.factorize(table["protocol"], sort=True)
-    in_figure = {s.name.split(" ")[0]: s.colour for s in type_styles(codes, list(names))}
+    in_figure = {s.name: s.colour for s in by_type(codes, list(names)).styles}
     assert in_figure["CEL-seq2"] == protocol["looks"][1][0] != protocol["looks"][0][0]
     assert len(texts["note"]["names"]) == 3001
     assert len(texts["note"]["looks"]) == map_data.MOST_VALUES

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -56,9 +57,10 @@ def swept(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A sweep over two seeds that is done."""
+    """A sweep over two seeds that is done, with figures as PDF."""
     folder = tmp_path_factory.mktemp("finished") / "s"
-    command = ["train", "-m", *QUICK, "model=vae", "seed=0,1", f"hydra.sweep.dir={folder}"]
+    command = ["train", "-m", *QUICK, "model=vae", "seed=0,1", "figures.format=pdf"]
+    command.append(f"hydra.sweep.dir={folder}")
     assert run(folder.parent, *command).code == 0
     return folder
 
@@ -124,6 +126,31 @@ def test_the_summary_is_that_of_pandas_and_scipy(swept):
     pair = pairs.set_index(["a", "b", "score"]).loc[("vae, beta 0.5", "vae, beta 2", "latent_nmi")]
     assert (pair["low"], pair["high"]) == pytest.approx((test.low, test.high), rel=1e-9)
     assert pair["n"] == 3
+
+
+def test_two_seeds_have_no_interval(finished):
+    summary = pd.read_csv(finished / "summary.csv").iloc[0]
+    assert summary["n"] == 2
+    assert summary[["tsne_nmi_mean", "tsne_nmi_sd"]].notna().all()
+    assert summary[["tsne_nmi_low", "tsne_nmi_high"]].isna().all()
+    for page in ("summary.md", "report.html"):
+        text = (finished / page).read_text()
+        assert "with fewer than 3 there is no interval" in text
+        assert "\N{PLUS-MINUS SIGN}0" not in text
+    assert "nan" not in (finished / "summary.md").read_text().lower()
+
+
+def test_figures_are_in_the_format_asked_for_and_in_the_record(finished):
+    """The PNG, which report.html shows, is there too."""
+    names = {path.name for path in (finished / "figures").iterdir()}
+    assert names == {f"{name}.{form}" for name in ("maps",) for form in ("png", "pdf")}
+    for path in finished.glob("*/run.json"):
+        files = json.loads(path.read_text())["files"]
+        for name in ("map_2d", "loss"):
+            pdf = path.parent / "figures" / f"{name}.pdf"
+            assert pdf.read_bytes().startswith(b"%PDF")
+            assert files[f"figures/{name}.pdf"] == sha256(pdf.read_bytes()).hexdigest()
+            assert f"figures/{name}.png" in files
 
 
 def test_one_setting_over_seeds(scvae, tmp_path):

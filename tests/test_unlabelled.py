@@ -13,7 +13,7 @@ from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.launch.compose import compose
 from scvae_cli.results.colours import COLOURS, GREY, by_size
-from scvae_cli.results.figures.style import cluster_styles, type_styles
+from scvae_cli.results.figures.style import by_cluster, by_type
 from scvae_cli.results.map_data import map_data
 
 TINY = [
@@ -178,13 +178,22 @@ def test_what_is_mapped_has_to_have_labels(file, cells, scvae, tmp_path):
 def test_cells_without_a_type_are_grey_and_last():
     names = ("a", "b", "unlabelled")
     groups = np.array([0, 1, 1, *[2] * 9])
-    styles = type_styles(groups, names)
+    styles = by_type(groups, names).styles
     assert [style.colour for style in styles] == [*COLOURS[1::-1], GREY]
     assert list(by_size(np.bincount(groups), names)) == [1, 0, 2]
-    (main,) = cluster_styles(groups, names, np.zeros(12, int))
-    assert main.name.startswith("0  b (17 % of 12)")
-    only = type_styles(np.zeros(4, int), ("unlabelled",))
-    assert only[0].colour == COLOURS[0]
+    (main,) = by_cluster(groups, names, np.zeros(12, int)).styles
+    assert main.label() == "0  b (17 % of 12)"
+
+
+def test_clusters_of_cells_without_types_have_colours_of_their_own():
+    clusters = np.arange(60) % 20
+    styles = by_cluster(np.zeros(60, int), ["unlabelled"], clusters).styles
+    assert len({style.colour for style in styles}) == 20
+    assert styles[7].label() == "7  (3)"
+    table = pd.DataFrame({"cell": map(str, clusters), "cell_type": None, "cluster": clusters})
+    table[["tsne_1", "tsne_2"]] = 0.0
+    looks = json.loads(map_data({"r": table})["run-0"])["clusterings"]["cluster"]["looks"]
+    assert [look[0] for look in looks] == [style.colour for style in styles]
 
 
 def test_cells_without_a_type_are_grey_and_last_on_the_page():

@@ -13,10 +13,10 @@ from scvae_cli.measures import SILHOUETTES, SPACES, WITH_BATCHES, short_name
 from scvae_cli.results import markdown
 from scvae_cli.results.curves import loss_curves
 from scvae_cli.results.html_tables import Shown
-from scvae_cli.results.means import brief, differences, summarise
+from scvae_cli.results.means import about_means, brief, differences, interval_in_words, summarise
 from scvae_cli.results.report import html
 from scvae_cli.results.runs import provenance
-from scvae_cli.results.summary_figures import first_runs, summary_figures
+from scvae_cli.results.summary_figures import first_runs, write_figures
 from scvae_cli.results.table import main_score, results, scores_of, settings_of, write_csv
 from scvae_cli.results.verdict import verdict
 from scvae_cli.runs.files import REPORT
@@ -98,10 +98,7 @@ def write_summary(
     keys = [key for key in [*by, "seed"] if table[key].nunique(dropna=False) > 1]
     varied = [f"Varied: {', '.join(keys)}."] if keys else []
     lead = [*verdict(table, by, score), *varied, *notes]
-    drawn = summary_figures(runs, table, means, by)
-    (folder / "figures").mkdir(exist_ok=True)
-    for name, (_, png) in drawn.items():
-        write_file(folder / "figures" / f"{name}.png", png)
+    drawn = write_figures(folder / "figures", runs, table, means, by)
     summary = Summary(runs, by, table, means, pairs, drawn, title, lead, command)
     write_file(folder / "summary.md", summary_markdown(summary).encode())
     write_file(folder / "report.html", summary_report(summary, folder).encode())
@@ -183,8 +180,11 @@ def _means(summary: Summary) -> dict[str, Shown]:
             for row in brief(summary.means, summary.by, scores)
         ]
         first = [names[score] for score in (*MAIN, *SILHOUETTES, *MAIN_BATCHES) if score in names]
-        tables[f"{title}: means over seeds, ± half of the 95 % interval"] = Shown(
-            pd.DataFrame(rows), beside=True, few=[*summary.by, *first[:2], "n"]
+        tables[f"{title}: means over seeds"] = Shown(
+            pd.DataFrame(rows),
+            beside=True,
+            note=about_means(summary.means),
+            few=[*summary.by, *first[:2], "n"],
         )
     return tables
 
@@ -241,10 +241,7 @@ def summary_markdown(summary: Summary) -> str:
     scores = [column[:-5] for column in summary.means if column.endswith("_mean")]
     for group in _grouped(scores).values():
         parts.append(_table_of_texts(brief(summary.means, summary.by, group)))
-    parts.append(
-        "Mean over n runs ± half of the 95 % confidence interval (Student's t); after n, those "
-        "without a result."
-    )
+    parts.append(f"{about_means(summary.means)} After n, in brackets, those without a result.")
     parts += [
         f"![{plain(caption)}](figures/{quote(name)}.png)"
         for name, (caption, _) in summary.figures.items()
@@ -272,15 +269,15 @@ def _pairs_markdown(pairs: pd.DataFrame) -> list[str]:
             {
                 "a": str(row["a"]), "b": str(row["b"]), "on the": SPACES[row["score"][:-4]],
                 "n": str(row["n"]), "a - b": f"{row['mean']:+.3f}",
-                "95 %": f"{row['low']:+.3f} to {row['high']:+.3f}",
+                "95 %": interval_in_words(row["low"], row["high"]),
             }
             for _, row in main.iterrows()
         ]  # fmt: skip
         parts.append(_table_of_texts(rows))
     if len(pairs):
         parts.append(
-            "All differences are in differences.csv. Their intervals are not corrected for their "
-            "number."
+            "All differences are in differences.csv, with intervals where there are three seeds; "
+            "these are not corrected for their number."
         )
     return parts
 

@@ -16,7 +16,8 @@ from scvae_cli.runs.run import Run
 from scvae_cli.runs.same import CIRCUMSTANCES
 
 # Settings that no score depends on, or that the data's fingerprint stands for.
-HIDDEN = {*CIRCUMSTANCES, "checkpoint.every", "map_3d", "data.dir", "data.keep"}
+HIDDEN = {*CIRCUMSTANCES, "checkpoint.every", "figures.format", "figures.dpi", "map_3d",
+          "data.dir", "data.keep"}  # fmt: skip
 
 
 def results(runs: Sequence[Run]) -> pd.DataFrame:
