@@ -527,15 +527,16 @@ def test_colours_by_what_was_kept(browser):
 
 def test_the_legend_hides_isolates_and_points_out(browser):
     buttons = find(browser, "#legend button")
+    faded = "m.groups.map(g => flat.colours[4 * g.cells[0] + 3] % 255 > 0)"
     buttons[1].click()
     assert buttons[1].get_attribute("aria-pressed") == "false"
     assert seen(browser, "flat") == [31, 0, 8, 8]
+    assert ask(browser, faded) == [False] * 4  # though the pointer is still on a group
     actions(browser).double_click(buttons[2]).perform()
     assert seen(browser, "flat") == [0, 0, 8]
     actions(browser).double_click(buttons[2]).perform()
     assert seen(browser, "flat") == [31, 8, 8, 8]
     actions(browser).move_to_element(buttons[3]).perform()
-    faded = "m.groups.map(g => flat.colours[4 * g.cells[0] + 3] < 255)"
     assert ask(browser, faded) == [True, True, True, False]
     find(browser, "[name=none]")[0].send_keys("\ue007")  # Enter
     assert seen(browser, "flat") == []
@@ -571,6 +572,11 @@ def test_the_map_tells_cells(browser):
     told = tip.text.split("\n")
     assert told[0] == "cell 6"
     assert told[-3:] == [f"{SCRIPT}: CEL-seq2", "age: 21.5", "note: w6"]
+    at = tip.location
+    find(browser, "#flat .above")[0].send_keys("\ue015" * 3)  # down
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 5).until(lambda _: tip.location["y"] == at["y"] + 72)
 
 
 def test_the_flat_map_zooms_and_moves(browser):

@@ -73,7 +73,7 @@ function markPath(context, mark, x, y, r) {
 }
 
 class PointMap {
-  // box: an element to draw in. hover(cell, x, y) is called with the cell that is pointed at, or -1.
+  // box: an element to draw in. hover(cell) is called with the cell that is pointed at, or -1.
   // over(context, map) draws above the points.
   constructor(box, deep, { hover, over }) {
     Object.assign(this, { box, deep, hover, over, n: 0, order: new Uint32Array(0), frames: 0 });

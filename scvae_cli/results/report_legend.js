@@ -47,6 +47,7 @@ Object.assign(Maps.prototype, {
 
   hide(groups) {
     this.hidden = new Set(groups);
+    if (this.hidden.has(this.lit)) this.lit = -1;
     [...this.legend.querySelectorAll("button")].forEach((button, i) =>
       button.setAttribute("aria-pressed", !this.hidden.has(i)));
     this.paint();

@@ -72,7 +72,7 @@ class Maps {
     this.tip = section.querySelector(".maps").appendChild(document.createElement("div"));
     this.tip.className = "tip";
     this.panes = Object.fromEntries(["flat", "deep"].map((id) => {
-      const call = { hover: (...at) => this.point(this.panes[id], ...at),
+      const call = { hover: (cell) => this.point(this.panes[id], cell),
         over: (context, map) => this.over(context, map) };
       return [id, new PointMap(document.getElementById(id), id === "deep", call)];
     }));
@@ -216,6 +216,7 @@ class Maps {
   // Above the points: names that do not overlap, the cell that is pointed at, a part to zoom into.
   over(context, map) {
     if (!map.order.length && !map.chosen) return;
+    this.beside(map);
     const view = map.view();
     context.font = `600 12px ${getComputedStyle(document.body).fontFamily}`;
     [context.textAlign, context.textBaseline, context.lineJoin] = ["center", "middle", "round"];
@@ -256,7 +257,8 @@ class Maps {
   }
 
   // Shows what is known of a cell beside it; -1 hides it.
-  point(map, cell, x = 0, y = 0) {
+  point(map, cell) {
+    this.pointed = map;
     if (cell !== this.cell) {
       this.cell = cell;
       const rows = cell < 0 ? [] : this.facts(cell);
@@ -269,7 +271,13 @@ class Maps {
     }
     map.above.style.cursor = cell < 0 ? "grab" : "default";
     this.tip.hidden = cell < 0;
-    if (cell < 0) return;
+    this.beside(map);
+  }
+
+  // Moves what is known of a cell to where the map has it now.
+  beside(map) {
+    if (this.cell < 0 || map !== this.pointed) return;
+    const [x, y] = map.project(this.cell);
     const [left, top] = [map.box.offsetLeft + x, map.box.offsetTop + y];
     const room = this.tip.parentElement.clientWidth;
     this.tip.style.left = `${Math.max(0, Math.min(left + 14, room - this.tip.offsetWidth))}px`;
@@ -282,7 +290,7 @@ class Maps {
     const on = (name, cell, test) => this.of[cell] >= 0 && test(name);
     const cell = text ? tests.reduce((found, test) => (found < 0 ? names.findIndex((name, i) => on(name, i, test)) : found), -1) : -1;
     const [map] = this.shown;
-    this.point(map, cell, ...(cell < 0 ? [] : map.project(cell)));
+    this.point(map, cell);
     this.status.textContent = cell >= 0 ? this.facts(cell).join(", ") : text && `No cell on the map is called ${clip(text)}.`;
   }
 }

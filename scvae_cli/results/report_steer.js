@@ -62,7 +62,7 @@ function steer(map) {
     const now = place(event);
     const before = held.get(event.pointerId);
     if (!before) {
-      map.hover(map.at(...now), ...now);
+      map.hover(map.at(...now));
       return;
     }
     const others = [...held].filter(([id]) => id !== event.pointerId).map(([, at]) => at);
@@ -87,7 +87,7 @@ function steer(map) {
     if (map.chosen) zoomInto(map, ...map.chosen);
     map.chosen = null;
     const still = Math.hypot(now[0] - from[0], now[1] - from[1]) <= CLICK;
-    if (event.type === "pointerup" && still) map.hover(map.at(...now), ...now);
+    if (event.type === "pointerup" && still) map.hover(map.at(...now));
     map.ask();
   };
   canvas.addEventListener("pointerup", release);
