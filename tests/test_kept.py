@@ -14,7 +14,7 @@ import scvae_cli
 from scvae_cli.cli import main
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, Kind
-from scvae_cli.results.pages import run_page
+from scvae_cli.results.run_page import run_page
 from scvae_cli.runs.run import Run
 
 N = 60
@@ -164,11 +164,8 @@ def test_a_record_that_somebody_changed_is_refused(run, scvae, tmp_path, kept):
 
 
 def test_figures_by_batch_are_of_runs_with_batches(run):
-    """The map by type first, then that by batch."""
     assert (run / "figures" / "map_batch.png").stat().st_size > 10_000
-    page = (run / "report.html").read_text()
-    captions = [page.index(f"<figcaption>{text}<") for text in ("2-D map", "2-D map by batch")]
-    assert captions == sorted(captions)
+    assert "<figcaption>2-D map" not in (run / "report.html").read_text()  # it has maps that move
     assert Run(run).files.keys() >= {"figures/map_batch.png"}
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from matplotlib.image import imread
 from matplotlib.textpath import TextPath
 from scipy.sparse import csr_matrix
-from test_report import Reader
+from test_report import Reader, unpacked
 
 import scvae_cli
 from scvae_cli.console import Console
@@ -126,7 +126,7 @@ def test_a_terminal_shows_them_and_obeys_none(capsys, names):
 @given(NAMES)
 @example(AWKWARD)
 def test_a_page_shows_them(monkeypatch, names):
-    monkeypatch.setattr(report, "_asset", lambda *place: "")  # Plotly's megabytes
+    monkeypatch.setattr(report, "_asset", lambda name: "")  # which hold no names
     places = {f"tsne_{i}": np.arange(len(names) * 1.0) for i in (1, 2)}
     cells = pd.DataFrame({"cell": names, "cell_type": names, "cluster": 0, **places})
     table = pd.DataFrame({"name": names, "n": 1})
@@ -142,8 +142,8 @@ def test_a_page_shows_them(monkeypatch, names):
     assert [text for text in told if text] == [
         text for text in read.data["cells-0"]["names"] if text
     ]
-    assert sorted(set(told)) == sorted({read.data["look"]["types"][i] for i in
-                                        read.data["cells-0"]["types"]})  # fmt: skip
+    types = unpacked(read.data["cells-0"]["types"])
+    assert {*told} == {read.data["look"]["names"][i] for i in types}
     assert {text for text in told if text} <= set(read.texts)
 
 

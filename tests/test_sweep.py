@@ -89,7 +89,15 @@ def test_a_sweep_ends_in_a_table(swept):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     page = (folder / "summary.md").read_text()
     assert "- 006-vae-synthetic-beta1e_38-seed0: failed, the loss is" in page.replace("+", "_")
-    assert (folder / "report.html").stat().st_size > 1e6
+    page = (folder / "report.html").read_text()
+    links = set(re.findall(r'href="([^#][^"]*)"', page))
+    assert links == {f"{run}/report.html" for run in rows.loc[rows["status"] == "done", "run"]}
+    for link in links:
+        assert "Settings given" in (folder / link).read_text()
+    for text in ("map NMI", "Loss while training", "vae on synthetic", "latent ARI"):
+        assert text in page
+    assert "tsne_nmi" not in page
+    assert page.count("<polyline") == 6  # of the VAEs that are done
     assert "Traceback" not in result.err
 
 
@@ -241,6 +249,7 @@ def test_resume_redoes_what_is_damaged_and_keeps_the_rest(scvae, tmp_path, finis
         path.rename(path.with_name(f"{path.name}-n_cells300"))
     record = tmp_path / "s" / "sweep.json"
     record.write_text(re.sub(r'("folder": "[^"]*)', r"\1-n_cells300", record.read_text()))
+    (kept.with_name(f"{kept.name}-n_cells300") / "report.html").unlink()  # which is no result
     again = scvae("train", "resume=s")
     assert (again.code, "2 of them done before" in again.err) == (0, True), again.err
 

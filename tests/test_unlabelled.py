@@ -192,8 +192,8 @@ def test_clusters_of_cells_without_types_have_colours_of_their_own():
     assert styles[7].label() == "7  (3)"
     table = pd.DataFrame({"cell": map(str, clusters), "cell_type": None, "cluster": clusters})
     table[["tsne_1", "tsne_2"]] = 0.0
-    looks = json.loads(map_data({"r": table})["run-0"])["looks"]
-    assert [look["colour"] for look in looks] == [style.colour for style in styles]
+    looks = json.loads(map_data({"r": table})["run-0"])["clusterings"]["cluster"]["looks"]
+    assert [look[0] for look in looks] == [style.colour for style in styles]
 
 
 def test_cells_without_a_type_are_grey_and_last_on_the_page():
@@ -202,9 +202,6 @@ def test_cells_without_a_type_are_grey_and_last_on_the_page():
     table["cluster"] = 0
     data = {key: json.loads(block) for key, block in map_data({"r": table}).items()}
     look = data["look"]
-    assert (look["types"], look["ranks"]) == (["x", "z", "unlabelled"], [0, 1, 2])
-    assert [own["colour"] for own in look["looks"]] == [*COLOURS[:2], GREY]
-    assert data["run-0"]["mains"] == [0]
-    table["cell_type"] = "unlabelled"
-    (only,) = json.loads(map_data({"r": table})["look"])["looks"]
-    assert only["colour"] == COLOURS[0]
+    assert look["names"] == ["x", "z", "unlabelled"]
+    assert [own[0] for own in look["looks"]] == [*COLOURS[:2], GREY]
+    assert data["run-0"]["clusterings"]["cluster"]["titles"] == ["0: x (17 % of 6)"]

@@ -15,6 +15,7 @@ from scvae_cli.measures import MEASURE_NAMES, score_name
 from scvae_cli.results import markdown
 from scvae_cli.results.figures.scores import score_dots
 from scvae_cli.results.figures.style import render
+from scvae_cli.results.html_tables import Shown
 from scvae_cli.results.report import html
 from scvae_cli.results.runs import provenance
 from scvae_cli.results.table import write_csv
@@ -64,10 +65,15 @@ def write_choice(
     if "latent_nmi" in table:
         lead.append("Scores against the known types had no say in the choice.")
     write_file(folder / "choice.md", _markdown(lead, rows).encode())
+    meaning = " ".join(f"{name}: {text}" for name, text in MEANING.items())
     page = html(
         title=f"Which latent space? {verdict.chosen}",
-        lead=[*lead, *(f"{name}: {text}" for name, text in MEANING.items())],
-        tables={CAPTION: pd.DataFrame(rows), "All trainings": table},
+        lead=[line for line in lead if command not in line],
+        command=command,
+        tables={
+            CAPTION: Shown(pd.DataFrame(rows), note=meaning),
+            "All trainings": Shown(table, folded=True, filters=["candidate"]),
+        },
         figures={CAPTION: figure},
         maps={f"{verdict.chosen}, seed {chosen.settings['seed']}": chosen.cells()},
         provenance=provenance([chosen, *runs]),

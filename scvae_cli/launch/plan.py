@@ -194,7 +194,7 @@ def place_jobs(folder: Path, plan: list[Job], *, force: bool) -> tuple[list[Job]
     for job in plan:
         names = [job.name, *(n for n in runs if n != job.name)]
         same = [n for n in names if settings.get(n) == job.settings and n not in kept]
-        name = next((n for n in same if runs[n].is_intact), None)
+        name = next((n for n in same if runs[n].has_result), None)
         placed.append(job if name is None else replace(job, name=name))
         if name is not None:
             kept.add(name)

@@ -112,7 +112,7 @@ def job(cfg: DictConfig) -> int:
         # A sweep that is resumed leaves the folders of jobs that were interrupted.
         begun = Run(path) if of_sweep and (path / "run.json").exists() else None
         code, _ = start(config, path, arguments, overrides, console, resumes=begun)
-        if code == DONE and not of_sweep:
+        if code == DONE:
             code = write_report(path, console)
         if code != REFUSED:
             console.folder(Path(shown(path)))

@@ -122,7 +122,7 @@ FILES = {
         ),
         RunFile(
             "report.html",
-            "all of it on one page, with maps to turn and to hover over; works offline",
+            "all of it on one page, with maps to turn and to point at; works offline",
         ),
         RunFile("scvae.log", "what the terminal showed"),
     )
