@@ -49,7 +49,7 @@ def run_page(run: Run) -> str:
         FILES[name].holds: run.path / name for name in names if not name.startswith("figures/map_")
     }
     return html(
-        title=f"{config['model']} on {config['data']}, seed {config['seed']}",
+        title=f"{config['model']} on {run.data.get('name', config['data'])}, seed {config['seed']}",
         lead=[f"{cells_in_words(run.data)}, {config.get('latent_dim')} latent features."],
         tables={**_scores(run), **_settings(run), **_types(cells), **_times(run)},
         figures={caption: path.read_bytes() for caption, path in paths.items() if path.exists()},
