@@ -17,8 +17,8 @@ COMMANDS = {
     "choose": "which latent space for your cells? Compares a few, without types",
     "embed": "put other cells into a run's latent space",
     "compare": "sum up runs and sweeps: means, intervals, what is best",
-    "show": "what a run was and got",
-    "data": "what a data set is: cells, genes, types",
+    "show": "what a run or a sweep was and got",
+    "data": "what cells a file holds: values, types, columns that may be types",
     "verify": "do a run once more: does the same come out?",
     "paper": "reproduce the report: every run, table and figure, and what holds",
 }
@@ -31,9 +31,11 @@ scvae {__version__}: experiments with autoencoders on single-cell RNA-seq.
 Commands:
 {chr(10).join(f"  {name:<8} {what}" for name, what in COMMANDS.items())}
 
-  scvae train model=vsc beta=2.0     the report's beta-VSC on 700 real PBMCs
+  scvae train model=vsc beta=2.0           the report's beta-VSC on 700 real PBMCs
+  scvae data pbmc.h5ad                     what is in your own file?
+  scvae train pbmc.h5ad experiment=best    train on it
   scvae train -m beta=1,2,4 'seed=range(0,5)'      a sweep, summed up
-  scvae train --help                 every key
+  scvae train --help                       every key
 
 Flags:
   --help, --version

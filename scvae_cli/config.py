@@ -62,6 +62,13 @@ class ScoreConfig(Block):
     nmi_average: Literal["geometric", "arithmetic"]
 
 
+class FiguresConfig(Block):
+    """How figures are written; see `results.figures.style.render`."""
+
+    format: Literal["png", "pdf", "svg"]
+    dpi: Annotated[int, Field(ge=50, le=1200)]
+
+
 class Seeds(NamedTuple):
     """Seeds of a run, one for each use."""
 
@@ -103,6 +110,7 @@ class Config(Block):
     tsne: TSNEConfig
     cluster: ClusterConfig
     score: ScoreConfig
+    figures: FiguresConfig = FiguresConfig(format="png", dpi=200)  # runs of older versions lack it
     checkpoint: CheckpointConfig
 
     @property

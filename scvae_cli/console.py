@@ -5,14 +5,16 @@ Texts are printed as they are, without rich's markup; `visible` escapes what a t
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from rich.console import Console as Rich
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -36,10 +38,11 @@ LABELS = {"tsne_2d": "t-SNE 2-D", "tsne_3d": "t-SNE 3-D", "cluster": "k-means"}
 class Stage:
     """A running stage: the summary of its work, and its duration in seconds."""
 
-    def __init__(self, bar: "_Bar") -> None:
+    def __init__(self, bar: "_Bar", report: Callable[[str], object]) -> None:
         self.text = ""
         self.seconds = 0.0
         self._bar = bar
+        self._report = report
 
     def say(self, text: str) -> None:
         """Keep a summary of the stage in a few words; the console shows it when the stage ends."""
@@ -48,6 +51,13 @@ class Stage:
     def progress(self, row: Mapping[str, float], total: int) -> None:
         """Show a row of the history of a training of `total` epochs, or updates."""
         self._bar.show(row, total)
+        self._report(_count(row, total))
+
+    def step(self, done: int, total: int, unit: str) -> None:
+        """Show how many steps of `total` are done, which are `iteration`s, say."""
+        text = f"{unit} {done} of {total}"
+        self._bar.move(text, done, total)
+        self._report(text)
 
     def download(self, done: int, total: int) -> None:
         """Show how many bytes of `total` are downloaded."""
@@ -65,7 +75,7 @@ class _Bar:
         name = TextColumn("{task.description}", markup=False)
         text = TextColumn("{task.fields[text]}", markup=False)
         self.progress = Progress(
-            name, bar, text, TimeRemainingColumn(compact=True),
+            name, bar, text, _TimeLeft(),
             console=rich, transient=True, disable=not rich.is_terminal or rich.quiet,
         )  # fmt: skip
         self._task = self.progress.add_task(f"  {label:<9}", total=None, text="")
@@ -77,12 +87,12 @@ class _Bar:
 
     def show(self, row: Mapping[str, float], total: int) -> None:
         """Show epoch or update, loss terms and, on a terminal, the time left."""
-        unit, key = ("update", "updates") if "updates" in row else ("epoch", "epoch")
-        done = int(row[key])
+        done = _done(row)
         terms = f"rec. {row['reconstruction']:.5g}, kl {row['kl']:.4g}"
         held_out = f", validation {row['validation']:.5g}" if "validation" in row else ""
-        text = f"{unit} {done}/{total}  loss {row['total']:.6g} ({terms}){held_out}"
-        self.move(text, done, total)
+        count = _count(row, total)
+        text = f"{count}  loss {row['total']:.6g} ({terms}){held_out}"
+        self.move(f"{count}, loss {row['total']:.6g}", done, total)
         tenths, self._tenths = self._tenths, done * 10 // total
         if self._tenths > tenths:
             log.info(text)
@@ -90,17 +100,40 @@ class _Bar:
                 _print(self._rich, f"            {text}")
 
 
+def _done(row: Mapping[str, float]) -> int:
+    """Return how many epochs, or updates, are done by a row of a history."""
+    return int(row["updates" if "updates" in row else "epoch"])
+
+
+def _count(row: Mapping[str, float], total: int) -> str:
+    """Return `epoch 20 of 200`, or updates."""
+    return f"{'update' if 'updates' in row else 'epoch'} {_done(row)} of {total}"
+
+
+class _TimeLeft(ProgressColumn):
+    """The time that a stage will still take, as soon as it can be estimated."""
+
+    max_refresh = 0.5  # seconds
+
+    def render(self, task: Task) -> Text:
+        """Return it in words."""
+        seconds = task.time_remaining
+        return Text("" if seconds is None or task.finished else f"({minutes(seconds)} left)")
+
+
 class Jobs:
     """The jobs of a sweep: a line for each that ended; on a terminal also a bar for the others."""
 
     def __init__(self, rich: Rich, total: int, done: int) -> None:
         self._rich = rich
-        self.progress = Progress(
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False)),
-            console=rich, transient=True, disable=not rich.is_terminal,
-        )  # fmt: skip
-        self._task = self.progress.add_task("", total=total, completed=done)
+        text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
+        self._bar = Progress(BarColumn(bar_width=20), text, console=rich)
+        self._task = self._bar.add_task("", total=total, completed=done)
+        self._running = Text()
+        parts = Group(self._bar, self._running)
+        self.shown: AbstractContextManager[Any] = (
+            Live(parts, console=rich, transient=True) if rich.is_terminal else nullcontext()
+        )
 
     def ended(self, text: str, warnings: Sequence[str] = ()) -> None:
         """Write a line for a job that is done or failed, and one for each warning of its run."""
@@ -111,12 +144,12 @@ class Jobs:
     def update(
         self, done: int, running: Sequence[str], failed: int, left: int, seconds: float | None
     ) -> None:
-        """Show how many jobs are done, running, failed and left, and the time they will take."""
-        text = f"{done} done, {len(running)} running, {failed} failed, {left} left"
+        """Show how many jobs are done, run, failed and wait, and the time they will all take."""
+        text = f"{done} done, {len(running)} running, {failed} failed, {left} waiting"
         if seconds is not None and left + len(running):
-            text += f", {minutes(seconds)} to go"
-        text = "\n".join([text, *(f"  {visible(name)}" for name in running)])
-        self.progress.update(self._task, description=text, completed=done + failed)
+            text += f", about {minutes(seconds)} left"
+        self._bar.update(self._task, description=text, completed=done + failed)
+        self._running.plain = "\n".join(f"  {visible(name)}" for name in running)
 
 
 class Console:
@@ -161,20 +194,26 @@ class Console:
     def jobs(self, total: int, done: int) -> Iterator["Jobs"]:
         """Yield the display of a sweep's jobs, which is shown until the end of the block."""
         jobs = Jobs(self._err, total, done)
-        with jobs.progress:
+        with jobs.shown:
             yield jobs
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Stage]:
-        """Show that a stage runs, then its summary and its duration."""
-        label = LABELS.get(name, name)
+    def stage(self, name: str, report: Callable[[str], object] = len) -> Iterator[Stage]:
+        """Show that a stage runs, then its summary and its duration.
+
+        Args:
+            name: of the stage.
+            report: is told how far the stage is, in words.
+        """
+        label = stage_name(name)
         bar = _Bar(self._err, label, quiet=self._quiet)
-        stage = Stage(bar)
+        stage = Stage(bar, report)
         start = perf_counter()
         with bar.progress:
             yield stage
         stage.seconds = perf_counter() - start
-        text = f"  {label:<9} {stage.text:<57} {stage.seconds:>8.1f} s"
+        took = f"took {stage.seconds:.1f} s"
+        text = f"  {label:<9} {stage.text:<53} {took:>13}"
         log.info(visible(text.strip()))
         if not self._quiet:
             _print(self._err, text)
@@ -219,6 +258,11 @@ class Console:
         """Write the path of the folder with all results."""
         self._err.print()
         _print(self._out, str(path))
+
+
+def stage_name(name: str) -> str:
+    """Return what a person calls a stage: `t-SNE 2-D`."""
+    return LABELS.get(name, name)
 
 
 def _decimal(value: float | None) -> str:

@@ -26,3 +26,9 @@ def score_name(score: str) -> str:
     """Return a score of `SCORES` in words: `NMI on the 2-D map`."""
     space, _, measure = score.partition("_")
     return f"{MEASURE_NAMES[measure]} on the {SPACES[space]}"
+
+
+def short_name(score: str) -> str:
+    """Return a score of `SCORES` as the head of a column: `map NMI`."""
+    space, _, measure = score.partition("_")
+    return f"{'map' if space == 'tsne' else 'latent'} {MEASURE_NAMES[measure]}"

@@ -1,6 +1,6 @@
 """Check the settings that Hydra composed or a run wrote, and name the keys that are wrong."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -32,7 +32,7 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
         values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise InputError(
-            Kind.MISSING, error.full_key, "no value", f"give {error.full_key}=..."
+            Kind.MISSING, error.full_key, "no value", f"give {error.full_key}=VALUE"
         ) from error
     except OmegaConfBaseException as error:
         if refusal := cause(error, InputError):  # of a resolver that presets may not use
@@ -47,10 +47,9 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
         raise first.followed_by(others) from error
     config = config.model_copy(update=dict.fromkeys(config.ignored))
     if config.epochs is not None and config.updates is not None:
+        reason = f"does not go together with epochs={config.epochs}"
         fix = "give one of them, and null for the other"
-        raise InputError(
-            Kind.CONFLICT, Given("updates", config.updates), f"and epochs={config.epochs}", fix
-        )
+        raise InputError(Kind.CONFLICT, Given("updates", config.updates), reason, fix)
     needed = ("beta", "kl_warmup", "likelihood", "lr", "validation_share")
     for key in (*needed, *(["epochs"] if config.updates is None else [])):
         if getattr(config, key) is None and key not in config.ignored:
@@ -114,7 +113,7 @@ def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[In
         if problem["type"] == "extra_forbidden":
             errors[key] = unknown_key(key, str(problem["input"]))
         elif problem["type"] == "missing":
-            errors[key] = InputError(Kind.MISSING, key, "no value", f"give {key}=...")
+            errors[key] = InputError(Kind.MISSING, key, "no value", f"give {key}=VALUE")
         else:
             allowed = problem["msg"]
             for theirs, ours in WORDS.items():
@@ -144,6 +143,25 @@ def _shown(value: Any) -> str:
     return written(value) if value is None or isinstance(value, bool | list) else str(value)
 
 
+# What people type for a key, and what they mean.
+MEANT: dict[str, Callable[[str], str]] = {
+    "seeds": lambda value: (
+        f"-m seed={value}" if "," in value else f"seed={value}; -m 'seed=range(0,3)' runs three"
+    ),
+    "clusters": lambda value: f"cluster.n_clusters={value}",
+    "learning_rate": lambda value: f"lr={value}",
+    "n_latent": lambda value: f"latent_dim={value}",
+    "file": lambda value: f"data={value}",
+    "batch": lambda value: f"data.batch_key={value} for batches of cells, or batch_size",
+    "labels": lambda value: f"data.label_key={value} for a column, or data.labels for a csv file",
+}
+
+
+def known_keys() -> list[str]:
+    """Return all keys that there are, of all choices."""
+    return list(_owners())
+
+
 def unknown_key(key: str, value: str) -> InputError:
     """Return the error for an unknown key: it names the nearest key, or the choice that has it."""
     given = Given(key, value)
@@ -151,11 +169,13 @@ def unknown_key(key: str, value: str) -> InputError:
     if key in owners:
         owner = " or ".join(owners[key])
         return InputError(Kind.UNKNOWN, given, "no such key here", f"it belongs to {owner}")
+    if key in MEANT:
+        return InputError(Kind.UNKNOWN, given, "no such key", f"give {MEANT[key](value)}")
     last = {k.rsplit(".", 1)[-1]: k for k in owners}
-    near = get_close_matches(key, owners, n=1, cutoff=0.7)
+    near = [last[key]] if key in last else get_close_matches(key, owners, n=1, cutoff=0.7)
     near = near or get_close_matches(key.rsplit(".", 1)[-1], last, n=1, cutoff=0.7)
     if near:
-        full = next(k for k in owners if k == near[0] or k.endswith("." + near[0]))
+        full = near[0] if near[0] in owners else last[near[0]]
         return InputError(Kind.UNKNOWN, given, "no such key", f"did you mean {full}?")
     return InputError(Kind.UNKNOWN, given, "no such key", "`scvae train --help` lists them")
 

@@ -1,11 +1,24 @@
 """Replace standard output and error by streams that never fail, as a run outlives its terminal."""
 
+import codecs
 import errno
 import io
 import os
 import select
 import sys
 from typing import Any
+
+PLAIN = {"±": "+-", "…": "...", "–": "-", "−": "-", "×": "x", "→": "->"}  # noqa: RUF001
+
+
+def _plainer(error: UnicodeError) -> tuple[str | bytes, int]:
+    r"""Return what stands for a character that an encoding lacks: `+-`, else `\u....`."""
+    if isinstance(error, UnicodeEncodeError) and (text := PLAIN.get(error.object[error.start])):
+        return text, error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error("plainer", _plainer)
 
 
 class Unfailing(io.FileIO):
@@ -29,7 +42,7 @@ def protect() -> None:
     r"""Replace standard output and error of this process by streams that never raise.
 
     Where a reader has left (`| head -1`), a terminal is closed or a disk is full, the command
-    continues without output. Characters that the encoding lacks are written as `\u....`.
+    continues without output. Characters that the encoding lacks are written as `+-` or `\u....`.
     """
     # A closed stream (`>&-`) gets /dev/null: else the next file of a run would get its number.
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -39,10 +52,10 @@ def protect() -> None:
 
 
 def show_all() -> None:
-    r"""Let standard output and error write characters that their encoding lacks as `\u....`."""
+    r"""Let standard output and error write `+-` or `\u....` for what their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="plainer")
 
 
 def unfailing(number: int, like: io.TextIOWrapper | Any) -> io.TextIOWrapper:
@@ -50,7 +63,7 @@ def unfailing(number: int, like: io.TextIOWrapper | Any) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         io.BufferedWriter(Unfailing(number, "w", closefd=False)),
         encoding=getattr(like, "encoding", None),
-        errors="backslashreplace",
+        errors="plainer",
         line_buffering=getattr(like, "line_buffering", False),
         write_through=getattr(like, "write_through", False),
     )

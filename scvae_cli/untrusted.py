@@ -45,7 +45,7 @@ def check_memory(needed: float, path: Path | str, key: str = "data.path") -> Non
         raise InputError(
             Kind.MEMORY,
             Given(key, path),
-            f"{needs}more than this machine's memory ({left / 1e9:,.1f} GB of it are left)",
+            f"{needs}more than this machine's memory ({left / 1e9:,.1f} GB of it is left)",
             "give fewer cells or genes",
         )
 

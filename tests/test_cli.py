@@ -13,6 +13,7 @@ from conftest import FAST
 
 from scvae_cli.config import Config
 from scvae_cli.errors import Kind, UserError, written
+from scvae_cli.options import FileConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,9 +46,10 @@ def test_light_commands_do_not_import_heavy_libraries(tmp_path, arguments):
 
 def test_help_names_every_key(scvae):
     text = scvae("train", "--help").out
-    keys = text.split("Keys:")[1].split("Flags:")[0].split("\n")
+    keys = text.split("\nCells")[1].split("Flags:")[0].split("\n")
     named = {line.split()[0].removesuffix(".*") for line in keys if re.match(r"  \w", line)}
-    assert {*Config.model_fields} == named
+    of_file = {f"data.{key}" for key in FileConfig.model_fields} - {"data.name"}
+    assert ({*Config.model_fields} - {"data"}) | of_file == named
 
 
 COMPLETIONS = {

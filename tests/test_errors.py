@@ -25,18 +25,47 @@ LINES = {  # a command, and all that it says
     "train latent_dim=800":
         "latent_dim=800: must be less than the number of genes, which is 765 in data=pbmc68k",
     "train beta=1,2": "beta=1,2: several values; add -m to run each, or write a list as [1,2]",
-    "train beta=[1": "beta=[1: cannot be read as KEY=VALUE; quote special characters",
+    "train beta=[1":
+        "beta=[1: cannot be read as KEY=VALUE; if beta is a text, quote it twice: "
+        "\"beta='[1'\"",
+    "train output_dir=it's":
+        "output_dir=it's: cannot be read as KEY=VALUE; if output_dir is a text, quote it twice: "
+        "\"output_dir='it\\'s'\"",
+    "train model vae": "model: is not KEY=VALUE; give model=vae",
+    "train vae": "vae: is not KEY=VALUE; give model=vae",
+    "train best": "best: is not KEY=VALUE; give experiment=best",
+    "train nothing": "nothing: is neither KEY=VALUE nor a file of cells",
+    "train seeds=1": "seeds=1: no such key; give seed=1; -m 'seed=range(0,3)' runs three",
+    "train seeds=1,2 -m": "seeds=1,2: no such key; give -m seed=1,2",
+    "train clusters=4": "clusters=4: no such key; give cluster.n_clusters=4",
+    "train n_clusters=4": "n_clusters=4: no such key; did you mean cluster.n_clusters?",
+    "train a.h5ad b.h5ad": "b.h5ad: is a second file; -m data=A,B runs each",
+    f"train bta={300 * 'x'}": f"bta={300 * 'x'}: no such key; did you mean beta?",
+    "train resume=nowhere":
+        "resume=nowhere: no run or sweep there (run.json and sweep.json are missing); "
+        "give the folder of a run or a sweep",
+    "train data=x.h5ad": "data.path=x.h5ad: no such file or folder",
+    "train data=../x": "data=../x: no such file or folder",
+    "train ~/it's.h5ad": "data.path={home}/it's.h5ad: no such file or folder",
+    "train data=file data.path=it's": "data.path=it's: no such file or folder",
+    "train -m data=pbmc68k,c.h5ad":
+        "data=c.h5ad: a file does not go beside names of data; "
+        "give files as data.path=A,B beside data=file",
+    "train experiment=report/vcs":
+        "experiment=report/vcs: no such choice (there are report/ae, report/vae, report/vsc); "
+        "did you mean report/vsc?",
     "train data=synthetic likelihood=nb data.scale=10":
-        "likelihood=nb: is of counts, and data.scale=10 makes z-scores; leave one of them out",
-    "show nowhere": "nowhere: no run there (run.json is missing)",
+        "likelihood=nb: needs counts, and data.scale=10 makes z-scores; leave one of them out",
+    "show nowhere": "nowhere: no such folder; give the folder of a run",
     "data x.csv": "data.path=x.csv: no such file or folder",
-    "data words.csv": "data.path=words.csv: column h is not numbers: 'two' in row a",
+    "data words.csv": "data.path=words.csv: column h has 'two' in row a, no number",
     "data linked.h5ad": "data.path=linked.h5ad: /layers/l leads to another file",
     "data large.h5ad":
         "data.path=large.h5ad: needs about 400.0 GB, more than this machine's memory "
-        "(1.0 GB of it are left); give fewer cells or genes",
+        "(1.0 GB of it is left); give fewer cells or genes",
     "data c.h5ad data.label_key=knd":
-        "data.label_key=knd: no such column of obs in c.h5ad (kind, none)",
+        "data.label_key=knd: no such column of obs in c.h5ad "
+        "(there are kind, none); did you mean kind?",
     "data c.h5ad data.label_key=none": "data.label_key=none: 12 of 12 cells have no label",
     "data c.h5ad data.label_key=kind data.labels=k.csv":
         "data.labels=k.csv: give it or data.label_key=kind, not both",
@@ -64,7 +93,8 @@ def files(tmp_path):
 def test_the_whole_line_of_a_refusal(files, scvae, monkeypatch, command):
     monkeypatch.setattr(untrusted, "_left", lambda: 1e9)
     result = scvae(*command.split())
-    assert (result.code, result.err) == (2, f"scvae: {LINES[command]}\n")
+    line = LINES[command].replace("{home}", str(Path.home()))
+    assert (result.code, result.err) == (2, f"scvae: {line}\n")
 
 
 def test_several_mistakes_get_a_line_each(scvae):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+import yaml
 from scipy.io import mmwrite
 from scipy.sparse import csr_matrix
 from sklearn.metrics import silhouette_score
@@ -351,7 +352,7 @@ BAD_KEYS = {
     "data.path=nowhere.h5ad": (Kind.MISSING, ""),
     "data.path=null": (Kind.VALUE, ""),
     "data.path=[a,b]": (Kind.VALUE, ""),
-    "data.label_key=knd": (Kind.UNKNOWN, "c.h5ad (kind)"),
+    "data.label_key=knd": (Kind.UNKNOWN, "c.h5ad (there are kind); did you mean kind?"),
     "data.labels=nowhere.csv": (Kind.MISSING, os.strerror(errno.ENOENT)),
     "data.labels=c.h5ad": (Kind.FORMAT, "UTF-8"),
     "data.layer=counts": (Kind.UNKNOWN, "c.h5ad"),
@@ -364,7 +365,7 @@ BAD_KEYS = {
     "data.min_genes=41": (Kind.EMPTY, "leaves 0 cells x 40 genes"),
     "data.min_cells=0.5": (Kind.VALUE, ""),
     "data.genes=1": (Kind.VALUE, "2"),
-    "data.genes=40": (Kind.VALUE, "40 genes in c.h5ad"),
+    "data.genes=40": (Kind.VALUE, "which is 40 in c.h5ad"),
     "data.genes=all": (Kind.VALUE, ""),
     "data.target_sum=0": (Kind.VALUE, "0"),
     "data.scale=-1": (Kind.VALUE, "0"),
@@ -428,6 +429,48 @@ def test_the_axis_of_cells_is_said_aloud(counts, scvae, tmp_path):
     assert "t.csv: rows are genes, as their names tell (else data.transpose=false)" in result.err
     other = scvae(*base, "data.transpose=false")
     assert "40 cells x 60 genes" in other.err
+
+
+def composed(scvae, *words: str) -> dict:
+    result = scvae("train", *words, "--cfg", "job")
+    assert result.code == 0, result.err
+    return yaml.safe_load(result.out)["data"]
+
+
+@pytest.mark.parametrize("name", ["c.h5ad", "it's \u00e9=1, .h5ad", "t.CSV.gz", "dir/m.zarr/"])
+def test_a_file_of_any_name_is_the_data(scvae, tmp_path, monkeypatch, name):
+    (tmp_path / "dir").mkdir()
+    (tmp_path / name).touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = name.removesuffix("/")
+    for words in ([name], [f"data={name}"], ["data=file", f"data.path={name}"], [f"~/{name}"]):
+        data = composed(scvae, *words)
+        assert (data["name"], data["path"].removeprefix("~/").removesuffix("/")) == ("file", path)
+
+
+def test_names_of_data_come_before_files(scvae, tmp_path):
+    (tmp_path / "pbmc68k").touch()
+    (tmp_path / "beta=2").touch()
+    (tmp_path / "my" / "data").mkdir(parents=True)
+    (tmp_path / "my" / "data" / "mine.h5ad.yaml").write_text("name: synthetic\n")
+    assert composed(scvae, "data=pbmc68k", "beta=2")["name"] == "pbmc68k"
+    assert composed(scvae, "data=mine.h5ad", "--config-dir", "my")["name"] == "synthetic"
+
+
+def test_a_sweep_over_files_is_resumed(counts, scvae, tmp_path):
+    names = ["it's \u00e9=1 .h5ad", "b.h5ad"]
+    for name in names:
+        counts.write_h5ad(tmp_path / name)
+        counts = counts[:50].copy()
+    words = [f"data={','.join(names)}", "data.label_key=kind", *TINY, "hydra.sweep.dir=s"]
+    result = scvae("train", "-m", *words)
+    assert result.code == 0, result.err
+    first, second = sorted((tmp_path / "s").glob("0*"))
+    assert (first.name, second.name) == ("000-pca-it_s_\u00e9=1_", "001-pca-b")
+    (first / "scores.json").unlink()
+    result = scvae("train", "resume=s")
+    assert (result.code, "1 of them done before" in result.err) == (0, True), result.err
+    assert scvae("show", "s").out.splitlines()[1].endswith("2 of 2 are done")
 
 
 PAGE = (Path(__file__).parents[1] / "docs" / "your-data.md").read_text()

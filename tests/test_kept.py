@@ -16,7 +16,7 @@ from scvae_cli.cli import main
 from scvae_cli.data.kept import read_kept
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, Kind
-from scvae_cli.results.pages import run_page
+from scvae_cli.results.run_page import run_page
 from scvae_cli.runs.run import Run
 
 N = 60
@@ -164,7 +164,7 @@ BAD = {
     "data.keep=nowhere": (
         Kind.UNKNOWN,
         "data.keep",
-        "no such column of obs in c.h5ad (plate, age",
+        "no such column of obs in c.h5ad (there are plate, age",
     ),
     "data.keep=[age,g77]": (Kind.UNKNOWN, "data.keep", "and no such gene"),
     "data.keep=[age,age]": (Kind.VALUE, "data.keep", "is given twice"),
@@ -218,11 +218,8 @@ def test_a_record_that_somebody_changed_is_refused(run, scvae, tmp_path, kept):
 
 
 def test_figures_by_batch_are_of_runs_with_batches(run):
-    """The map by type first, then that by batch."""
     assert (run / "figures" / "map_batch.png").stat().st_size > 10_000
-    page = (run / "report.html").read_text()
-    captions = [page.index(f"<figcaption>{text}<") for text in ("2-D map", "2-D map by batch")]
-    assert captions == sorted(captions)
+    assert "<figcaption>2-D map" not in (run / "report.html").read_text()  # it has maps that move
     assert Run(run).files.keys() >= {"figures/map_batch.png"}
 
 

@@ -15,14 +15,15 @@ from hypothesis import HealthCheck, example, given, settings
 from matplotlib.image import imread
 from matplotlib.textpath import TextPath
 from scipy.sparse import csr_matrix
-from test_report import Reader
+from test_report import Reader, unpacked
 
 import scvae_cli
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.results import report
+from scvae_cli.results.figures.legends import SHORTEST, legend_shape
 from scvae_cli.results.figures.maps import map_2d
-from scvae_cli.results.figures.style import LONGEST, legend_shape, type_styles
+from scvae_cli.results.figures.style import DPI, PAGE, SMALL, by_type, render
 from scvae_cli.runs.files import csv_of, read_csv
 from scvae_cli.visible import visible
 
@@ -125,7 +126,7 @@ def test_a_terminal_shows_them_and_obeys_none(capsys, names):
 @given(NAMES)
 @example(AWKWARD)
 def test_a_page_shows_them(monkeypatch, names):
-    monkeypatch.setattr(report, "_asset", lambda *place: "")  # Plotly's megabytes
+    monkeypatch.setattr(report, "_asset", lambda name: "")  # which hold no names
     places = {f"tsne_{i}": np.arange(len(names) * 1.0) for i in (1, 2)}
     cells = pd.DataFrame({"cell": names, "cell_type": names, "cluster": 0, **places})
     table = pd.DataFrame({"name": names, "n": 1})
@@ -141,8 +142,8 @@ def test_a_page_shows_them(monkeypatch, names):
     assert [text for text in told if text] == [
         text for text in read.data["cells-0"]["names"] if text
     ]
-    assert sorted(set(told)) == sorted({read.data["look"]["types"][i] for i in
-                                        read.data["cells-0"]["types"]})  # fmt: skip
+    types = unpacked(read.data["cells-0"]["types"])
+    assert {*told} == {read.data["look"]["names"][i] for i in types}
     assert {text for text in told if text} <= set(read.texts)
 
 
@@ -152,30 +153,29 @@ def test_figures_draw_them(monkeypatch):
     places = np.random.default_rng(0).normal(size=(len(labels), 2))
     clusters = labels % 4
     centroids = np.stack([places[clusters == i].mean(0) for i in range(4)])
-    png = map_2d(places, labels, AWKWARD, clusters, centroids, "$\\frac$", "NMI 0.5")
+    png = render(map_2d(places, labels, AWKWARD, clusters, centroids, "$\\frac$", "NMI 0.5"))
+    shown = {text.partition("  ")[2] for text in texts}  # behind the letter
     for name in AWKWARD:
-        if len(visible(name)) <= LONGEST:
-            assert f"{visible(name)} (3)" in texts
+        if len(visible(name)) <= SHORTEST:
+            assert f"{visible(name)} (3)" in shown
     assert "$\\frac$" in texts
-    endings = {
-        text.removesuffix(" (3)")[-17:] for text in texts if "\N{HORIZONTAL ELLIPSIS}" in text
-    }
-    assert {LONG[-15:] + " 1", LONG[-15:] + " 2"} <= endings
-    height, width, _ = imread(io.BytesIO(png)).shape
-    assert width < 1850  # as with short names: none reaches out
+    cut = [text for text in shown if "CD4-p" in text and "\N{HORIZONTAL ELLIPSIS}" in text]
+    assert sorted(text[-5:] for text in cut) == ["1 (3)", "2 (3)"]
+    height, width, *_ = imread(io.BytesIO(png)).shape
+    assert width == round(PAGE * DPI)  # as with short names: none reaches out
     assert height > width / 2
 
 
-@pytest.mark.parametrize("inches", [5.5, 11, 18])
+@pytest.mark.parametrize("inches", [3.4, 7, 14])
 def test_legends_fit_whatever_types_are_called(inches):
     """As wide as matplotlib draws them, with markers."""
     names = [*AWKWARD[:7], LONG + " 1", *AWKWARD[-9:], LONG + " 2"]
-    styles = type_styles(np.arange(len(names)), names)
-    n_columns, n_rows = legend_shape(styles, 5, inches)
-    assert n_columns == {5.5: 1, 11: 4, 18: 5}[inches]
-    widths = [TextPath((0, 0), style.name, 8.5).get_extents().width / 72 for style in styles]
-    columns = [max(widths[i : i + n_rows]) for i in range(0, len(widths), n_rows)]
-    assert sum(columns) + 0.3 * n_columns < inches
+    styles = by_type(np.arange(len(names)), names).styles
+    n_columns, labels = legend_shape(styles, inches)
+    assert n_columns == {3.4: 1, 7: 4, 14: 6}[inches]
+    widths = [TextPath((0, 0), label, SMALL).get_extents().width / 72 for label in labels]
+    columns = [max(column) for column in np.array_split(widths, n_columns)]
+    assert sum(columns) + 0.13 * n_columns < inches
 
 
 def drawn_texts(monkeypatch) -> set[str]:

@@ -1,4 +1,4 @@
-"""The README says what is true: its commands work, its files are there."""
+"""README and the pages below docs/ that it leads to say what is true: commands, files, numbers."""
 
 import re
 import shlex
@@ -21,18 +21,28 @@ from scvae_cli.results.verdict import verdict
 from scvae_cli.runs.files import FILES, files_of
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(
-    r"^(?:\$ )?(scvae (?:train|compare|embed|verify) [^#\n]+?)\s*(?:#.*)?$", README, flags=re.M
+PAGES = {
+    name: (ROOT / name).read_text()
+    for name in (
+        "README.md", "docs/usage.md", "docs/sweeps.md", "docs/which-model.md", "docs/report.md",
+        "docs/your-data.md",  # whose commands tests/test_files.py runs
+    )
+}  # fmt: skip
+README, USAGE, SWEEPS, WHICH, REPORT = list(PAGES.values())[:5]
+LINE = r"^(?:\$ )?(scvae (?:train|compare|embed|verify|data) [^#\n]+?)\s*(?:#.*)?$"
+COMMANDS = list(
+    dict.fromkeys(
+        c for page in (README, USAGE, SWEEPS, WHICH) for c in re.findall(LINE, page, re.M)
+    )
 )
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+    return re.findall(rf"```{language}\n(.*?)```", USAGE, flags=re.S)
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) >= 7
+    assert len(COMMANDS) >= 20
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -40,7 +50,7 @@ def test_every_command_runs_or_fails_as_shown(scvae, tmp_path, command):
     (tmp_path / "my" / "experiment").mkdir(parents=True)
     (tmp_path / "my" / "experiment" / "wide.yaml").write_text(blocks("yaml")[0])
     arguments = shlex.split(command)[1:]
-    shown = re.search(rf"^\$ {re.escape(command)}\n(.*)$", README, flags=re.M)
+    shown = re.search(rf"^\$ {re.escape(command)}\n(.*)$", USAGE, flags=re.M)
     if shown:
         result = scvae(*arguments)
         assert (result.code, result.err.strip()) == (2, shown[1])
@@ -58,14 +68,15 @@ def test_every_command_runs_or_fails_as_shown(scvae, tmp_path, command):
         result = scvae(*shlex.split(command)[1:])
         assert result.code == 0, result.err
         return
-    if "data=file" in command:
+    if "pbmc.h5ad" in command:
         cells = scanpy.datasets.pbmc68k_reduced().raw.to_adata()
         cells.obs["cell_type"] = scanpy.datasets.pbmc68k_reduced().obs["bulk_labels"]
         cells.obs["sample"] = ["a", "b"] * (cells.n_obs // 2)
         cells.X = cells.X.expm1().rint()  # counts, or nearly so
         cells.write_h5ad(tmp_path / "pbmc.h5ad")
-        arguments[-1] = "data.genes=300"
-        result = scvae(*arguments, *[k for k in FAST if not k.startswith("data")])
+        arguments = [a.replace("data.genes=2000", "data.genes=300") for a in arguments]
+        fast = [k for k in FAST if not k.startswith("data")] if arguments[0] == "train" else []
+        result = scvae(*arguments, *fast)
         assert result.code == 0, result.err
         return
     if "experiment=report" in command:
@@ -86,25 +97,40 @@ def test_every_command_runs_or_fails_as_shown(scvae, tmp_path, command):
 
 def test_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"(?:`|^)make ([\w-]+)", README, flags=re.M):
+    targets = {
+        t for page in PAGES.values() for t in re.findall(r"(?:`|^)make ([\w-]+)", page, re.M)
+    }
+    assert len(targets) >= 8
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.M), target
 
 
 def test_the_tree_is_the_run_folder(scvae, tmp_path):
     assert scvae("train", *FAST).code == 0
-    named = set(re.findall(r"[├└]── (\S+?)/?\s", README))
+    named = set(re.findall(r"[├└]── (\S+?)/?\s", USAGE))
     found = {path.name for path in (tmp_path / "outputs" / "latest").iterdir()}
     assert named == found
     for name in files_of("vsc"):
         if "/" not in name:
-            assert re.search(rf"── {re.escape(name)} +{re.escape(FILES[name].holds)}\n", README), (
+            assert re.search(rf"── {re.escape(name)} +{re.escape(FILES[name].holds)}\n", USAGE), (
                 name
             )
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    places = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGES[name])
+    for target in places:
+        assert ((ROOT / name).parent / target).exists(), target
+
+
+def test_every_page_is_linked():
+    there = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert there == set(re.findall(r"\]\((docs/[\w-]+\.md)\)", README))
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 150
 
 
 def test_the_preset_does_what_it_says(scvae, tmp_path):
@@ -117,10 +143,9 @@ def test_the_preset_does_what_it_says(scvae, tmp_path):
 
 
 def test_numbers_of_the_reproduction_are_the_pages():
-    """The README repeats rows of the tables that `make paper` wrote."""
+    """The page repeats rows of the tables that `make paper` wrote."""
     page = (ROOT / "docs" / "reproduction.md").read_text().splitlines()
-    section = README.split("## The report, reproduced")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| ") and "±" in line]
+    rows = [line for line in REPORT.splitlines() if line.startswith("| ") and "±" in line]
     assert len(rows) >= 6
     for row in rows:
         assert row in page, row
@@ -129,12 +154,13 @@ def test_numbers_of_the_reproduction_are_the_pages():
 def test_the_sweep_of_models_is_that_of_its_csv():
     table = pd.read_csv(ROOT / "docs" / "sweeps" / "models.csv")
     shown = ["tsne_nmi", "tsne_ari", "latent_nmi", "latent_ari"]
-    lines = README.splitlines()
-    for row in brief(summarise(table, ["model"]), ["model"], shown):
-        assert " ".join(row.values()) in [" ".join(line.split()) for line in lines], row
-    words = " ".join(README.split())
     (line,) = verdict(table, ["model"], "tsne_nmi")
-    assert line in words
+    for page in (README, SWEEPS):
+        lines = [" ".join(line.split()) for line in page.splitlines()]
+        for row in brief(summarise(table, ["model"]), ["model"], shown):
+            assert " ".join(row.values()) in lines, row
+        words = " ".join(page.split())
+        assert line in words
     assert f"Its runs took {table['seconds'].sum():.0f} s in all" in words
     (line,) = verdict(table, ["model"], "latent_nmi")
     assert "Cannot be told from it: vae; vsc (" in line
@@ -150,14 +176,13 @@ def test_the_sweep_of_beta_is_that_of_its_csv():
     gaps = gaps[same & (gaps["score"] == "tsne_nmi")]
     assert len(gaps) == 12
     assert ((gaps["low"] < 0) & (gaps["high"] > 0)).all()
-    assert "None of the twelve pairs of betas of one model can be told apart" in README
+    assert "None of the twelve pairs of betas of one model can be told apart" in SWEEPS
 
 
 def test_the_table_of_latent_spaces_is_that_of_the_page():
     tables = read(ROOT / "docs" / "benchmark")
     by = [means(tables, "latent", name) for name in BY]
-    section = README.split("## Which latent space")[1].split("\n## ")[0]
-    head, _, *rows = re.findall(r"^\| (.*) \|$", section, flags=re.M)
+    head, _, *rows = re.findall(r"^\| (.*) \|$", WHICH, flags=re.M)
     assert len(rows) == sum(about["kind"] != CIRCULAR for about in tables.labels.values())
     methods = [name.strip("`") for name in head.split(" | ")[1:]]
     for labels, *cells in (row.split(" | ") for row in rows):
@@ -174,7 +199,7 @@ def test_sentences_on_latent_spaces_are_those_of_the_page():
     assert all(paired(table.loc["pca-sqrt"], table.loc[name]).low <= 0 for name in table.index)
     assert {verdict.chosen for verdict in verdicts(tables).values()} == {"pca-sqrt"}
     (gain,) = re.findall(r"^\| side by side \|.*\| (\S+ ± \S+) \|$", page, flags=re.M)
-    assert f"gains nothing that can be told from chance: {gain}" in README
+    assert f"gains nothing that can be told from chance: {gain}" in WHICH
     assert abs(float(gain.split(" ± ")[0])) < float(gain.split(" ± ")[1])
     for by in BY:
         table = means(tables, "latent", by)
@@ -200,20 +225,20 @@ def test_what_helps_cannot_be_told_where_the_readme_says_so():
         for labels in (facs[0], "simulated, 8 types")
     )
     said = f"(`vsc-nb-sound`: {fine} on {facs[0]}; simulated: {simulated}) cannot be told from"
-    assert said in " ".join(README.split())
+    assert said in " ".join(WHICH.split())
     gaussian = " / ".join(f"{one.at['vae-gaussian', 'simulated, 8 types']:.3f}" for one in by)
-    assert f"nothing on the simulated cells ({gaussian})" in " ".join(README.split())
+    assert f"nothing on the simulated cells ({gaussian})" in " ".join(WHICH.split())
 
 
 def test_sentences_on_the_reproduction_are_those_of_its_page():
     page = (ROOT / "docs" / "reproduction.md").read_text()
     for number in ("+.024 ± .159", "+.058 ± .061"):
-        assert number in README
+        assert number in REPORT
         assert number.replace(".", "0.").replace("+", "") in page
     assert "8 of 12 published numbers lie outside" in page
-    assert "8 of the 12 numbers lie outside" in README
+    assert "8 of the 12 numbers lie outside" in REPORT
     assert "from 0.3 to 45 %" in page
-    for text in (README, page):
+    for text in (REPORT, page):
         assert "Of 32 steps from one beta to the next, 3" in text
     cells = re.findall(
         r"^\| (?:VAE|VSC) \| [\d.]+ \| (.* ± .*) \| [\d.]+ \| [\d.]+ \|$", page, re.M

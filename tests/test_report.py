@@ -6,22 +6,28 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
+from matplotlib.image import imread
 
 from scvae_cli.results import map_data, report
+from scvae_cli.results.by_type import types_and_clusters
 from scvae_cli.results.colours import VIRIDIS
-from scvae_cli.results.figures.style import cluster_styles, type_styles
+from scvae_cli.results.curves import Curve, Panel
+from scvae_cli.results.figures.style import by_cluster, by_type
+from scvae_cli.results.html_tables import Shown
 
 NONE = "\N{EN DASH}"
 VOID = {"meta", "img", "input"}
 SCRIPT = "</script><script>window.hacked = 1</script>"
 IMAGE = "\"><img src=x onerror='hacked = 1'>"
-BOLD = "<b>a</b> &lt;"  # Plotly takes some HTML in texts
+BOLD = "<b>a</b> &lt;"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
     "gg=="
@@ -53,6 +59,9 @@ TABLE = pd.DataFrame(
 )
 
 
+LINE = Curve("run", "vae", "0,1 9,2", "#123456", "#abcdef", "4 3", "0.5")
+
+
 def with_columns(table, *, name="protocol", value="Drop-seq"):
     """The same cells with columns that were kept: texts and numbers, some of them missing."""
     n = len(table)
@@ -74,7 +83,14 @@ def full(one, other):
     return page(
         title=one,
         lead=["What this is.", other],
-        tables={one: TABLE, "All runs": pd.DataFrame({one: [other], "wide" * 60: [1]})},
+        tables={
+            one: Shown(TABLE, few=["folder", "cells"], filters=["lr", "folder"]),
+            "All runs": Shown(
+                pd.DataFrame({one: [other], "wide" * 60: [1]}), note=one, links={other: "a"}
+            ),
+            other: Shown(pd.DataFrame({one: [other], "n": [1], other: [3]}), shaded=True),
+            "beside": Shown(TABLE, beside=True, folded=True),
+        },
         figures={one: PNG, other: PNG},
         maps={
             one: with_columns(cells(types), name=one, value=other),
@@ -82,7 +98,18 @@ def full(one, other):
             "third": cells(types, seed=2).assign(cell=[BOLD, one, other] * 20),
         },
         provenance={one: other, "command": "scvae " + "x" * 200},
+        command=other,
+        warnings=[one, other, "three", one],
+        links={other: "../a%20run/report.html"},
+        curves=[
+            Panel(one, [LINE._replace(name=one)], [LINE._replace(setting=other)], 9, "1", "2")
+        ],
     )
+
+
+def unpacked(array):
+    """The numbers of an array in a page."""
+    return np.frombuffer(base64.b64decode(array["base64"]), f"<{array['type']}")
 
 
 class Reader(HTMLParser):
@@ -126,8 +153,11 @@ def test_the_page_is_whole_and_names_no_other_file():
     text = full("one", "other")
     read = Reader(text)
     assert not read.open
+    links = [value for key, value in read.attributes if key == "href"]
+    assert links == ["#maps", "a"]
+    assert read.data["run-1"]["link"] == "../a%20run/report.html"
     for key, value in read.attributes:
-        if key in ("src", "href", "srcset", "action", "data", "poster"):
+        if key in ("src", "srcset", "action", "data", "poster"):
             assert value.startswith("data:image/png;base64,")
         assert not key.startswith("on")
     style = text[text.index("<style>") : text.index("</style>")]
@@ -141,49 +171,48 @@ def test_texts_from_data_stay_texts():
     tame, wild = Reader(full("one", "other")), Reader(full(SCRIPT, IMAGE))
     assert wild.tags == tame.tags
     assert [key for key, _ in wild.attributes] == [key for key, _ in tame.attributes]
-    assert wild.data["look"]["types"] == sorted([SCRIPT, IMAGE, "C", "D"])
+    assert {*wild.data["look"]["names"]} == {SCRIPT, IMAGE, "C", "D"}
     assert wild.data["cells-0"]["columns"][0]["name"] == SCRIPT
-    assert wild.data["cells-0"]["columns"][0]["values"][0] == IMAGE
+    assert wild.data["cells-0"]["columns"][0]["names"][0] == IMAGE
     assert wild.data["cells-2"]["names"][1:3] == [SCRIPT, IMAGE]
-    # Title of page and body, heading of table and figures, header, ...
-    assert wild.texts.count(SCRIPT) == tame.texts.count("one") >= 7
-    assert wild.texts.count(IMAGE) == tame.texts.count("other") >= 5
+    # Titles, warnings, headings of tables and columns, notes, settings of curves, ...
+    was, now = ([text.strip() for text in read.texts] for read in (tame, wild))
+    assert now.count(SCRIPT) == was.count("one") >= 11
+    assert now.count(IMAGE) == was.count("other") >= 9
     assert "\u2028" not in page(maps={"run": cells(["a\u2028b"])})
 
 
 def test_only_its_own_scripts_may_run():
-    def policy(text):
-        [content] = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
-        return dict(part.split(maxsplit=1) for part in content.split("; "))
-
     text = full("one", "other")
-    allowed = policy(text)
+    [content] = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
+    allowed = dict(part.split(maxsplit=1) for part in content.split("; "))
     hashes = [
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
         for script in Reader(text).scripts
     ]
-    assert len(hashes) == 2
+    assert len(hashes) == 1 + len(report.OF_MAPS)
     assert allowed["script-src"].split() == hashes
     assert allowed["default-src"] == "'none'"
     assert allowed["img-src"] == "data: blob:"
-    large = page(maps={"run": cells(["A"], n=map_data.MANY + 1)})
-    assert "'unsafe-eval'" in policy(large)["script-src"]
 
 
-def test_the_first_table_comes_first_and_provenance_last():
-    headings = ["First", "Figures", "Maps", "Second", "Third", "Provenance"]
+def test_what_matters_most_comes_first():
+    headings = ["Warning:", "Map", "beside", "Command", "Second", "Figures", "Provenance"]
     text = page(
-        tables=dict.fromkeys(["First", "Second", "Third"], TABLE),
+        tables={"Second": TABLE, "beside": Shown(TABLE, beside=True)},
         figures={"a figure": PNG},
         maps={"run": cells(["A"])},
         provenance={"a": "b"},
+        command="scvae train",
+        warnings=["careful"],
     )
-    assert [t for t in Reader(text).texts if t in headings] == headings
+    in_order = [t.strip() for t in Reader(text.replace("<label>Map", "Map<label>")).texts]
+    assert [t for t in in_order if t in headings] == headings
 
 
 def test_what_is_not_given_is_not_there():
     text = page(lead=["Nothing yet."])
-    assert len(text) < 20_000  # so without Plotly
+    assert len(text) < 20_000  # so without the scripts of maps
     assert not {"table", "figure", "select", "details", "img"} & set(Reader(text).tags)
 
 
@@ -203,54 +232,76 @@ def test_a_type_has_the_colour_it_has_in_the_figures():
     names = [f"type {i}" for i in range(13)]
     sizes = [3, 50, 4, 9, 1, 9, 30, 2, 5, 6, 7, 8, 20]
     table = cells(["A"], n=sum(sizes)).assign(cell_type=np.repeat(names, sizes))
-    look = Reader(page(maps={"run": table, "again": table})).data["look"]
+    read = Reader(page(maps={"run": table, "again": table})).data
     codes, types = pd.factorize(table["cell_type"], sort=True)
-    styles = type_styles(codes, list(types))
-    assert look["types"] == list(types)
-    assert [own["colour"] for own in look["looks"]] == [style.colour for style in styles]
+    styles = dict(zip(types, by_type(codes, list(types)).styles, strict=True))
+    look = read["look"]
+    assert [own[0] for own in look["looks"]] == [styles[n].colour for n in look["names"]]
+    assert look["names"][:2] == ["type 1", "type 6"]  # the largest come first
+    shown = np.array(look["names"])[unpacked(read["cells-0"]["types"])]
+    assert list(shown) == list(table["cell_type"])
 
 
 def test_a_cluster_has_the_colour_it_has_in_the_figures():
     table = cells(["A", "B", "unlabelled"], n=80).dropna()
-    run = Reader(page(maps={"run": table})).data["run-0"]
+    run = Reader(page(maps={"run": table})).data["run-0"]["clusterings"]["cluster"]
     codes, types = pd.factorize(table["cell_type"], sort=True)
     clusters = table["cluster"].to_numpy(int)
-    styles = cluster_styles(codes, list(types), clusters)
-    assert [own["colour"] for own in run["looks"]] == [style.colour for style in styles]
-    assert len({(own["dark"], own["marker"]) for own in run["looks"]}) == len(styles) == 3
-    assert [style.name.split()[1] for style in styles] == [types[i] for i in run["mains"]]
+    styles = by_cluster(codes, list(types), clusters).styles
+    assert [own[0] for own in run["looks"]] == [style.colour for style in styles]
+    assert len({(dark, mark) for _, dark, mark in run["looks"]}) == len(styles) == 3
+    for title, style in zip(run["titles"], styles, strict=True):
+        assert style.name == title.split()[1]
+
+
+def test_clusters_without_types_have_colours_of_their_own():
+    table = cells(["unlabelled"], n=80).dropna()
+    data = Reader(page(maps={"run": table})).data
+    run = data["run-0"]["clusterings"]["cluster"]
+    assert len({own[0] for own in run["looks"]}) == 3
+    sizes = table["cluster"].value_counts(sort=False).sort_index()
+    assert run["titles"] == [f"{i} ({n})" for i, n in enumerate(sizes)]
+    assert data["look"]["names"] == []  # so no colours by type
+    some = table.assign(cell_type=np.where(table["cluster"] == 0, "unlabelled", "A"))
+    data = Reader(page(maps={"run": some})).data
+    run = data["run-0"]["clusterings"]["cluster"]
+    of_types = {own[0] for own in data["look"]["looks"]}
+    assert run["looks"][0][0] not in of_types
+    assert run["looks"][1][0] in of_types
 
 
 def test_kept_columns_are_in_the_page_as_small_as_they_can_be():
-    """The most frequent value first, as in the figures; numbers to six digits."""
+    """The most frequent value first, as in the figures; numbers to five digits of their range."""
     table = with_columns(cells(["A", "B"], n=6001), value="<b>\u202e")
     numbers = {"total": 10**6 + np.arange(6001), "small": np.arange(6001) * 1e-9, "one": 3,
-               "odd": [np.inf, -np.inf, *[1e308, -1e308] * 2999, 0.0], "none": np.nan}  # fmt: skip
+               "odd": [np.inf, -np.inf, *[1e308, -1e308] * 2999, 0.0], "none": np.nan,
+               "late": 1.7e9 + np.arange(6001) / 8}  # fmt: skip
     table = table.assign(**numbers, empty=None, tsne_3="x")
     columns = Reader(page(maps={"run": table})).data["cells-0"]["columns"]
     texts = {c["name"]: c for c in columns if "codes" in c}
-    told = {c["name"]: c for c in columns if "numbers" in c}
+    told = {c["name"]: unpacked(c["numbers"]) for c in columns if "numbers" in c}
+    kinds = {c["name"]: c["numbers"]["type"] for c in columns if "numbers" in c}
     assert [c["name"] for c in columns] == ["protocol", "age", "note", *numbers, "empty", "tsne_3"]
     protocol = texts["protocol"]
-    assert protocol["values"] == ["<b>\\u202e", "CEL-seq2"]
-    assert protocol["codes"][:4] == [1, 0, 0, 1]
+    assert protocol["names"] == ["<b>\\u202e", "CEL-seq2"]
+    assert list(unpacked(protocol["codes"])[:4]) == [1, 0, 0, 1]
     codes, names = pd.factorize(table["protocol"], sort=True)
-    in_figure = {s.name.split(" ")[0]: s.colour for s in type_styles(codes, list(names))}
-    assert (
-        in_figure["CEL-seq2"] == protocol["looks"][1]["colour"] != protocol["looks"][0]["colour"]
-    )
-    assert len(texts["note"]["values"]) == 3001
+    in_figure = {s.name: s.colour for s in by_type(codes, list(names)).styles}
+    assert in_figure["CEL-seq2"] == protocol["looks"][1][0] != protocol["looks"][0][0]
+    assert len(texts["note"]["names"]) == 3001
     assert len(texts["note"]["looks"]) == map_data.MOST_VALUES
-    assert texts["note"]["codes"][1] == -1
-    assert set(texts["empty"]["codes"]) == {-1}
-    assert told["age"]["numbers"][6:9] == [21.5, None, 22]
-    assert told["age"]["range"] == [20, 20 + 6000 / 4]
-    assert told["total"]["numbers"] == table["total"].tolist()
-    np.testing.assert_allclose(told["small"]["numbers"], numbers["small"], atol=1e-10)
-    assert max(len(str(number)) for number in told["small"]["numbers"]) <= 12
-    assert told["one"]["range"] == [3, 4]
-    assert told["odd"]["numbers"][:3] == [None, None, 1e308]
-    assert set(told["none"]["numbers"]) == {None}
+    assert unpacked(texts["note"]["codes"])[1] == -1
+    assert set(unpacked(texts["empty"]["codes"])) == {-1}
+    np.testing.assert_equal(told["age"][6:9], [21.5, np.nan, 22])
+    assert kinds == {"age": "f4", "total": "i4", "small": "f4", "one": "i1", "odd": "f8",
+                     "none": "f4", "late": "f8"}  # fmt: skip
+    for name in ("total", "small", "late"):
+        known = np.asarray(numbers[name], dtype=float)
+        np.testing.assert_allclose(told[name], known, rtol=0, atol=1e-5 * np.ptp(known))
+    ranges = {c["name"]: c["range"] for c in columns if "numbers" in c}
+    assert (ranges["age"], ranges["one"]) == ([20, 20 + 6000 / 4], [3, 4])
+    assert np.isnan(told["odd"][:2]).all()
+    assert told["odd"][2] == 1e308
 
 
 def test_the_scale_is_matplotlibs():
@@ -259,16 +310,30 @@ def test_the_scale_is_matplotlibs():
 
 
 def test_maps_are_small_and_as_precise_as_a_screen():
-    table = cells(["A", "B"])
-    data = Reader(page(maps={"one": table, "two": table.assign(tsne_1=0.0)})).data
+    table = cells(["A", "B"], n=20_000)
+    text = page(maps={"one": table, "two": table.assign(tsne_1=0.0)})
+    assert len(text) < 2.5e6
+    data = Reader(text).data
     assert {key for key in data if key.startswith("cells")} == {"cells-0"}
-    first = data["run-0"]
-    assert first["flat"][0][-5:] == [None] * 5
-    assert first["clusters"][-5:] == [-1] * 5
-    assert first["names"] == ["0", "1", "2"]
-    np.testing.assert_allclose(first["flat"][0][:-5], table["tsne_1"][:-5], atol=0.05)
-    assert max(len(str(x)) for x in first["flat"][0][:-5]) <= 6
-    assert data["run-1"]["flat"][0] == [0.0] * 60
+    flat = unpacked(data["run-0"]["flat"]).reshape(-1, 2)
+    assert (flat[-5:] == map_data.UNMAPPED).all()
+    assert set(unpacked(data["run-0"]["clusterings"]["cluster"]["codes"])[-5:]) == {-1}
+    places = table[["tsne_1", "tsne_2"]].to_numpy()[:-5]
+    step = np.ptp(places, 0).max() / map_data.STEPS
+    np.testing.assert_allclose(flat[:-5] * step + places.min(0), places, atol=step)
+    assert set(unpacked(data["run-1"]["flat"]).reshape(-1, 2)[:-5, 0]) == {0}
+    assert data["run-1"]["deep"] == data["run-0"]["deep"]
+
+
+def test_types_and_clusters_are_counted():
+    table = pd.DataFrame(
+        {"cell_type": ["B", "A", "A", "A", "B", None, "A"], "cluster": [1, 0, 0, 2, 1, 1, np.nan]}
+    )
+    where, counts = types_and_clusters(table)
+    assert where.to_numpy().tolist() == [["A", 3, "0", 67, 100], ["B", 2, "1", 100, 100]]
+    assert [*counts] == ["cell type", "0", "2", "1"]
+    assert counts.to_numpy().tolist() == [["A", 2, 1, 0], ["B", 0, 0, 2]]
+    assert types_and_clusters(table.assign(cell_type=None)) is None
 
 
 # ---- in a browser
@@ -329,9 +394,20 @@ def find(driver, selector):
     return driver.find_elements("css selector", selector)
 
 
-def plot(driver, name, expression):
-    return driver.execute_script(f"const gd = document.getElementById('{name}');"
-                                 f"return {expression}")  # fmt: skip
+def ask(driver, expression):
+    """What a script says: `m` is the page's `Maps`, `flat` and `deep` are its maps."""
+    names = "const m = document.getElementById('maps').maps, {flat, deep} = m.panes;"
+    return driver.execute_script(f"{names} return {expression}")
+
+
+def drawn(driver, name, colour=None):
+    """The share of a map's pixels that are not paper, or that have this colour."""
+    ask(driver, "(m.form.names.checked && m.form.names.click(), 0)")
+    picture = imread(BytesIO(find(driver, f"#{name}")[0].screenshot_as_png))[4:-4, 4:-4, :3]
+    if colour is None:
+        return float((np.abs(picture - picture[0, 0]).max(2) > 0.2).mean())
+    wanted = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return float((np.abs(picture - wanted).max(2) < 0.1).mean())
 
 
 def legend(driver):
@@ -341,167 +417,269 @@ def legend(driver):
     ]
 
 
-def choose(driver, index):
+def choose(driver, name, text):
+    """Choose from a list of the map's form, by what it says or by its place."""
     from selenium.webdriver.support.ui import Select
 
-    Select(find(driver, "select")[0]).select_by_index(index)
+    [select] = find(driver, f"#maps select[name={name}]")
+    chosen = Select(select)
+    chosen.select_by_index(text) if isinstance(text, int) else chosen.select_by_visible_text(text)
+    return select
 
 
-def drag(driver, name, x, y):
+def actions(driver):
     from selenium.webdriver import ActionChains
 
-    [element] = find(driver, f"#{name}")
+    return ActionChains(driver, duration=50)
+
+
+def drag(driver, name, x, y, *, shift=False):
+    [element] = find(driver, f"#{name} .above")
     driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-    chain = ActionChains(driver, duration=50).move_to_element(element).click_and_hold()
-    chain.move_by_offset(x, y).release().perform()
+    chain = actions(driver).move_to_element(element)
+    chain = chain.key_down("\ue008") if shift else chain
+    chain.click_and_hold().move_by_offset(x, y).release().key_up("\ue008").perform()
+
+
+def seen(driver, name):
+    """The groups of cells that a map shows, each by its number of cells."""
+    numbers = f"[...{name}.order].map(cell => m.of[cell])"
+    return np.bincount(np.array(ask(driver, numbers), dtype=int)).tolist()
 
 
 def test_maps_are_drawn(browser):
-    assert len(find(browser, "#flat .points path")) == 55
-    assert find(browser, "#deep canvas")
-    assert plot(browser, "deep", "gd.data.map(t => t.x.length)") == [31, 8, 8, 8]
-    assert not find(browser, "#lost")[0].is_displayed()
+    assert ask(browser, "[flat.order.length, Boolean(flat.gl), Boolean(deep.gl)]") == [
+        55, True, True
+    ]  # fmt: skip
+    assert 0.002 < drawn(browser, "flat") < 0.2
+    [colour] = ask(browser, "[m.groups[0].colour]")
+    assert drawn(browser, "flat", colour) > 0.001
+    assert not find(browser, "#deep")[0].is_displayed()
+    choose(browser, "view", "both")
+    assert 0.002 < drawn(browser, "deep") < 0.2
+    assert seen(browser, "deep") == seen(browser, "flat") == [31, 8, 8, 8]
+    choose(browser, "view", "3-D")
+    assert not find(browser, "#flat")[0].is_displayed()
 
 
 def test_another_run_has_another_map(browser):
-    before = plot(browser, "flat", "gd.data[0].x")
-    choose(browser, 1)
-    assert plot(browser, "flat", "gd.data[0].x") != before
-    assert not find(browser, "#deep")[0].is_displayed()
-    wide = plot(browser, "flat", "[gd.clientWidth, gd.querySelector('svg').clientWidth]")
-    assert wide[0] == wide[1]
-    choose(browser, 0)
-    assert plot(browser, "flat", "gd.data[0].x") == before
-    assert find(browser, "#deep canvas")
+    places = "[...flat.places].slice(0, 4)"
+    before = ask(browser, places)
+    choose(browser, "view", "3-D")
+    assert not find(browser, "#own")[0].is_displayed()
+    choose(browser, "run", 1)
+    assert ask(browser, places) != before
+    assert not find(browser, "#deep")[0].is_displayed()  # it has no 3-D map
+    assert find(browser, "#own a")[0].get_property("href").endswith("/a%20run/report.html")
+    small = find(browser, "#gallery button")
+    assert [button.get_attribute("aria-pressed") for button in small] == ["false", "true", "false"]
+    small[0].click()
+    assert ask(browser, places) == before
+    assert find(browser, "#maps select[name=run]")[0].get_property("value") == "0"
 
 
 def test_colours_by_cluster(browser):
-    find(browser, "[value=cluster]")[0].click()
+    choose(browser, "by", "cluster")
     names = legend(browser)
     clusters = cells([SCRIPT, IMAGE, "C", "D"])["cluster"].dropna().astype(int)
-    assert plot(browser, "flat", "gd.data.map(t => t.x.length)") == list(np.bincount(clusters))
+    assert seen(browser, "flat") == list(np.bincount(clusters))
     # All are mostly of the largest type, so have its colour in three shades and markers.
     assert [re.match(r"(\d): D \(", name)[1] for name in names] == ["0", "1", "2"]
-    for name, look in [("flat", "color"), ("deep", "color"), ("deep", "symbol")]:
-        assert len(set(plot(browser, name, f"gd.data.map(t => t.marker.{look})"))) == 3
-    find(browser, "[value=type]")[0].click()
+    for look in ("colour", "mark"):
+        assert len(set(ask(browser, f"m.groups.map(g => g.{look})"))) == 3
+    choose(browser, "by", "cell type")
     assert len(find(browser, "#legend button")) == 4
-
-
-def colour_by(driver, name):
-    from selenium.webdriver.support.ui import Select
-
-    [select] = find(driver, "select[name=by]")
-    Select(select).select_by_visible_text(name)
-    return select
 
 
 def test_colours_by_what_was_kept(browser):
     """Texts have a legend, numbers a scale; each run offers the columns that it has."""
-    [label] = [text for text in find(browser, "#maps label") if text.text.startswith("Colour")]
-    assert label.find_elements("css selector", "select[name=by]")
-    colour_by(browser, SCRIPT)
+    choose(browser, "by", SCRIPT)
     assert [name.rsplit(" (", 1) for name in legend(browser)] == [
         [IMAGE, "36)"], ["CEL-seq2", "19)"]
     ]  # fmt: skip
-    assert len(set(plot(browser, "flat", "gd.data.map(t => t.marker.color)"))) == 2
-    assert plot(browser, "deep", "gd.data.map(t => t.x.length)") == [36, 19]
-    colour_by(browser, "age")
+    assert len(set(ask(browser, "m.groups.map(g => g.colour)"))) == 2
+    assert not find(browser, "#bar")[0].is_displayed()
+    select = choose(browser, "by", "age")
     assert legend(browser) == ["age (54)", "no value (1)"]
-    ages = [20 + i / 4 for i in range(55) if i != 7]
-    for name in ("flat", "deep"):
-        assert plot(browser, name, "gd.data[0].marker.color") == ages
-    assert len(find(browser, "#flat .colorbar .cbfill")) == 1
-    assert not find(browser, "#deep .colorbar")
-    fills = "new Set([...gd.querySelectorAll('.points path')].map(p => p.style.fill)).size"
-    assert plot(browser, "flat", fills) > 40
-    hover = "(Plotly.Fx.hover(gd, [{curveNumber: 0, pointNumber: 6}]), \
-              gd.querySelector('.hoverlayer').textContent)"
-    text = plot(browser, "flat", hover)
-    assert text.startswith("cell 6")
-    assert text.endswith(f"{SCRIPT}: CEL-seq2age: 21.5note: w6")
-    select = colour_by(browser, "note")
+    assert find(browser, "#bar")[0].text.split() == ["20", "34.75", "age"]
+    colours = "[...flat.colours].slice(0, 4 * 55).map(c => c.toString(16).padStart(2, '0'))"
+    parts = ask(browser, colours)
+    found = ["#" + "".join(parts[i : i + 3]) for i in range(0, len(parts), 4)]
+    ages = np.array([20 + i / 4 for i in range(55)])
+    scale = colormaps["viridis"](np.round((ages - 20) / 14.75 * 255).astype(int))
+    known = np.arange(55) != 7
+    apart = [
+        np.abs(np.array([int(have[i : i + 2], 16) for i in (1, 3, 5)]) - 255 * want[:3]).max()
+        for have, want in zip(np.array(found)[known], scale[known], strict=True)
+    ]
+    assert max(apart) < 12  # eleven stops, and what lies between them
+    assert drawn(browser, "flat", found[-1]) > 0
+    choose(browser, "by", "note")
     assert legend(browser)[-1] == "no value (27)"
     select.send_keys("a")  # by the keyboard alone
     assert legend(browser)[0] == "age (54)"
-    choose(browser, 1)  # which has none
-    assert not [o for o in find(browser, "optgroup option") if o.is_displayed()]
+    choose(browser, "run", 1)  # which has none
+    assert not find(browser, "#maps optgroup")
     assert select.get_property("value") == "type"
-    assert len(legend(browser)) == 4
-    choose(browser, 0)
-    assert len(find(browser, "optgroup option")) == 3
+    choose(browser, "run", 0)
+    assert len(find(browser, "#maps optgroup option")) == 3
 
 
-def test_the_legend_hides_and_isolates(browser):
-    from selenium.webdriver import ActionChains
-
-    def shown():
-        return [plot(browser, name, "gd.data.map(t => t.visible)") for name in ("flat", "deep")]
-
+def test_the_legend_hides_isolates_and_points_out(browser):
     buttons = find(browser, "#legend button")
+    faded = "m.groups.map(g => flat.colours[4 * g.cells[0] + 3] % 255 > 0)"
     buttons[1].click()
-    assert shown() == [[True, False, True, True]] * 2
     assert buttons[1].get_attribute("aria-pressed") == "false"
-    ActionChains(browser).double_click(buttons[2]).perform()
-    assert shown() == [[False, False, True, False]] * 2
-    ActionChains(browser).double_click(buttons[2]).perform()
-    assert shown() == [[True] * 4] * 2
+    assert seen(browser, "flat") == [31, 0, 8, 8]
+    assert ask(browser, faded) == [False] * 4  # though the pointer is still on a group
+    actions(browser).double_click(buttons[2]).perform()
+    assert seen(browser, "flat") == [0, 0, 8]
+    actions(browser).double_click(buttons[2]).perform()
+    assert seen(browser, "flat") == [31, 8, 8, 8]
+    actions(browser).move_to_element(buttons[3]).perform()
+    assert ask(browser, faded) == [True, True, True, False]
+    find(browser, "[name=none]")[0].send_keys("\ue007")  # Enter
+    assert seen(browser, "flat") == []
+    buttons[0].send_keys("\ue007")
+    assert seen(browser, "flat") == [31]
+    find(browser, "[name=all]")[0].click()
+    assert seen(browser, "flat") == [31, 8, 8, 8]
 
 
-def test_the_flat_map_zooms_and_tells_cells(browser):
-    reach = "Math.abs(gd._fullLayout.xaxis.range[1] - gd._fullLayout.xaxis.range[0])"
-    before = plot(browser, "flat", reach)
-    choose(browser, 2)
-    label = "(Plotly.Fx.hover(gd, [{curveNumber: 0, pointNumber: 0}]), \
-              gd.querySelector('.hoverlayer').textContent)"
-    text = plot(browser, "flat", label)
-    assert re.fullmatch(re.escape(BOLD) + r"Dcluster \d", text)
-    drag(browser, "flat", 80, 80)
-    assert plot(browser, "flat", reach) < before / 2
+def test_the_map_tells_cells(browser):
+    choose(browser, "run", 2)
+    [tip] = find(browser, ".tip")
+    assert not tip.is_displayed()
+    [above] = find(browser, "#flat .above")
+    order = ask(browser, "[...flat.order].reverse()")
+    x, y, *_ = ask(browser, f"flat.project({order[0]})")
+    width, height = ask(browser, "[flat.box.clientWidth, flat.box.clientHeight]")
+    move = actions(browser).move_to_element_with_offset(above, x - width / 2, y - height / 2)
+    move.perform()
+    told = tip.text.split("\n")
+    assert told[0] == [BOLD, SCRIPT, IMAGE][order[0] % 3]
+    assert re.fullmatch(r"cluster: \d", told[2])
+    [search] = find(browser, "[name=find]")
+    search.send_keys(BOLD)
+    assert tip.text.split("\n")[0] == BOLD
+    assert find(browser, "#status")[0].text.startswith(f"{BOLD}, cell type: ")
+    search.send_keys("?")
+    assert not tip.is_displayed()
+    assert "No cell" in find(browser, "#status")[0].text
+    choose(browser, "run", 0)
+    search.clear()
+    search.send_keys("cell 6")
+    told = tip.text.split("\n")
+    assert told[0] == "cell 6"
+    assert told[-3:] == [f"{SCRIPT}: CEL-seq2", "age: 21.5", "note: w6"]
+    at = tip.location
+    find(browser, "#flat .above")[0].send_keys("\ue015" * 3)  # down
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 5).until(lambda _: tip.location["y"] == at["y"] + 72)
+
+
+def test_the_flat_map_zooms_and_moves(browser):
+    [above] = find(browser, "#flat .above")
+    drag(browser, "flat", 80, 60, shift=True)
+    assert ask(browser, "flat.zoom") > 3
+    drag(browser, "flat", 0, 0)
+    actions(browser).double_click(above).perform()
+    assert ask(browser, "[flat.zoom, ...flat.pan]") == [1, 0, 0]
+    at = "flat.project(flat.order[0]).slice(0, 2)"
+    before = np.array(ask(browser, at))
+    drag(browser, "flat", 30, -20)
+    np.testing.assert_allclose(ask(browser, at) - before, [30, -20], atol=1.5)
+    above.send_keys("\ue012")  # to the left
+    np.testing.assert_allclose(ask(browser, at) - before, [6, -20], atol=1.5)
+    above.send_keys("++")
+    assert ask(browser, "flat.zoom") == pytest.approx(1.25**2)
+    above.send_keys("0")
+    np.testing.assert_allclose(ask(browser, at), before)
+    find(browser, "[name=in]")[0].click()
+    assert ask(browser, "flat.zoom") == pytest.approx(1.4)
+    find(browser, "[name=reset]")[0].click()
+    wheel = "flat.above.dispatchEvent(new WheelEvent('wheel', {deltaY: -90, cancelable: true}))"
+    above.send_keys("0")
+    assert ask(browser, f"[{wheel}, flat.zoom > 1.2]") == [False, True]  # it has the focus
+    find(browser, "[name=find]")[0].click()
+    zoom = ask(browser, "flat.zoom")
+    assert ask(browser, f"[{wheel}, flat.zoom]") == [True, zoom]  # the page scrolls
 
 
 def test_the_deep_map_turns_and_stays_turned(browser):
-    eye = "Object.values(gd._fullLayout.scene._scene.getCamera().eye)"
-    before = np.array(plot(browser, "deep", eye))
+    choose(browser, "view", "3-D")
+    before = np.array(ask(browser, "deep.turn"))
     drag(browser, "deep", 80, 20)
-    after = plot(browser, "deep", eye)
+    after = np.array(ask(browser, "deep.turn"))
     assert np.abs(before - after).max() > 0.1
-    find(browser, "[value=cluster]")[0].click()
-    np.testing.assert_allclose(plot(browser, "deep", eye), after)
+    np.testing.assert_allclose(after @ after.T, np.eye(3), atol=0.01)
+    choose(browser, "by", "cluster")
+    np.testing.assert_allclose(ask(browser, "deep.turn"), after)
+    find(browser, "#deep .above")[0].send_keys("\ue014")  # to the right
+    assert np.abs(after - ask(browser, "deep.turn")).max() > 0.05
 
 
 def test_maps_can_be_saved(browser):
-    for name in ("flat", "deep"):
-        image = browser.execute_async_script(
-            "Plotly.toImage(document.getElementById(arguments[0]), {format: 'png'})"
-            ".then(arguments[1], (error) => arguments[1](String(error)))", name
-        )  # fmt: skip
-        assert image.startswith("data:image/png;base64,")
+    choose(browser, "view", "both")
+    for by in ("cell type", "age"):
+        choose(browser, "by", by)
+        url = ask(browser, "m.picture().toDataURL()")
+        picture = imread(BytesIO(base64.b64decode(url.partition(",")[2])))
+        assert picture.shape[1] > 2 * ask(browser, "flat.box.clientWidth")
+        [colour] = ask(browser, "[[...flat.colours].slice(0, 3)]") if by == "age" else [None]
+        if colour:
+            assert (np.abs(picture[..., :3] * 255 - colour).max(2) < 3).any()
+    browser.execute_script(
+        "HTMLAnchorElement.prototype.click = function () { window.saved = this.download; }"
+    )
+    find(browser, "[name=save]")[0].click()
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    saved = WebDriverWait(browser, 10).until(lambda d: d.execute_script("return window.saved"))
+    assert saved == "map.png"
 
 
-def test_tables_sort_both_ways(browser):
-    [table, *_] = find(browser, "table")
+def test_tables_sort_filter_and_unfold(browser):
+    [table] = find(browser, "[data-few]")
 
     def column(at):
-        return [cell.text for cell in table.find_elements("css selector", f"td:nth-child({at})")]
+        cells = table.find_elements("css selector", f"tr:not([hidden]) td:nth-child({at})")
+        return [cell.text for cell in cells]
 
     def state():
         heads = table.find_elements("css selector", "th")
         return [head.get_attribute("aria-sort") for head in heads]
 
-    heads = find(browser, "th button")
-    heads[1].click()  # the NMI: by value, where two look the same
+    heads = table.find_elements("css selector", "th button")
+    assert [head.is_displayed() for head in heads] == [True, True, False, False, False, False]
+    assert state() == ["none"] * 6
+    [unfold] = find(browser, ".scroll:has([data-few]) + .unfold button")
+    unfold.send_keys("\ue007")  # Enter
+    assert all(head.is_displayed() for head in heads)
+    heads[2].click()  # the NMI: by value, where two look the same
     assert column(1) == ["run-3", "run-4", "run-1", "run-0", "run-2"]
-    assert column(2) == ["-2.000", "-1.000", "0.123", "0.123", NONE]
-    assert state() == [None, "ascending", None, None, None, None]
-    heads[1].click()
+    assert column(3) == ["-2.000", "-1.000", "0.123", "0.123", NONE]
+    assert state() == ["none", "none", "ascending", "none", "none", "none"]
+    heads[2].click()
     assert column(1) == ["run-0", "run-1", "run-4", "run-3", "run-2"]
-    assert state() == [None, "descending", None, None, None, None]
-    heads[2].send_keys("\ue007")  # Enter
-    assert column(3) == ["1", "2", "9", "10", "100"]
-    assert state() == [None, None, "ascending", None, None, None]
+    heads[1].send_keys("\ue007")
+    assert column(2) == ["1", "2", "9", "10", "100"]
+    assert state() == ["none", "ascending", "none", "none", "none", "none"]
     heads[5].click()
     assert column(6)[:2] == ["the loss is not finite", "x" * 50]
+    from selenium.webdriver.support.ui import Select
+
+    [form] = find(browser, ".filters")
+    [by_rate, by_folder] = form.find_elements("css selector", "select")
+    Select(by_rate).select_by_visible_text("0.500")
+    assert column(1) == ["run-3"]
+    assert "1 of 5 rows" in form.text
+    Select(by_rate).select_by_index(0)
+    form.find_elements("css selector", "input")[0].send_keys("FINITE")
+    assert column(1) == ["run-3"]
+    Select(by_folder).select_by_visible_text("run-1")
+    assert column(1) == []
 
 
 def test_hostile_names_are_shown_as_they_are(browser):
@@ -510,49 +688,87 @@ def test_hostile_names_are_shown_as_they_are(browser):
     assert browser.title == SCRIPT
     assert find(browser, "h1")[0].text == SCRIPT
     assert len(find(browser, "img")) == 2
+    assert find(browser, "#maps [name=run] option")[0].text == SCRIPT
 
 
-def test_it_fits_a_phone_and_the_dark(browser):
-    def emulate(command, **options):
-        browser.execute_cdp_cmd(f"Emulation.{command}", options)
+def emulate(driver, command, **options):
+    driver.execute_cdp_cmd(f"Emulation.{command}", options)
 
-    ink = plot(browser, "flat", "gd.layout.font.color")
-    emulate("setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
+
+@pytest.fixture
+def dark_phone(browser):
+    emulate(browser, "setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1,
+            mobile=True)  # fmt: skip
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-    emulate("setEmulatedMedia", features=dark)
-    try:
-        browser.refresh()
-        size = "[document.documentElement.scrollWidth, innerWidth]"
-        browser.execute_script("document.querySelector('details').open = true")
-        assert plot(browser, "flat", size) == [390, 390]
-        assert plot(browser, "flat", "gd.querySelector('svg').clientWidth") <= 350
-        assert plot(browser, "flat", "gd.layout.font.color") != ink
-        assert plot(browser, "flat", "getComputedStyle(document.body).backgroundColor") != (
-            "rgb(255, 255, 255)"
-        )
-    finally:
-        emulate("clearDeviceMetricsOverride")
-        emulate("setEmulatedMedia", features=[])
+    emulate(browser, "setEmulatedMedia", features=dark)
+    browser.refresh()
+    browser.execute_script(
+        "for (const part of document.querySelectorAll('details')) part.open = true"
+    )
+    yield browser
+    emulate(browser, "clearDeviceMetricsOverride")
+    emulate(browser, "setEmulatedMedia", features=[])
+
+
+def test_it_fits_a_phone_and_the_dark(dark_phone):
+    size = "[document.documentElement.scrollWidth, innerWidth, flat.box.clientWidth <= 350]"
+    assert ask(dark_phone, size) == [390, 390, True]
+    assert ask(dark_phone, "getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 28)"
+    top = ask(dark_phone, "flat.box.getBoundingClientRect().top")
+    assert top < 700  # in the first screen, below two screens' worth of hostile title
+    assert drawn(dark_phone, "flat") > 0.002
+    fits = "boxes.map(box => box.scrollWidth <= box.clientWidth)"
+    boxes = "[...document.querySelectorAll('.scroll:has(tr:nth-child(5))')]"
+    assert ask(dark_phone, fits.replace("boxes", boxes)) == [True, True]
+    hidden = "[...document.querySelectorAll('.beside th')].map(head => head.hidden)"
+    assert ask(dark_phone, hidden)[::5] == [False, True]
+    find(dark_phone, ".beside .unfold button")[0].click()
+    assert not any(ask(dark_phone, hidden))
+
+
+def axe(driver):
+    """What axe-core has to say against a page."""
+    path = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
+    if not path.exists():
+        pytest.skip("axe-core is not installed (npm install --no-save axe-core)")
+    driver.execute_script(path.read_text(encoding="utf-8"))
+    result = driver.execute_async_script("axe.run(document).then(arguments[0])")
+    return [
+        (wrong["id"], [node["html"][:200] for node in wrong["nodes"]])
+        for wrong in result["violations"]
+    ]
+
+
+def test_everybody_can_read_it(browser):
+    choose(browser, "view", "both")
+    browser.execute_script(
+        "for (const part of document.querySelectorAll('details')) part.open = true"
+    )
+    assert axe(browser) == []
+
+
+def test_everybody_can_read_it_in_the_dark(dark_phone):
+    assert axe(dark_phone) == []
 
 
 def test_many_cells_are_drawn_by_the_graphics_card(driver, tmp_path):
     path = tmp_path / "large.html"
-    path.write_text(page(maps={"run": cells(["A", "B"], n=6000)}), encoding="utf-8")
+    path.write_text(page(maps={"run": cells(["A", "B"], n=20_000)}), encoding="utf-8")
     driver.get(path.as_uri())
-    assert plot(driver, "flat", "gd._fullData[0].type") == "scattergl"
-    assert find(driver, "#flat canvas")
-    assert not find(driver, ".no-webgl")
-    assert not find(driver, "select")[0].is_displayed()
+    assert ask(driver, "[flat.order.length, Boolean(flat.gl)]") == [19_995, True]
+    assert drawn(driver, "flat") > 0.05
+    assert not find(driver, "select[name=run]")[0].is_displayed()
     assert not errors(driver)
 
 
-def test_without_webgl_there_is_still_a_flat_map(url):
+def test_without_webgl_there_are_maps_too(url):
     driver = start("--disable-3d-apis")
     try:
         driver.get(url)
-        assert len(find(driver, "#flat .points path")) == 55
-        assert find(driver, "#lost")[0].is_displayed()
-        assert not find(driver, "#deep")[0].is_displayed()
+        choose(driver, "view", "both")
+        assert ask(driver, "[Boolean(flat.gl), Boolean(deep.gl)]") == [False, False]
+        for name in ("flat", "deep"):
+            assert 0.002 < drawn(driver, name) < 0.2
         assert not errors(driver)
     finally:
         driver.quit()

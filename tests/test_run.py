@@ -16,6 +16,7 @@ from conftest import FAST, SMALL
 from safetensors.torch import load_file
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
+from test_report import Reader
 
 from scvae_cli import load as load_run
 from scvae_cli.data import sources
@@ -53,6 +54,19 @@ def test_default_run_on_real_cells_twice(scvae, tmp_path):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
     scores = [read(folder, "scores.json") for folder in folders]
     assert all(scores[0][space] == scores[1][space] for space in ("tsne", "latent"))
+
+    page = (folders[0] / "report.html").read_text()
+    assert len(page) < 600_000
+    told = Reader(page).rows
+    assert [told[i] for i in (6, 7, 8)] == [["model", "vsc"], ["beta", "2"], ["epochs", "30"]]
+    assert ["beta", "2", "command line"] in told
+    assert ["seed", "0", "default"] in told
+    sizes = dict(pd.read_csv(folders[0] / "cells.csv")["cell_type"].value_counts())
+    assert {row[0]: int(row[1]) for row in told if row[0] in sizes and len(row) == 5} == sizes
+    counts = {row[0]: sum(map(int, row[1:])) for row in told if row[0] in sizes and len(row) == 11}
+    assert counts == sizes
+    assert "trained the model" in [row[-1] for row in told]
+    assert "<figcaption>2-D map" not in page  # it has maps that move
 
     run = read(folders[0], "run.json")
     assert (run["status"], run["reason"], run["seed"]) == ("done", None, 0)

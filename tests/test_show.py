@@ -1,6 +1,7 @@
 """`scvae show` and `scvae data` tell what the files hold."""
 
 import json
+from pathlib import Path
 
 import pytest
 import scanpy
@@ -26,9 +27,19 @@ def test_show_a_run(scvae, tmp_path):
     assert f"latent space    {nmi:.3f}" in result.out
 
 
-def test_show_a_run_that_failed(scvae):
-    assert scvae("train", *FAST, "model=vae", "lr=1e30", "hydra.run.dir=r").code == 1
-    assert facts(scvae("show", "r").out)["status"].startswith("failed: the loss is")
+def test_show_a_sweep_with_a_run_that_failed(scvae):
+    words = ["-m", *FAST, "model=vae", "lr=1e-3,1e30", "map_3d=false", "hydra.sweep.dir=s"]
+    assert scvae("train", *words).code == 1
+    failed = next(Path("s").glob("001-*"))
+    assert facts(scvae("show", str(failed)).out)["status"].startswith("failed: the loss is")
+    result = scvae("show", "s")
+    assert result.code == 0
+    told = facts(result.out)
+    assert told["runs"] == "1 of 2 are done; `scvae train resume=s` runs the other 1"
+    assert told["data"] == "300 cells x 200 genes, 4 cell types"
+    assert "map NMI" in result.out
+    assert f"{failed.name}: failed, the loss is" in result.err
+    assert scvae("show", ".").refused(Kind.MISSING).endswith("sums up the runs below it")
 
 
 def test_data_of_scanpy(scvae):
@@ -47,11 +58,23 @@ def test_data_of_scanpy(scvae):
 
 def test_data_of_a_file(scvae, tmp_path):
     cells = scanpy.datasets.pbmc68k_reduced().raw.to_adata()
-    cells.write_h5ad(tmp_path / "c.h5ad")
-    result = scvae("data", "c.h5ad")
+    cells.obs = cells.obs[["bulk_labels", "louvain", "n_genes"]].assign(
+        sample=["a", "b"] * 350, barcode=cells.obs_names
+    )
+    path = tmp_path / "it's \u00e9=1 .h5ad"
+    cells.write_h5ad(path)
+    result = scvae("data", path.name)
     assert (result.code, facts(result.out)["cells"]) == (0, "700")
     assert "values are logged: expm1(x) is whole multiples of each cell's least" in result.err
-    assert "no cell types" in result.err
+    rows = [line.split() for line in result.out.split("may be")[1].splitlines()]
+    shown = {row[0]: (row[1], row[-1]) for row in rows if row}
+    assert shown == {
+        "bulk_labels": ("10", "types"), "louvain": ("11", "clusters"), "sample": ("2", "batches"),
+    }  # fmt: skip
+    assert "no cell types; data.label_key=bulk_labels takes them" in result.err
+    result = scvae("data", path.name, "data.label_key=louvain")
+    assert "data.label_key=louvain has whole numbers, as a clustering has" in result.err
+    assert "data.label_key" not in scvae("data", path.name, "data.label_key=bulk_labels").err
 
 
 @pytest.mark.parametrize(

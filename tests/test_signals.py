@@ -104,9 +104,10 @@ def test_what_has_no_bytes_is_written_all_the_same(tmp_path):
     with (tmp_path / "t").open("wb") as file:
         like = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
         print(
-            "\N{GREEK SMALL LETTER BETA}-cell \udcff", file=streams.unfailing(file.fileno(), like)
+            "\N{GREEK SMALL LETTER BETA}-cell \udcff ±1",
+            file=streams.unfailing(file.fileno(), like),
         )
-    assert (tmp_path / "t").read_bytes() == b"\\u03b2-cell \\udcff\n"
+    assert (tmp_path / "t").read_bytes() == b"\\u03b2-cell \\udcff +-1\n"
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,15 @@ def test_embedding_refuses_weights_that_are_not_finite():
     assert caught.value.kind == Kind.DIVERGED
 
 
+def test_tsne_tells_its_iterations_and_gives_the_same_map(capsys):
+    latent = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    told: list[int] = []
+    first, second = tsne(latent, 2, **TSNE, on_step=told.append), tsne(latent, 2, **TSNE)
+    np.testing.assert_array_equal(first, second)
+    assert told == list(range(50, TSNE["max_iter"] + 1, 50))
+    assert capsys.readouterr().out == ""
+
+
 def test_tsne_maps_fewer_latents_than_dimensions():
     latent = np.random.default_rng(0).normal(size=(100, 1)).astype(np.float32)
     assert tsne(latent, 3, **TSNE).shape == (100, 3)

@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -55,9 +57,10 @@ def swept(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A sweep over two seeds that is done."""
+    """A sweep over two seeds that is done, with figures as PDF."""
     folder = tmp_path_factory.mktemp("finished") / "s"
-    command = ["train", "-m", *QUICK, "model=vae", "seed=0,1", f"hydra.sweep.dir={folder}"]
+    command = ["train", "-m", *QUICK, "model=vae", "seed=0,1", "figures.format=pdf"]
+    command.append(f"hydra.sweep.dir={folder}")
     assert run(folder.parent, *command).code == 0
     return folder
 
@@ -86,7 +89,15 @@ def test_a_sweep_ends_in_a_table(swept):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     page = (folder / "summary.md").read_text()
     assert "- 006-vae-synthetic-beta1e_38-seed0: failed, the loss is" in page.replace("+", "_")
-    assert (folder / "report.html").stat().st_size > 1e6
+    page = (folder / "report.html").read_text()
+    links = set(re.findall(r'href="([^#][^"]*)"', page))
+    assert links == {f"{run}/report.html" for run in rows.loc[rows["status"] == "done", "run"]}
+    for link in links:
+        assert "Settings given" in (folder / link).read_text()
+    for text in ("map NMI", "Loss while training", "vae on synthetic", "latent ARI"):
+        assert text in page
+    assert "tsne_nmi" not in page
+    assert page.count("<polyline") == 6  # of the VAEs that are done
     assert "Traceback" not in result.err
 
 
@@ -115,6 +126,31 @@ def test_the_summary_is_that_of_pandas_and_scipy(swept):
     pair = pairs.set_index(["a", "b", "score"]).loc[("vae, beta 0.5", "vae, beta 2", "latent_nmi")]
     assert (pair["low"], pair["high"]) == pytest.approx((test.low, test.high), rel=1e-9)
     assert pair["n"] == 3
+
+
+def test_two_seeds_have_no_interval(finished):
+    summary = pd.read_csv(finished / "summary.csv").iloc[0]
+    assert summary["n"] == 2
+    assert summary[["tsne_nmi_mean", "tsne_nmi_sd"]].notna().all()
+    assert summary[["tsne_nmi_low", "tsne_nmi_high"]].isna().all()
+    for page in ("summary.md", "report.html"):
+        text = (finished / page).read_text()
+        assert "with fewer than 3 there is no interval" in text
+        assert "\N{PLUS-MINUS SIGN}0" not in text
+    assert "nan" not in (finished / "summary.md").read_text().lower()
+
+
+def test_figures_are_in_the_format_asked_for_and_in_the_record(finished):
+    """The PNG, which report.html shows, is there too."""
+    names = {path.name for path in (finished / "figures").iterdir()}
+    assert names == {f"{name}.{form}" for name in ("maps",) for form in ("png", "pdf")}
+    for path in finished.glob("*/run.json"):
+        files = json.loads(path.read_text())["files"]
+        for name in ("map_2d", "loss"):
+            pdf = path.parent / "figures" / f"{name}.pdf"
+            assert pdf.read_bytes().startswith(b"%PDF")
+            assert files[f"figures/{name}.pdf"] == sha256(pdf.read_bytes()).hexdigest()
+            assert f"figures/{name}.png" in files
 
 
 def test_one_setting_over_seeds(scvae, tmp_path):
@@ -209,8 +245,13 @@ def test_resume_redoes_what_is_damaged_and_keeps_the_rest(scvae, tmp_path, finis
     assert [p.name for p in (tmp_path / "s" / "attempts").iterdir()] == [cut.name]
     (kept / "cells.csv").unlink()
     assert "1 of them done before" in scvae("train", "resume=s").err
+    for path in (cut, kept):  # called as an older version did
+        path.rename(path.with_name(f"{path.name}-n_cells300"))
+    record = tmp_path / "s" / "sweep.json"
+    record.write_text(re.sub(r'("folder": "[^"]*)', r"\1-n_cells300", record.read_text()))
+    (kept.with_name(f"{kept.name}-n_cells300") / "report.html").unlink()  # which is no result
     again = scvae("train", "resume=s")
-    assert (again.code, "2 of them done before" in again.err) == (0, True)
+    assert (again.code, "2 of them done before" in again.err) == (0, True), again.err
 
 
 @pytest.mark.parametrize(
@@ -218,7 +259,7 @@ def test_resume_redoes_what_is_damaged_and_keeps_the_rest(scvae, tmp_path, finis
     [
         (["epochs=3"], Kind.DIFFERS, ["000-vae-synthetic-seed0", "epochs=2 epochs=3"]),
         (["seed=range(0,3)"], Kind.DIFFERS, ["002-vae-synthetic-seed2"]),
-        (["seed=0"], Kind.DIFFERS, ["000-vae-synthetic;"]),
+        (["seed=0"], Kind.DIFFERS, ["also has 001-vae-synthetic-seed1;"]),
         ("version", Kind.DIFFERS, ["torch 1.0"]),
         ("commit", Kind.DIFFERS, ["commit abc"]),
         ("data", Kind.DIFFERS, ["data=synthetic"]),

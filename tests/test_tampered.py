@@ -18,7 +18,7 @@ import scvae_cli
 from scvae_cli.cli import main
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.results.means import summarise
-from scvae_cli.results.pages import run_page
+from scvae_cli.results.run_page import run_page
 from scvae_cli.results.table import results, settings_of
 from scvae_cli.runs.files import read_json
 from scvae_cli.runs.run import Run
@@ -282,7 +282,7 @@ def test_warnings_are_wherever_results_are(scvae, run, tmp_path):
     path.write_text(json.dumps({**record, "warnings": [WARNING]}))
     (tmp_path / "runs" / "a" / "report.html").unlink()
     assert scvae("train", "resume=runs/a").code == 0
-    assert f"Warning: {WARNING}" in (tmp_path / "runs" / "a" / "report.html").read_text()
+    assert f"</strong> {WARNING}" in (tmp_path / "runs" / "a" / "report.html").read_text()
     assert f"warning   {WARNING}\n" in scvae("show", "runs/a").out
     assert f"warning: {WARNING} (a)\n" in scvae("compare", "runs", "--to", "c").err
     assert pd.read_csv(tmp_path / "c" / "results.csv")["warnings"].tolist() == [WARNING]

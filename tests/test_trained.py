@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -129,7 +130,7 @@ def test_genes_that_are_missing_count_as_zero(scvae, tmp_path, counts):
     np.testing.assert_array_equal(latent, run.embed(zeros))
     counts[:, :20].write_h5ad(tmp_path / "few.h5ad")
     line = scvae("embed", "r", "few.h5ad", "--to", "x.csv").refused(Kind.NAMES, "data.path")
-    for part in ("few.h5ad", "20 of", " 60 ", "50%"):
+    for part in ("few.h5ad", "20 of", " 60 ", "50%", "(GENE20 is missing)"):
         assert part in line
     assert not (tmp_path / "x.csv").exists()
 
@@ -162,11 +163,19 @@ def test_counts_are_refused_where_their_total_is_not_known(scvae, counts):
 
 
 def test_a_copy_for_scanpy(scvae, tmp_path, counts):
+    counts.obsm["table"] = pd.DataFrame({"i": np.ones(70)}, counts.obs_names)
     train(scvae, counts, "model=vae", "data.layer=counts")
+    with h5py.File("c.h5ad", "a") as file:  # as SeuratDisk writes
+        table = file["obsm/table"]
+        table.move("_index", "name")
+        table.move("i", "_index")
+        table.attrs.update({"_index": "name", "column-order": ["_index"]})
     before = (tmp_path / "c.h5ad").read_bytes()
     result = scvae("embed", "r", "c.h5ad", "--h5ad", "out.h5ad")
     assert result.code == 0, result.err
     assert (tmp_path / "c.h5ad").read_bytes() == before
+    with h5py.File("out.h5ad") as file:  # no table of which may have a column _index
+        assert "index" in file["obsm/table"].attrs["column-order"]
     out = sc.read_h5ad(tmp_path / "out.h5ad")
     assert list(out.layers) == ["counts"]
     np.testing.assert_array_equal(out.X.toarray(), counts.X.toarray())
@@ -274,7 +283,7 @@ PYTHON = {  # an edit of the cells, arguments of `embed`, and what it says then
     "other genes": (
         lambda cells: cells.var.__setitem__("gene_ids", "ENSG1"),
         {"gene_names": "gene_ids"},
-        "adata: gene ENSG1 is there twice; make them unique (adata.var_names_make_unique())",
+        "adata: has the gene ENSG1 twice; make them unique (adata.var_names_make_unique())",
     ),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.launch.compose import compose
 from scvae_cli.results.colours import COLOURS, GREY, by_size
-from scvae_cli.results.figures.style import cluster_styles, type_styles
+from scvae_cli.results.figures.style import by_cluster, by_type
 from scvae_cli.results.map_data import map_data
 
 TINY = [
@@ -131,7 +131,7 @@ def test_labels_that_are_refused(file, options, kind, key, fact):
 def test_a_word_that_no_cell_has_is_said(file):
     said: list[str] = []
     prepared(file, "data.label_key=words", "data.unlabelled=[Unknwn]", said=said)
-    assert "data.unlabelled=Unknwn: no cell is called so" in said
+    assert "data.unlabelled=Unknwn: no cell has this label" in said
 
 
 @pytest.mark.parametrize("model", ["pca", "vsc"])
@@ -178,13 +178,22 @@ def test_what_is_mapped_has_to_have_labels(file, cells, scvae, tmp_path):
 def test_cells_without_a_type_are_grey_and_last():
     names = ("a", "b", "unlabelled")
     groups = np.array([0, 1, 1, *[2] * 9])
-    styles = type_styles(groups, names)
+    styles = by_type(groups, names).styles
     assert [style.colour for style in styles] == [*COLOURS[1::-1], GREY]
     assert list(by_size(np.bincount(groups), names)) == [1, 0, 2]
-    (main,) = cluster_styles(groups, names, np.zeros(12, int))
-    assert main.name.startswith("0  b (17 % of 12)")
-    only = type_styles(np.zeros(4, int), ("unlabelled",))
-    assert only[0].colour == COLOURS[0]
+    (main,) = by_cluster(groups, names, np.zeros(12, int)).styles
+    assert main.label() == "0  b (17 % of 12)"
+
+
+def test_clusters_of_cells_without_types_have_colours_of_their_own():
+    clusters = np.arange(60) % 20
+    styles = by_cluster(np.zeros(60, int), ["unlabelled"], clusters).styles
+    assert len({style.colour for style in styles}) == 20
+    assert styles[7].label() == "7  (3)"
+    table = pd.DataFrame({"cell": map(str, clusters), "cell_type": None, "cluster": clusters})
+    table[["tsne_1", "tsne_2"]] = 0.0
+    looks = json.loads(map_data({"r": table})["run-0"])["clusterings"]["cluster"]["looks"]
+    assert [look[0] for look in looks] == [style.colour for style in styles]
 
 
 def test_cells_without_a_type_are_grey_and_last_on_the_page():
@@ -193,9 +202,6 @@ def test_cells_without_a_type_are_grey_and_last_on_the_page():
     table["cluster"] = 0
     data = {key: json.loads(block) for key, block in map_data({"r": table}).items()}
     look = data["look"]
-    assert (look["types"], look["ranks"]) == (["x", "z", "unlabelled"], [0, 1, 2])
-    assert [own["colour"] for own in look["looks"]] == [*COLOURS[:2], GREY]
-    assert data["run-0"]["mains"] == [0]
-    table["cell_type"] = "unlabelled"
-    (only,) = json.loads(map_data({"r": table})["look"])["looks"]
-    assert only["colour"] == COLOURS[0]
+    assert look["names"] == ["x", "z", "unlabelled"]
+    assert [own[0] for own in look["looks"]] == [*COLOURS[:2], GREY]
+    assert data["run-0"]["clusterings"]["cluster"]["titles"] == ["0: x (17 % of 6)"]

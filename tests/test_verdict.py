@@ -90,7 +90,7 @@ def test_settings_that_differ_are_told_apart():
 def test_a_setting_above_all_others():
     line = said(runs(a=scattered(0.9), b=scattered(0.5, seed=1), c=scattered(0.4, seed=2)))
     assert "a (0.900, 5 seeds), above every other setting by more than chance (95 %" in line
-    assert "on common seeds, Holm's correction for 3 pairs)" in line
+    assert "paired by seed, Holm's correction for 3 pairs)" in line
 
 
 def test_a_shared_seed_counts():
@@ -137,7 +137,7 @@ def test_failed_seeds_are_counted_and_named():
     a = [*scattered(0.9, 8), None, None]
     line = said(runs(a=a, b=scattered(0.5, 10, seed=1)))
     assert "Runs without a result, in no mean: 2 of 10 of a." in line
-    assert "on common seeds" in line
+    assert "paired by seed" in line
     line = said(runs(a=[None] * 3, b=[0.5, 0.6, 0.4]))
     assert "Highest NMI on the 2-D map: b (0.500, 3 seeds)." in line
     assert "Not compared, fewer than 3 seeds in common: a." in line

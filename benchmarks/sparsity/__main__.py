@@ -26,6 +26,7 @@ from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.models.vsc import VSC
 from scvae_cli.results.figures.sparsity import programme_map
+from scvae_cli.results.figures.style import render as rendered
 from scvae_cli.trained import TrainedRun
 
 
@@ -101,7 +102,7 @@ def draw(run: TrainedRun, dataset: Dataset, to: Path) -> None:
         device=CPU,
     )  # fmt: skip
     title = f"VSC on sorted PBMCs, alpha {run.config.model_options['alpha']:g}, seed 0"
-    to.write_bytes(programme_map(sparsity.latents, sparsity.genes, title))
+    to.write_bytes(rendered(programme_map(sparsity.latents, sparsity.genes, title)))
 
 
 if __name__ == "__main__":

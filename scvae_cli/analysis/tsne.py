@@ -1,5 +1,9 @@
 """From latent space to a map."""
 
+import re
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
+from io import TextIOBase
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,7 @@ from scvae_cli.errors import Kind, RunError
 # Seconds for each cell and doubling of their number, of 1,000 steps on two cores.
 _SECONDS = {2: 3.0e-4, 3: 8.7e-4}
 
+ITERATION = re.compile(r"\[t-SNE\] Iteration (\d+): error")
 ROUNDING = 32 * float(np.finfo(np.float32).eps)  # relative error of a few layers
 
 
@@ -45,7 +50,14 @@ def varies(latent: np.ndarray) -> np.ndarray:
 
 
 def tsne(
-    latent: np.ndarray, n_dims: int, *, init: str, seed: int, threads: int, **options: Any
+    latent: np.ndarray,
+    n_dims: int,
+    *,
+    init: str,
+    seed: int,
+    threads: int,
+    on_step: Callable[[int], None] | None = None,
+    **options: Any,
 ) -> np.ndarray:
     """Map cells with t-SNE by scikit-learn (van der Maaten & Hinton, JMLR 9, 2008).
 
@@ -55,6 +67,7 @@ def tsne(
         init: `pca` or `random`; `random` is taken where there are fewer latents than dimensions.
         seed: of the map.
         threads: CPU threads; the map's last bits may depend on it.
+        on_step: is told the number of every fiftieth iteration.
         options: the other arguments of scikit-learn's TSNE, such as perplexity (less than
             n_cells) and max_iter.
 
@@ -70,14 +83,29 @@ def tsne(
         init=init if latent.shape[1] >= n_dims else "random",
         random_state=seed,
         n_jobs=threads,
+        verbose=0 if on_step is None else 2,  # scikit-learn tells of iterations in no other way
         **options,
     )
-    places: np.ndarray = mapper.fit_transform(latent)
+    with nullcontext() if on_step is None else redirect_stdout(_Listener(on_step)):
+        places: np.ndarray = mapper.fit_transform(latent)
     if not np.isfinite(places).all():
         raise RunError(
             Kind.DIVERGED, None, f"the {n_dims}-D t-SNE map is not finite", "try tsne.init=random"
         )
     return places
+
+
+class _Listener(TextIOBase):
+    """Takes what scikit-learn prints while it maps, and tells the iterations that it names."""
+
+    def __init__(self, on_step: Callable[[int], None]) -> None:
+        self._on_step = on_step
+
+    def write(self, text: str) -> int:
+        """Take a text that is printed."""
+        if found := ITERATION.match(text):
+            self._on_step(int(found[1]))
+        return len(text)
 
 
 def _check_spread(latent: np.ndarray) -> None:

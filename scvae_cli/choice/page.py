@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scvae_cli.analysis.stats import Estimate, estimate
+from scvae_cli.analysis.stats import LEAST, Estimate, estimate
 from scvae_cli.atomic import write_file
 from scvae_cli.choice.criteria import CRITERIA
 from scvae_cli.choice.plan import CONTROL
@@ -14,6 +14,8 @@ from scvae_cli.choice.verdict import MAIN, Verdict
 from scvae_cli.measures import MEASURE_NAMES, score_name
 from scvae_cli.results import markdown
 from scvae_cli.results.figures.scores import score_dots
+from scvae_cli.results.figures.style import render
+from scvae_cli.results.html_tables import Shown
 from scvae_cli.results.report import html
 from scvae_cli.results.runs import provenance
 from scvae_cli.results.table import write_csv
@@ -57,16 +59,21 @@ def write_choice(
     """
     write_csv(folder / "choice.csv", table)
     rows = brief(table)
-    figure = score_dots(_panels(table))
+    figure = render(score_dots(_panels(table)))
     write_file(folder / "choice.png", figure)
     lead = [*verdict.in_words(), f"Recommended: {command}"]
     if "latent_nmi" in table:
         lead.append("Scores against the known types had no say in the choice.")
     write_file(folder / "choice.md", _markdown(lead, rows).encode())
+    meaning = " ".join(f"{name}: {text}" for name, text in MEANING.items())
     page = html(
         title=f"Which latent space? {verdict.chosen}",
-        lead=[*lead, *(f"{name}: {text}" for name, text in MEANING.items())],
-        tables={CAPTION: pd.DataFrame(rows), "All trainings": table},
+        lead=[line for line in lead if command not in line],
+        command=command,
+        tables={
+            CAPTION: Shown(pd.DataFrame(rows), note=meaning),
+            "All trainings": Shown(table, folded=True, filters=["candidate"]),
+        },
         figures={CAPTION: figure},
         maps={f"{verdict.chosen}, seed {chosen.settings['seed']}": chosen.cells()},
         provenance=provenance([chosen, *runs]),
@@ -113,7 +120,7 @@ def _gap(gap: Estimate | None) -> str:
     """Return a difference, and half of its 95 % interval."""
     if gap is None:
         return ""
-    return f"{gap.mean:+.4f}" + (f" ±{gap.half:.4f}" if gap.n > 1 else "")
+    return f"{gap.mean:+.4f}" + (f" ±{gap.half:.4f}" if gap.n >= LEAST else "")
 
 
 def _mean(values: np.ndarray, interval: bool) -> str:
@@ -122,7 +129,7 @@ def _mean(values: np.ndarray, interval: bool) -> str:
     if not len(values):
         return "-"
     mean = estimate(values)
-    return f"{mean.mean:.3f}" + (f" ± {mean.half:.3f}" if interval and mean.n > 1 else "")
+    return f"{mean.mean:.3f}" + (f" ± {mean.half:.3f}" if interval and mean.n >= LEAST else "")
 
 
 def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -139,7 +146,7 @@ def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
             nothing = Estimate(0.0, 0.0, 0.0, 1)
             values = {name: gaps.get(name, nothing) for name in values}
         rows = {
-            name: (one.mean, *((one.low, one.high) if one.n > 1 else (np.nan, np.nan)))
+            name: (one.mean, *((one.low, one.high) if one.n >= LEAST else (np.nan, np.nan)))
             for name, one in values.items()
         }
         panels[title] = pd.DataFrame.from_dict(

@@ -32,7 +32,7 @@ from scvae_cli.errors import Given, InputError, Kind, unknown_choice
 from scvae_cli.interrupts import INTERRUPTED
 from scvae_cli.launch.compose import compose, keys_of
 from scvae_cli.launch.execute import FAILED, REFUSED
-from scvae_cli.launch.places import quoted, shown
+from scvae_cli.launch.places import at_home, quoted, shown
 from scvae_cli.launch.resume import resume
 from scvae_cli.launch.sweep import JOBS_ONLY
 from scvae_cli.launch.train import launch
@@ -43,6 +43,13 @@ from scvae_cli.threads import available
 
 OURS = {"experiment", "model", "seed", "resume", "validation", "hydra.sweep.dir", "hydra.run.dir"}
 LEAST_CELLS = 50  # with fewer, neighbours and clusters tell nothing
+
+EXAMPLES = {
+    "pbmc.h5ad": "counts of your own",
+    "pbmc.h5ad --minutes 20": "an answer within about this time",
+    "pbmc.h5ad data.label_key=cell_type": "scores too, which have no say",
+    "pbmc3k --candidates pca-50,vae-nb --seeds 5": "fewer candidates, more seeds",
+}
 
 
 def choose(arguments: list[str]) -> None:
@@ -106,6 +113,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "scvae choose",
         description="Which latent space for these cells? Trains candidates, measures them without "
         "the cells' types, recommends one and runs it.",
+        examples=EXAMPLES,
         epilog="Interrupted, the same command with --to FOLDER continues.",
     )
     parser.add_argument(
@@ -122,7 +130,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, help="begin to measure after this time, with what is trained"
     )
-    parser.add_argument("--to", metavar="FOLDER", type=Path, help="where it goes (outputs/...)")
+    parser.add_argument("--to", metavar="FOLDER", type=at_home, help="where it goes (outputs/...)")
 
     asked = parser.parse_intermixed_args(arguments)
     asked.candidates = list(dict.fromkeys([CONTROL, *asked.candidates.split(",")]))
@@ -135,7 +143,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         raise InputError(Kind.VALUE, Given("--minutes", asked.minutes), "must be above 0")
     for word in asked.settings:
         if not re.match(r"[\w.+~/@]+=", word):
-            raise InputError(Kind.VALUE, Given("", word), "no setting", "give KEY=VALUE")
+            fix = "give one file, then settings"
+            raise InputError(Kind.VALUE, Given("", word), "is not KEY=VALUE", fix)
     for key in keys_of(asked.settings) & OURS:
         raise InputError(Kind.CONFLICT, key, "is what `scvae choose` sets", "leave it out")
     return asked
@@ -158,8 +167,10 @@ def _further(words: list[str]) -> list[str]:
     dataset = load(**config.data.model_dump())
     given = Given("data", dataset.name)
     if dataset.recipe.totals is None or not dataset.recipe.whole:
-        reason = "has no whole counts, of which a part could be held out"
-        raise InputError(Kind.CONFLICT, given, reason, "give counts (data.layer=, data.raw=true)")
+        reason = "has no whole counts, of which `scvae choose` holds a part out"
+        raise InputError(
+            Kind.CONFLICT, given, reason, "give counts (data.layer=NAME, data.raw=true)"
+        )
     if config.data.scale is not None:
         key = Given("data.scale", config.data.scale)
         raise InputError(Kind.CONFLICT, key, "makes z-scores of counts", "leave it out")
@@ -206,8 +217,8 @@ def _folder(asked: Path | None) -> Path:
         now = datetime.now().astimezone()
         return Path("outputs") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-choose"
     if asked.exists() and not (asked / "sweep.json").exists() and any(asked.iterdir()):
-        fix = "give a new folder, or that of `scvae choose`"
-        raise InputError(Kind.EXISTS, Given("--to", asked), "holds other things", fix)
+        reason = "is not empty, and not a folder of `scvae choose`"
+        raise InputError(Kind.EXISTS, Given("--to", asked), reason, "give a new folder")
     return asked
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError, Kind, unknown_choice
-from scvae_cli.measures import MEASURES, SCORES, SPACES
+from scvae_cli.launch.places import at_home
+from scvae_cli.measures import MEASURES, SCORES
 from scvae_cli.results.pages import write_summary
 from scvae_cli.results.runs import find_runs
 from scvae_cli.results.table import HIDDEN, main_score, results, settings_of
@@ -17,6 +18,13 @@ from scvae_cli.runs.claim import claim
 from scvae_cli.runs.run import Run
 
 MOST_NAMED = 3  # runs that a line names
+
+EXAMPLES = {
+    "outputs": "all runs and sweeps there are",
+    "outputs/2026-11-21 outputs/2026-11-22": "those of two days",
+    "outputs --by model --score latent_ari": "models, by the latent space",
+    "outputs --to comparison": "tables, figures and a page too",
+}
 
 
 def compare(arguments: list[str]) -> None:
@@ -49,7 +57,7 @@ def compare(arguments: list[str]) -> None:
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         console.warn(f"{text} ({', '.join(names[:MOST_NAMED])}{more})")
     if asked.to:
-        folder, _ = claim(Path(asked.to), exact=True)
+        folder, _ = claim(asked.to, exact=True)
         title = f"{len(runs)} runs compared"
         write_summary(folder, runs, title=title, notes=notes, by=by, score=score)
         console.folder(folder)
@@ -59,17 +67,27 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         "scvae compare",
         description="Sum up runs and sweeps: means over seeds, 95 % intervals, what is best.",
+        examples=EXAMPLES,
     )
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="folder of a run, or of many")
     parser.add_argument(
-        "--by", action="append", metavar="KEY", help="a setting to tell apart (all that vary)"
+        "paths", nargs="+", metavar="PATH", type=at_home, help="folder of a run, or of many"
+    )
+    parser.add_argument(
+        "--by",
+        action="append",
+        metavar="KEY",
+        help="a setting to tell apart, such as model; may be given again (all that vary)",
     )
     parser.add_argument(
         "--score",
-        help=f"what to compare by (tsne_nmi): {', '.join(SPACES)}, then _{', _'.join(MEASURES)}",
+        metavar="SCORE",
+        help="what to compare by (tsne_nmi): tsne_ for the 2-D map or latent_ for the latent "
+        f"space, and then one of {', '.join(MEASURES)}",
     )
     parser.add_argument("--sort", metavar="COLUMN", help="a score, a setting, or n")
-    parser.add_argument("--to", metavar="FOLDER", help="write tables, figures and report.html")
+    parser.add_argument(
+        "--to", metavar="FOLDER", type=at_home, help="write tables, figures and report.html"
+    )
 
     asked = parser.parse_args(arguments)
     if asked.score not in (None, *SCORES):
@@ -77,7 +95,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return asked
 
 
-def _runs(paths: list[str]) -> tuple[list[Run], list[InputError]]:
+def _runs(paths: list[Path]) -> tuple[list[Run], list[InputError]]:
     """Return the runs in and below these folders, and an error for each whose file is damaged.
 
     Raises:
@@ -86,21 +104,19 @@ def _runs(paths: list[str]) -> tuple[list[Run], list[InputError]]:
     damaged: list[InputError] = []
     by_path: dict[Path, Run] = {}
     for path in paths:
-        if not Path(path).exists():
-            raise InputError(Kind.MISSING, Path(path), "no such folder")
+        if not path.exists():
+            raise InputError(Kind.MISSING, path, "no such folder")
         before = len(damaged)
-        runs = find_runs([Path(path)], damaged)
+        runs = find_runs([path], damaged)
         if not runs and len(damaged) > before:
             raise damaged[-1]
         if not runs:
-            raise InputError(
-                Kind.MISSING, Path(path), "no run there (a run's folder has a run.json)"
-            )
+            raise InputError(Kind.MISSING, path, "no run there (a run's folder has a run.json)")
         by_path |= {run.path: run for run in runs}
     runs = [run for run in by_path.values() if run.flat_settings]
     if not runs:
         raise InputError(
-            Kind.EMPTY, Path(paths[0]), "its runs ended before they began", "see their run.json"
+            Kind.EMPTY, paths[0], "all its runs ended before they began", "see their run.json"
         )
     return runs, damaged
 

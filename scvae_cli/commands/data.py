@@ -1,14 +1,29 @@
 """`scvae data WHAT`: what cells are, at a glance, before time is spent on them."""
 
+import re
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_array
 
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.console import Console
+from scvae_cli.data.annotated import read_obs
+from scvae_cli.data.batches import suspects
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.sources import SOURCES, load
+from scvae_cli.data.stores import is_annotated
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.places import quoted
+from scvae_cli.options import DataConfig, FileConfig
+
+EXAMPLES = {
+    "pbmc.h5ad": "which columns may be types or batches?",
+    "pbmc.h5ad data.label_key=cell_type": "its types",
+    "pbmc.h5ad data.layer=counts": "a layer in place of X",
+    "pbmc3k": "cells that scvae knows",
+}
 
 
 def data(arguments: list[str]) -> None:
@@ -17,7 +32,12 @@ def data(arguments: list[str]) -> None:
     Raises:
         InputError: they are not allowed, or the cells cannot be had.
     """
-    parser = Parser("scvae data", description="What a data set is, before time is spent on it.")
+    parser = Parser(
+        "scvae data",
+        description="What a data set is, before time is spent on it: cells, genes, values, types "
+        "or the columns that may hold them.",
+        examples=EXAMPLES,
+    )
     parser.add_argument(
         "what", metavar="NAME-or-FILE", help=f"{', '.join(SOURCES)}, or a file or folder of cells"
     )
@@ -40,8 +60,43 @@ def data(arguments: list[str]) -> None:
     console.facts(_facts(dataset).items())
     if dataset.is_labelled:
         console.table(_types(dataset))
-    else:
-        console.line("no cell types; data.label_key=COLUMN names them in an h5ad")
+        return
+    columns = _columns(config.data)
+    if not columns:
+        console.line("no cell types; data.labels=FILE.csv (barcode, type) gives them")
+        return
+    console.table(columns)
+    types = [row["column"] for row in columns if row["may be"] == "types"]
+    likely = [name for name in types if TYPES.search(name)] or types
+    if likely:
+        console.line(f"no cell types; data.label_key={likely[0]} takes them from that column")
+
+
+MOST_TYPES = 200  # values of a column that may be types
+TYPES = re.compile(r"type|label|annot|ident", re.IGNORECASE)  # in the name of their column
+
+
+def _columns(source: DataConfig) -> list[dict[str, str]]:
+    """Return a row for each column of obs that may be types: its values, and what else it may be.
+
+    Names of cells and measured numbers are left out.
+    """
+    if not isinstance(source, FileConfig) or not is_annotated(path := Path(source.path)):
+        return []
+    obs = read_obs(path)
+    batches = suspects(obs, [])
+    rows = []
+    for name in obs:
+        values = obs[name].dropna()
+        n = values.nunique()
+        if pd.api.types.is_float_dtype(values) or not 2 <= n <= min(MOST_TYPES, len(obs) // 2):
+            continue
+        whole = values.astype(str).str.fullmatch(r"\d+").all()
+        may_be = "batches" if name in batches else "clusters" if whole else "types"
+        first, second = map(str, values.value_counts().index[:2])
+        such = f"{first[:20]}, {second[:20]}"
+        rows.append({"column": str(name), "values": str(n), "such as": such, "may be": may_be})
+    return rows
 
 
 def _facts(dataset: Dataset) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from scvae_cli.data.selection import elements, select
 from scvae_cli.data.wording import command_line
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.compose import compose
-from scvae_cli.launch.places import quoted
+from scvae_cli.launch.places import at_home, quoted
 from scvae_cli.options import FileConfig
 from scvae_cli.runs.files import csv_of
 from scvae_cli.threads import available
@@ -29,6 +29,13 @@ from scvae_cli.trained import load
 
 # Of the settings of data=file, those that other cells can be read with.
 READING = ["layer", "raw", "gene_names", "transpose", "genome", "values", "min_genes"]
+
+EXAMPLES = {
+    "outputs/latest new.h5ad": "latent.csv, a row a cell",
+    "reference new.h5ad --h5ad out.h5ad": "the cells too, for scanpy",
+    "reference new.h5ad --labels": "each cell's type, and how sure it is",
+    "reference new.h5ad data.gene_names=gene_ids": "genes by this column of var",
+}
 
 
 def embed(arguments: list[str]) -> None:
@@ -75,17 +82,21 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "scvae embed",
         description="Puts other cells into a run's latent space, treated as its own cells were.",
         epilog=f"Settings are data.{', data.'.join(READING)}; a run of data=file has its own. "
-        "With --labels, data.label_key=COLUMN names types that the cells have, to compare with. "
-        "Example: scvae embed reference new.h5ad --labels --to labels.csv --h5ad labelled.h5ad",
+        "With --labels, data.label_key=COLUMN names types that the cells have, to compare with.",
+        examples=EXAMPLES,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    parser.add_argument("file", metavar="FILE", type=Path, help="a file or folder of cells")
+    parser.add_argument("run", metavar="RUN", type=at_home, help="folder of a run")
+    parser.add_argument("file", metavar="FILE", type=at_home, help="a file or folder of cells")
     parser.add_argument("settings", nargs="*", metavar="data.KEY=VALUE", help="how to read it")
     parser.add_argument(
-        "--to", metavar="CSV", type=Path, default="latent.csv", help="what to write (%(default)s)"
+        "--to",
+        metavar="CSV",
+        type=at_home,
+        default="latent.csv",
+        help="what to write (%(default)s)",
     )
     parser.add_argument(
-        "--h5ad", metavar="OUT", type=Path, help="write the cells too, with obsm['X_scvae']"
+        "--h5ad", metavar="OUT", type=at_home, help="write the cells too, with obsm['X_scvae']"
     )
     labels.add_options(parser)
     return parser.parse_intermixed_args(arguments)
@@ -125,7 +136,7 @@ def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
                 Kind.UNKNOWN,
                 Given(key, value),
                 "no such setting here",
-                f"there is data.{', data.'.join(READING)}",
+                f"there are data.{', data.'.join(READING)}",
             )
     own = []
     if isinstance(theirs, FileConfig):
@@ -181,8 +192,8 @@ def _write_cells(cells: anndata.AnnData, path: Path) -> None:
     Raises:
         InputError: they cannot be written.
     """
-    tables = [cells.obs, cells.var, *([] if cells.raw is None else [cells.raw.var])]
-    for table in tables:
+    raw = [] if cells.raw is None else [cells.raw.var]
+    for table in _tables([cells.obs, cells.var, *raw, cells.obsm, cells.varm, cells.uns]):
         if "_index" in table:  # as SeuratDisk calls the names of genes in raw
             taken = {*table, table.index.name}
             free = next(name for i in count() if (name := "index" + "_" * i) not in taken)
@@ -192,3 +203,12 @@ def _write_cells(cells: anndata.AnnData, path: Path) -> None:
     except Exception as error:  # anndata raises all kinds
         reason = " ".join(str(error).split())[:200]
         raise InputError(Kind.CONTENT, path, f"the cells cannot be written: {reason}") from error
+
+
+def _tables(parts: Iterable[Any]) -> Iterator[pd.DataFrame]:
+    """Yield the tables among parts of an AnnData, and those in its mappings."""
+    for part in parts:
+        if isinstance(part, pd.DataFrame):
+            yield part
+        elif isinstance(part, Mapping):
+            yield from _tables(part.values())

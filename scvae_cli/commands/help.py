@@ -9,6 +9,7 @@ from scvae_cli import CONF
 
 WIDTH = 80
 INDENT = 20  # columns before a description
+SECTION = re.compile(r"^ *# \[(.*)\]$")
 KEY = re.compile(r"^(?:  - )?(\w+):(?: [^#]*?)?\s+# (.*)$")
 
 
@@ -21,13 +22,15 @@ def train_help() -> str:
 
     page = yaml.safe_load((CONF / "hydra" / "help" / "scvae.yaml").read_text())
     lines = []
-    for key, description in described():
-        first, *rest = textwrap.wrap(description, WIDTH - INDENT)
-        lines.append(f"  {key:<{INDENT - 3}} {first}")
-        lines += [" " * INDENT + line for line in rest]
+    for section, keys in described().items():
+        lines.append(f"\n{section}:")
+        for key, description in keys.items():
+            first, *rest = textwrap.wrap(description, WIDTH - INDENT)
+            lines.append(f"  {key:<{INDENT - 3}} {first}")
+            lines += [" " * INDENT + line for line in rest]
     choices = "\n".join(_choices("model", "data")).lstrip()
     text: str = Template(page["template"]).substitute(
-        KEYS="\n".join(lines).lstrip(), CHOICES=choices
+        KEYS="\n".join(lines).strip(), CHOICES=choices
     )
     return text
 
@@ -41,9 +44,22 @@ def _choices(*groups: str) -> Iterator[str]:
             yield f"  {choice:<29} {meaning}"
 
 
-def described() -> Iterator[tuple[str, str]]:
-    """Yield each key of conf/config.yaml with its comment; blocks and groups end with `.*`."""
+def described() -> dict[str, dict[str, str]]:
+    """Return the keys of conf/config.yaml by section, each with its comment.
+
+    Blocks and groups end with `.*`; in place of `data.*` are the keys of conf/data/file.yaml.
+    """
+    sections: dict[str, dict[str, str]] = {}
+    section = ""
     for line in (CONF / "config.yaml").read_text().split("\nhydra:")[0].splitlines():
-        if (match := KEY.match(line)) and match[2] and not line.startswith("  -_"):
+        if match := SECTION.match(line):
+            section = match[1]
+        elif line.startswith("  - data:"):
+            lines = (CONF / "data" / "file.yaml").read_text().splitlines()
+            keys = {f"data.{m[1]}": m[2] for line in lines if (m := KEY.match(line))}
+            sections[f"{section} (data=file)"] = keys
+        elif (match := KEY.match(line)) and section:
             is_group = line.startswith("  - ") or re.match(r"^\w+:\s+#", line)
-            yield f"{match[1]}.*" if is_group else match[1], match[2]
+            key = f"{match[1]}.*" if is_group else match[1]
+            sections.setdefault(section, {})[key] = match[2]
+    return sections

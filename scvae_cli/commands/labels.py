@@ -60,7 +60,9 @@ def check(asked: argparse.Namespace, label_key: str | None) -> None:
     given = [Given(FLAGS[key], value) for key, value in _options(asked).items()]
     given += [] if label_key is None else [Given("data.label_key", label_key)]
     if given and not asked.labels:
-        raise InputError(Kind.CONFLICT, given[0], "goes with --labels", "add --labels")
+        raise InputError(
+            Kind.CONFLICT, given[0], "has an effect only with --labels", "add --labels"
+        )
 
 
 def predict(run: TrainedRun, latent: np.ndarray, asked: argparse.Namespace) -> Transferred | None:

@@ -1,13 +1,20 @@
-"""`scvae show RUN`: what a run was and got, at a glance."""
+"""`scvae show RUN`: what a run or a sweep was and got, at a glance."""
 
 from pathlib import Path
 
 from scvae_cli.commands.arguments import Parser
 from scvae_cli.console import Console, minutes
-from scvae_cli.errors import InputError, Kind
+from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.launch.places import at_home
 from scvae_cli.measures import SPACES
-from scvae_cli.results.runs import cells_in_words
-from scvae_cli.runs.run import Run
+from scvae_cli.results.runs import cells_in_words, find_runs
+from scvae_cli.runs.files import read_json
+from scvae_cli.runs.run import Run, find
+
+EXAMPLES = {
+    "outputs/latest": "the newest run or sweep",
+    "outputs/2026-11-22/21-31-16-sweep": "a sweep: its table of means",
+}
 
 
 def show(arguments: list[str]) -> None:
@@ -16,19 +23,65 @@ def show(arguments: list[str]) -> None:
     Raises:
         InputError: they are not allowed, or there is no run.
     """
-    parser = Parser("scvae show", description="What a run was and got.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    parser = Parser(
+        "scvae show",
+        description="What a run or a sweep was and got.",
+        examples=EXAMPLES,
+    )
+    parser.add_argument("run", metavar="RUN", type=at_home, help="folder of a run or a sweep")
     path: Path = parser.parse_args(arguments).run
-    if not (path / "run.json").exists():
-        sweep = (path / "sweep.json").exists()
-        hint = f"; it is a sweep: `scvae compare {path}`" if sweep else ""
-        raise InputError(Kind.MISSING, path, f"no run there (run.json is missing){hint}")
-    run = Run(path).read_all()
     console = Console()
+    if (path / "run.json").exists():
+        _show_run(Run(path).read_all(), console)
+    elif (path / "sweep.json").exists():
+        _show_sweep(path, console)
+    else:
+        raise _no_run(path)
+
+
+def _no_run(path: Path) -> InputError:
+    """Return the error for a path where there is neither a run nor a sweep."""
+    given = Given("", path)
+    if not path.exists():
+        return InputError(Kind.MISSING, given, "no such folder", "give the folder of a run")
+    if path.is_file():
+        fix = f"`scvae data {path}` says what cells a file holds"
+        return InputError(Kind.MISSING, given, "is a file, and no folder of a run", fix)
+    fix = f"`scvae compare {path}` sums up the runs below it" if find_runs([path], []) else ""
+    return InputError(Kind.MISSING, given, "no run there (run.json is missing)", fix)
+
+
+def _show_run(run: Run, console: Console) -> None:
+    """Show what a run was, its warnings and its scores."""
     warnings = [("warning", text) for text in run.warnings]
     console.facts([*_facts(run).items(), *warnings])
     if run.scores:
         console.scores({name: run.scores[space] for space, name in SPACES.items()})
+
+
+def _show_sweep(path: Path, console: Console) -> None:
+    """Show what a sweep was, the means of its runs, and which have no result."""
+    record = read_json(path, "sweep")
+    folders = [path / job["folder"] for job in record["jobs"]]
+    runs = [run for folder in folders if (run := find(folder)) is not None]
+    done = [run.read_all() for run in runs if run.status == "done"]
+    left = len(folders) - len(done)
+    again = f"; `scvae train resume={path}` runs the other {left}" if left else ""
+    facts = {
+        "sweep": str(path),
+        "runs": f"{len(done)} of {len(folders)} are done{again}",
+        "command": str(record["command"]),
+        "started": ", ".join(record.get("started", [])),
+        "data": "; ".join(dict.fromkeys(cells_in_words(run.data) for run in done if run.data)),
+    }
+    console.facts([(name, text) for name, text in facts.items() if text])
+    for run in runs:
+        if reason := run.record.get("reason"):
+            console.line(f"  {run.path.name}: {run.status}, {reason}")
+    if done:
+        from scvae_cli.results.terminal import show as show_means
+
+        show_means(done, console, by=None, score=None, sort=None)
 
 
 # Settings to show of a run; those that are null are left out.

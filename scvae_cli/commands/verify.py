@@ -14,7 +14,7 @@ from scvae_cli.config import Config
 from scvae_cli.console import Console
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.execute import DONE, logged, start
-from scvae_cli.launch.places import shown
+from scvae_cli.launch.places import at_home, shown
 from scvae_cli.measures import SPACES
 from scvae_cli.runs.files import MissingError, files_of
 from scvae_cli.runs.provenance import codes, difference, git_state, versions
@@ -23,6 +23,11 @@ from scvae_cli.settings import restored
 
 WITHIN = 1e-3  # of the largest value of a column: what rounding may come to
 UNEQUAL = {"seconds"}  # columns that differ from run to run
+
+EXAMPLES = {
+    "outputs/latest": "the newest run",
+    "outputs/2026-11-22/21-31-16-sweep/000-vae": "a run of a sweep",
+}
 
 
 def verify(arguments: list[str]) -> None:
@@ -35,9 +40,10 @@ def verify(arguments: list[str]) -> None:
     parser = Parser(
         "scvae verify",
         description="Does a run once more, and says whether the same came out.",
+        examples=EXAMPLES,
         epilog="Exit code 0: identical, or within rounding; 1: different.",
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    parser.add_argument("run", metavar="RUN", type=at_home, help="folder of a run")
     path = parser.parse_args(arguments).run.absolute()
     run, config = _open(path)
     console = Console()

@@ -51,6 +51,20 @@ def read_annotated(
         return Reader(file, path, needed, say).read(whole)
 
 
+def read_obs(path: Path) -> pd.DataFrame:
+    """Read only the table of the cells of an h5ad or zarr; leave out columns that are damaged.
+
+    Raises:
+        InputError: it leads elsewhere, or cannot be opened.
+    """
+    with opened(path) as file:
+        if not is_group(file.get("obs")):  # of anndata before version 0.7
+            return pd.DataFrame()
+        reader = Reader(file, path, (), say=lambda text: None)
+        table: pd.DataFrame = reader.element("obs", partial(reader.table, "obs"))
+        return table
+
+
 class Reader:
     """Reads the elements of one file."""
 

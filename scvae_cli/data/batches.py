@@ -106,7 +106,7 @@ def _batches_of(cells: anndata.AnnData, name: str, path: Path) -> np.ndarray:
             raise InputError(
                 Kind.VALUE,
                 given,
-                f"holds numbers such as {broken.iloc[0]}, no batches",
+                f"holds numbers such as {broken.iloc[0]}, which are no batches",
                 f"data.covariates={name} takes numbers",
             )
         column = column.astype(int)

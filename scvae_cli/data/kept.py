@@ -153,7 +153,7 @@ def _gene(
             values: np.ndarray = x[:, found[:1]].toarray()[:, 0]
             return values
     there = ", ".join(map(str, cells.obs)) or "none"
-    reason = f"no such column of obs in {path} ({there}), and no such gene"
+    reason = f"no such column of obs in {path} (there are {there}), and no such gene"
     raise InputError(Kind.UNKNOWN, Given("data.keep", name), reason)
 
 

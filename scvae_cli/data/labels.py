@@ -1,6 +1,8 @@
 """Reads the cell types that people give: from a table of their own, or from a column of obs."""
 
+import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import anndata
@@ -53,7 +55,7 @@ def read_column(
     labels: dict[str, str] = {}
     for barcode, label, *_ in rows if rows[0][0] in known else rows[1:]:
         if barcode in labels:
-            raise InputError(Kind.NAMES, what, f"barcode {barcode} stands there twice")
+            raise InputError(Kind.NAMES, what, f"has the barcode {barcode} twice")
         labels[barcode] = label
     missing = [cell for cell in cells if not labels.get(cell)]
     if len(missing) == len(cells) or (missing and not partly):
@@ -84,7 +86,8 @@ def labels_of(cells: anndata.AnnData, key: str, path: Path) -> np.ndarray:
             raise InputError(
                 Kind.VALUE,
                 Given("data.label_key", key),
-                f"holds numbers such as {broken.iloc[0]}, no types",
+                f"holds numbers such as {broken.iloc[0]}, which are no types",
+                "give a column of names or whole numbers",
             )
         column = column.astype("Int64")
     known = column.notna().to_numpy()
@@ -106,10 +109,22 @@ def obs_column(cells: anndata.AnnData, setting: str, name: str, path: Path) -> p
         InputError: there is no such column.
     """
     if name not in cells.obs:
-        there = ", ".join(map(str, cells.obs)) or "none"
-        reason = f"no such column of obs in {path} ({there})"
-        raise InputError(Kind.UNKNOWN, Given(setting, name), reason)
+        there = list(map(str, cells.obs))
+        near = get_close_matches(name, there, n=1)
+        reason = f"no such column of obs in {path} (there are {', '.join(there) or 'none'})"
+        fix = f"did you mean {near[0]}?" if near else ""
+        raise InputError(Kind.UNKNOWN, Given(setting, name), reason, fix)
     return cells.obs[name]
+
+
+def doubt_types(types: np.ndarray, given: Given) -> str:
+    """Return what to say of types (n_cells,) that may be clusters; empty where they have names."""
+    if not all(re.fullmatch(r"\d*", str(name)) for name in np.unique(types)):
+        return ""
+    return (
+        f"{given} has whole numbers, as a clustering has: if they are no cell types, scores say "
+        "how well k-means finds that clustering again"
+    )
 
 
 def mark_unlabelled(
@@ -134,14 +149,17 @@ def mark_unlabelled(
         (n_cells,) types.
 
     Raises:
-        InputError: none has a type.
+        InputError: none has a type, or each has another one.
     """
     none = np.isin(types.astype(object), ["", UNLABELLED, *unlabelled])
     if none.all():
         raise InputError(Kind.EMPTY, given, f"{len(cells)} of {len(cells)} cells have no label")
+    if len(cells) > 2 and len(np.unique(types)) == len(cells):
+        reason = f"has another value for each of the {len(cells)} cells, so these are no types"
+        raise InputError(Kind.VALUE, given, reason, "give the column of the cell types")
     for text in unlabelled:
         if text not in types:
-            say(f"data.unlabelled={text}: no cell is called so")
+            say(f"data.unlabelled={text}: no cell has this label")
     if none.any():
         say(
             f"{none.sum():,} of {len(cells):,} cells have no label, such as {cells[none][0]}; "

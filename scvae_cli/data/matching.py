@@ -13,6 +13,7 @@ from scvae_cli.data.wording import Wording
 from scvae_cli.errors import InputError, Kind
 
 LEAST = 0.5  # of a model's genes, the share that cells must have
+FEW = 0.1  # the share that names of another kind may have in common by chance
 VERSION = re.compile(r"(ENS[A-Z]*\d+)\.\d+")  # of an Ensembl id, which changes while the id stays
 KINDS = {"gene": "name", "id": "id"}  # what the columns of genes.csv hold
 
@@ -63,19 +64,36 @@ def match_genes(
     best = _best(ours, theirs, used)
     n_used = int(used.sum())
     if best.n_genes < LEAST * n_used:
-        few = (
-            f"{best.n_genes:,} of the model's {n_used:,} genes are there, and {LEAST:.0%} must be"
-        )
-        ours_are, theirs_are = genes["gene"][used].iloc[0], cells.var_names[0]
-        names = f"they have names such as {ours_are}, these cells' are such as {theirs_are}"
-        fix = f"{wording.key('gene_names')}=COLUMN takes names from var"
-        raise InputError(Kind.NAMES, wording.cells, f"{few} ({names})", fix)
+        raise _too_few(best, ours, theirs, used, wording)
     rest = "" if best.n_genes == n_used else "; the others count as zero"
     say(
         f"{best.n_genes:,} of the model's {n_used:,} genes found, by {KINDS[best.column]} in "
         f"{best.place}{rest}"
     )
     return _rows(ours[best.column], theirs[best.place])
+
+
+def _too_few(
+    best: _Match,
+    ours: dict[str, pd.Index],
+    theirs: dict[str, pd.Index],
+    used: np.ndarray,
+    wording: Wording,
+) -> InputError:
+    """Return the error for cells that lack most genes of the model: names those that differ."""
+    names, others = ours[best.column][used], theirs[best.place]
+    missing, new = names[~names.isin(others)][0], others[~others.isin(names)]
+    few = (
+        f"{best.n_genes:,} of the model's {len(names):,} genes are there, and {LEAST:.0%} must be"
+    )
+    if new.empty or best.n_genes > FEW * len(names):  # names of one kind
+        return InputError(
+            Kind.NAMES, wording.cells, f"{few} ({missing} is missing)",
+            "give the cells with all genes that were measured",
+        )  # fmt: skip
+    kinds = f"the model's have names such as {missing}, these cells' are such as {new[0]}"
+    fix = f"{wording.key('gene_names')}=COLUMN takes names from var"
+    return InputError(Kind.NAMES, wording.cells, f"{few} ({kinds})", fix)
 
 
 def arrange(x: Any, rows: np.ndarray, n_genes: int) -> csr_array:

@@ -121,9 +121,8 @@ def _values_and_genes(
             Kind.MISSING, wording.cells, "has no X", f"name a layer with {wording.key('layer')}"
         )
     if 0 in values.shape:
-        raise InputError(
-            Kind.EMPTY, wording.cells, f"{values.shape[0]} cells x {values.shape[1]} genes"
-        )
+        reason = f"is empty: {values.shape[0]} cells x {values.shape[1]} genes"
+        raise InputError(Kind.EMPTY, wording.cells, reason)
     values = values if issparse(values) else np.asarray(values)
     if values.dtype.kind not in "fiub":
         raise InputError(
@@ -185,7 +184,7 @@ def _check(selected: anndata.AnnData, wording: Wording, cells: anndata.AnnData) 
     ):
         if names.has_duplicates:
             twice = names[names.duplicated()][0]
-            raise InputError(Kind.NAMES, wording.cells, f"{what} {twice} is there twice", hint)
+            raise InputError(Kind.NAMES, wording.cells, f"has the {what} {twice} twice", hint)
     values = selected.X.data
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())

@@ -14,7 +14,7 @@ from scvae_cli.data.announcer import Announcer
 from scvae_cli.data.batches import read_covariates, suspects, warn_of_confounding
 from scvae_cli.data.dataset import Dataset, Recipe, labelled
 from scvae_cli.data.kept import read_kept
-from scvae_cli.data.labels import labels_of, mark_unlabelled, read_labels
+from scvae_cli.data.labels import doubt_types, labels_of, mark_unlabelled, read_labels
 from scvae_cli.data.values import Values, doubt, recognise
 from scvae_cli.data.wording import command_line
 from scvae_cli.errors import Given, InputError, Kind
@@ -99,7 +99,12 @@ def file(*, announcer: Announcer, **options: Any) -> Dataset:
     name, names = Path(asked.path).name, cells.obs_names.to_numpy()
     dataset = labelled(name, x, types, names, genes, recipe, told, kept)
     if (given := _given(asked)) and not dataset.is_labelled:
-        raise InputError(Kind.EMPTY, given, f"all cells have one label, {dataset.cell_types[0]}")
+        raise InputError(
+            Kind.EMPTY,
+            given,
+            f"all cells have one label, {dataset.cell_types[0]}",
+            "give a column with two types or more",
+        )
     return dataset
 
 
@@ -201,14 +206,15 @@ def _check_n_genes(cells: anndata.AnnData, kind: str, asked: Options) -> None:
         raise InputError(
             Kind.CONFLICT,
             Given("data.genes", asked.genes),
-            "genes are chosen by their counts",
-            f"{asked.path} has {kind} values",
+            f"genes are chosen by counts, and {asked.path} has {kind} values",
+            "leave it out, or give counts (data.layer=NAME, data.raw=true)",
         )
     if asked.genes >= cells.n_vars:
         raise InputError(
             Kind.VALUE,
             Given("data.genes", asked.genes),
-            f"there are {cells.n_vars} genes in {asked.path}",
+            f"must be less than the number of genes, which is {cells.n_vars} in {asked.path}",
+            "leave it out to keep all",
         )
 
 
@@ -272,12 +278,15 @@ def _types(cells: anndata.AnnData, asked: Options, announcer: Announcer) -> np.n
         raise InputError(
             Kind.CONFLICT,
             Given("data.unlabelled", asked.unlabelled, ",".join(asked.unlabelled)),
-            "of what? give data.label_key or data.labels",
+            "the cells have no labels",
+            "give data.label_key or data.labels",
         )
     else:
         return np.full(cells.n_obs, UNLABELLED)
     given = _given(asked)
     assert given is not None
+    if text := doubt_types(types, given):
+        announcer.warn(text)
     return mark_unlabelled(types, names, given, unlabelled=asked.unlabelled, say=announcer.say)
 
 

@@ -125,7 +125,7 @@ def _chosen(dataset: Dataset, n_genes: int, by: str) -> Dataset:
         raise InputError(
             Kind.VALUE,
             Given("data.genes", n_genes),
-            f"there are {dataset.n_genes} genes in pbmc3k",
+            f"must be less than the number of genes, which is {dataset.n_genes}",
         )
     kept = chosen_genes(anndata.AnnData(csr_matrix(dataset.counts())), n_genes, by=by)
     recipe = replace(dataset.recipe, counted=dataset.genes)

@@ -83,7 +83,9 @@ def _check_choice_of_genes(options: Mapping[str, Any]) -> None:
     by = options.get("genes_by", "variance")
     if by != "variance" and options["genes"] is None:
         given = Given("data.genes_by", by)
-        raise InputError(Kind.CONFLICT, given, "of how many?", "give data.genes=2000")
+        raise InputError(
+            Kind.CONFLICT, given, "needs the number of genes to keep", "give data.genes=2000"
+        )
 
 
 def state_of(path: Path) -> list[int]:

@@ -245,7 +245,7 @@ def _values(
                 raise InputError(
                     Kind.CONTENT,
                     Given("data.path", path),
-                    f"column {columns[place]} is not numbers: {word[:40]!r} in row {row[0]}",
+                    f"column {columns[place]} has {word[:40]!r} in row {row[0]}, no number",
                 ) from error
             if value:
                 data.append(value)

@@ -1,7 +1,8 @@
 """Compose a configuration with Hydra, and put its errors into one line."""
 
+import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,7 +19,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scvae_cli import CONF
 from scvae_cli.errors import Given, InputError, Kind, cause, unknown_choice
-from scvae_cli.launch.places import at_home, quoted, slug, with_quoted_path
+from scvae_cli.launch.places import (
+    PATHS,
+    at_home,
+    exists,
+    folder_name,
+    quoted,
+    typed,
+    with_quoted_path,
+)
 from scvae_cli.runs.claim import claim
 
 if TYPE_CHECKING:
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
 
 # What Hydra, OmegaConf and YAML raise for words they cannot compose.
 CANNOT_COMPOSE = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+
+GROUPS = ("model", "data", "experiment")  # folders of conf/ that a word may choose from
 
 
 def compose(overrides: list[str]) -> "Config":
@@ -52,7 +63,7 @@ def keys_of(words: Iterable[str]) -> set[str]:
 
 def register_resolvers() -> None:
     """Give OmegaConf the functions that conf/ uses."""
-    OmegaConf.register_new_resolver("scvae.slug", slug, replace=True)
+    OmegaConf.register_new_resolver("scvae.folder", folder_name, replace=True)
 
 
 def parse_job(config: DictConfig) -> "Config":
@@ -113,17 +124,13 @@ def explain(error: Exception, arguments: list[str]) -> InputError:
     if isinstance(error, SearchPathException):
         return InputError(Kind.MISSING, "--config-dir", f"{first[0].lower()}{first[1:]}")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        return unknown_choice(group or "--config-name", name, error.options or [])
+        return _no_choice(error.missing_cfg_file, error.options or [])
     if isinstance(error, OverrideParseException):
-        given = Given("", error.override)
-        return InputError(
-            Kind.VALUE, given, "cannot be read as KEY=VALUE", "quote special characters"
-        )
+        return _unreadable(error.override, arguments)
     if first.startswith("Config group override"):
         groups = r"[+~]*(model|data|experiment|hydra/\w+)?="
         given = Given("", next((a for a in arguments if re.match(groups, a)), first))
-        return InputError(Kind.UNKNOWN, given, "names no choice")
+        return InputError(Kind.UNKNOWN, given, "no such choice", "`scvae train --help` lists them")
     if match := re.match(r"Ambiguous value for argument '(.*)'", first):
         fix = "add -m to run each, or write a list as [1,2]"
         return InputError(Kind.VALUE, match[1], "several values", fix)
@@ -134,3 +141,44 @@ def explain(error: Exception, arguments: list[str]) -> InputError:
     # Hydra names the preset in the first line, and what is wrong with it in the second.
     lines = str(error).split("\n")
     return InputError(Kind.VALUE, None, " ".join(lines[:2]) if first.endswith(":") else first)
+
+
+def _no_choice(missing: str, options: Sequence[str]) -> InputError:
+    """Return the error for a file of conf/, such as `model/vcs`, that is not there."""
+    group, _, name = missing.rpartition("/")
+    if group.startswith("experiment/"):  # NAME is then the last part of report/NAME
+        group, _, folder = group.partition("/")
+        ours = sorted(CONF.glob(f"experiment/{glob.escape(folder)}/*.yaml"))
+        name, options = f"{folder}/{name}", [f"{folder}/{path.stem}" for path in ours] or options
+    if group.split("/")[0] == "data":
+        name = missing.removeprefix("data/")
+        if exists(name):  # in a sweep
+            fix = "give files as data.path=A,B beside data=file"
+            reason = "a file does not go beside names of data"
+            return InputError(Kind.CONFLICT, Given("data", name), reason, fix)
+        if "/" in name:
+            return InputError(Kind.MISSING, Given("data", name), "no such file or folder")
+    return unknown_choice(group or "--config-name", name, options)
+
+
+def _unreadable(word: str, arguments: Sequence[str]) -> InputError:
+    """Return the error for a word that Hydra cannot read, with the one that was meant."""
+    from scvae_cli.settings import known_keys
+
+    key, equals, value = word.partition("=")
+    given = Given("", word)
+    if equals and key in PATHS and key != "output_dir":
+        return InputError(Kind.MISSING, Given(key, value), "no such file or folder")
+    if equals:
+        fix = f"if {key} is a text, quote it twice: {typed(f'{key}={quoted(value)}')}"
+        return InputError(Kind.VALUE, given, "cannot be read as KEY=VALUE", fix)
+    after = arguments[arguments.index(word) + 1 :] if word in arguments else []
+    groups = [p.parent.name for p in CONF.glob(f"*/{glob.escape(word)}.yaml")]
+    if word in (*GROUPS, *known_keys()):
+        follows = after and re.fullmatch(r"[^=-][^=]*", after[0])
+        fix = f"give {word}={after[0] if follows else 'VALUE'}"
+    elif groups and groups[0] in GROUPS:
+        fix = f"give {groups[0]}={word}"
+    else:
+        return InputError(Kind.VALUE, given, "is neither KEY=VALUE nor a file of cells")
+    return InputError(Kind.VALUE, given, "is not KEY=VALUE", fix)

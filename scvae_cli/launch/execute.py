@@ -141,7 +141,7 @@ def fault(error: OSError, path: Path) -> str:
 
 def write_report(path: Path, console: "Console") -> int:
     """Write report.html of a run that is done. Returns an exit code."""
-    from scvae_cli.results.pages import run_page
+    from scvae_cli.results.run_page import run_page
 
     try:
         if not path.is_dir():

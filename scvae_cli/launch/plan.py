@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from scvae_cli.config import Config
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.compose import parse_job
-from scvae_cli.launch.places import PATHS, shown, slug
+from scvae_cli.launch.places import folder_name, shown
 from scvae_cli.launch.presets import check_job
 from scvae_cli.runs.claim import claim
 from scvae_cli.runs.files import MissingError, read_json
@@ -90,16 +90,15 @@ def plan_jobs(
 
 def _name(number: int, config: Config, overrides: list[str], common: set[str]) -> str:
     """Name a job's folder: its number in the plan and what makes it differ from others."""
-    differs = [o for o in overrides if o not in common]
-    keys = ("model=", "data=", *(f"{key}=" for key in config.ignored))
-    named = [_short(o).replace("=", "", 1) for o in differs if not o.startswith(keys)]
-    return f"{number:03d}-{slug(config.model.name, config.data.name, *named)}"
+    ignored = config.ignored
+    differs = [o for o in overrides if o not in common and o.partition("=")[0] not in ignored]
+    return f"{number:03d}-{folder_name(config.model.name, config.data.name, differs)}"
 
 
-def _short(override: str) -> str:
-    """Return an override whose value, if it is a path, is its last part."""
-    key, _, value = override.partition("=")
-    return f"{key}={Path(value).name}" if key in PATHS else override
+def named_as(plan: Sequence[Job], before: dict[str, Any]) -> list[Job]:
+    """Return the jobs by the names of their folders in a sweep.json, which may be an older one."""
+    names = {frozenset(job["overrides"]): job["folder"] for job in before["jobs"]}
+    return [replace(job, name=names.get(frozenset(job.overrides), job.name)) for job in plan]
 
 
 def asked(folder: Path) -> Given:
@@ -117,10 +116,11 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         return read_json(folder, "sweep")
     except MissingError as error:
         run = (folder / "run.json").exists()
-        what = "a run, and not a sweep" if run else "no sweep there (sweep.json is missing)"
-        raise InputError(
-            Kind.MISSING, asked(folder), what, "give the folder of a sweep"
-        ) from error
+        what = "no run or sweep there (run.json and sweep.json are missing)"
+        fix = "give the folder of a run or a sweep"
+        if run:
+            what, fix = "a run, and not a sweep", "give the folder of a sweep"
+        raise InputError(Kind.MISSING, asked(folder), what, fix) from error
     except InputError as error:
         raise InputError(Kind.DAMAGED, asked(folder), str(error), "start a new sweep") from error
 
@@ -171,7 +171,7 @@ def check_same_data(folder: Path, before: dict[str, Any], record: dict[str, Any]
             raise InputError(
                 Kind.DIFFERS,
                 asked(folder),
-                f"data={name} are other cells, genes or labels than then",
+                f"the cells, genes or labels of data={name} are not those it began with",
                 WAY_OUT,
             )
 
@@ -194,7 +194,7 @@ def place_jobs(folder: Path, plan: list[Job], *, force: bool) -> tuple[list[Job]
     for job in plan:
         names = [job.name, *(n for n in runs if n != job.name)]
         same = [n for n in names if settings.get(n) == job.settings and n not in kept]
-        name = next((n for n in same if runs[n].is_intact), None)
+        name = next((n for n in same if runs[n].has_result), None)
         placed.append(job if name is None else replace(job, name=name))
         if name is not None:
             kept.add(name)

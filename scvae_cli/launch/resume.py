@@ -42,7 +42,7 @@ def resume(path: Path, others: list[str]) -> None:
     run = _open(path, others)
     config = _settings(run)
     console = Console()
-    if run.status == "done" and "files" in run.record and not {*run.damaged} - {REPORT}:
+    if run.has_result:
         code = _finished(run, console)
     else:
         _check_code(run, "force=true" in others)

@@ -34,6 +34,7 @@ from scvae_cli.launch.plan import (
     asked,
     check_same,
     check_same_data,
+    named_as,
     place_jobs,
     plan_jobs,
     read_sweep,
@@ -121,6 +122,7 @@ def _begin(config: DictConfig, plan: list[Job], worker: Worker, console: Console
     with read_write(config.hydra):  # launchers put files of their own there
         OmegaConf.update(config, "hydra.sweep.dir", str(folder))
     before = read_sweep(folder) if resumes else {}
+    plan = named_as(plan, before) if before else plan
     file_lock = lock(folder)
     done: list[Job] = []
     try:
@@ -179,12 +181,14 @@ def _sum_up(begun: Sweep, console: Console, n_repeated: int) -> list[str]:
     if not any(run.flat_settings for run in runs):
         return states
     n_done = states.count("done")
-    command = begun.record["command"]
-    notes = [f"{len(begun.plan)} runs, {n_done} with a result. Command: {command}"]
+    notes = [f"{len(begun.plan)} runs, {n_done} with a result."]
     if n_repeated:
         notes.append(f"{n_repeated} further jobs would have repeated these and were not run.")
     title = f"Sweep {begun.folder.name}"
-    write_summary(begun.folder, runs, title=title, notes=notes, by=None, score=None)
+    command = begun.record["command"]
+    write_summary(
+        begun.folder, runs, title=title, notes=notes, by=None, score=None, command=command
+    )
     if not JOBS_ONLY.get():
         show(runs, console, by=None, score=None, sort=None)
         console.folder(Path(shown(begun.folder)))

@@ -37,7 +37,7 @@ from scvae_cli.launch.compose import (
     register_resolvers,
 )
 from scvae_cli.launch.execute import DONE, FAILED, REFUSED, start, write_report
-from scvae_cli.launch.places import shown, with_quoted_path
+from scvae_cli.launch.places import shown, with_cells, with_quoted_path
 from scvae_cli.launch.presets import check_composed, check_presets, check_texts, without_reading
 from scvae_cli.launch.resume import say_how_to_resume
 from scvae_cli.runs.claim import discard
@@ -112,7 +112,7 @@ def job(cfg: DictConfig) -> int:
         # A sweep that is resumed leaves the folders of jobs that were interrupted.
         begun = Run(path) if of_sweep and (path / "run.json").exists() else None
         code, _ = start(config, path, arguments, overrides, console, resumes=begun)
-        if code == DONE and not of_sweep:
+        if code == DONE:
             code = write_report(path, console)
         if code != REFUSED:
             console.folder(Path(shown(path)))
@@ -215,7 +215,9 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
     presets = parsed.config_dir is not None and Path(parsed.config_dir).is_dir()
     if presets:
         check_presets(Path(parsed.config_dir))
-    overrides: list[str] = [with_quoted_path(override) for override in parsed.overrides]
+    places = [CONF, *([Path(parsed.config_dir)] if presets else [])]
+    choices = [path.stem for place in places for path in place.glob("data/*.yaml")]
+    overrides = [with_quoted_path(word) for word in with_cells(parsed.overrides, choices)]
     flags = [a for a in arguments if a not in parsed.overrides]
     parsed.overrides = overrides
     for override in overrides:
@@ -226,7 +228,7 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
             raise InputError(Kind.UNSAFE, given, "not supported", fix)
         if key in ("model.name", "data.name"):
             fix = f"use {key.removesuffix('.name')}={value}"
-            raise InputError(Kind.CONFLICT, given, "the name goes with its settings", fix)
+            raise InputError(Kind.CONFLICT, given, "cannot be set alone", fix)
     return flags + overrides, parsed if presets else None
 
 

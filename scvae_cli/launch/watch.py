@@ -3,7 +3,7 @@
 from threading import Event, Thread
 from time import perf_counter
 
-from scvae_cli.console import Jobs, minutes
+from scvae_cli.console import Jobs, minutes, stage_name
 from scvae_cli.errors import InputError
 from scvae_cli.launch.plan import Job, Sweep
 from scvae_cli.results.table import results, write_csv
@@ -60,7 +60,7 @@ class Watch:
             except InputError:  # it has not begun, or is damaged
                 continue
             if run.status == "unfinished":
-                running.append(f"{job.name}: {run.record.get('stage', 'start')}")
+                running.append(f"{job.name}: {_state(run)}")
                 continue
             self._runs[job.name] = run
             new = True
@@ -86,4 +86,10 @@ class Watch:
             for name, word in measures
             if name in run.flat_scores
         ]
-        return f"{number} {job.name}  {' '.join(scores)}  {seconds}"
+        return f"{number} {job.name}  {' '.join(scores)}  took {seconds}"
+
+
+def _state(run: Run) -> str:
+    """Return the stage that a run is in, and how far: `train, epoch 20 of 200`."""
+    stage = stage_name(run.record.get("stage", "start"))
+    return ", ".join(filter(None, (stage, run.record.get("progress"))))

@@ -10,8 +10,9 @@ from scvae_cli.measures import SPACES
 from scvae_cli.paper.collect import coordinates, named
 from scvae_cli.paper.evidence import MEASURES, NAMES, PUBLISHED, Evidence
 from scvae_cli.results.figures.losses import loss_curves
-from scvae_cli.results.figures.maps import map_grid, map_grid_3d
+from scvae_cli.results.figures.many_maps import map_grid, map_grid_3d
 from scvae_cli.results.figures.scores import score_heat, score_lines
+from scvae_cli.results.figures.style import render
 from scvae_cli.runs.run import Run
 
 # What each figure shows, by the name of its file.
@@ -49,7 +50,7 @@ def draw(done: Mapping[str, Run], evidence: Evidence) -> dict[str, bytes]:
         NAMES[m]: [done[name].table("history") for name in evidence.runs_of("report", m)["run"]]
         for m in ("ae", "vae", "vsc")
     }
-    drawn["losses"] = loss_curves(histories)
+    drawn["losses"] = render(loss_curves(histories))
     return drawn
 
 
@@ -71,9 +72,9 @@ def draw_maps(done: Mapping[str, Run]) -> dict[str, bytes]:
                 deep[title] = coordinates(cells, "tsne3d")
         types, labels = np.unique(cells["cell_type"].to_numpy(dtype=str), return_inverse=True)
         names = tuple(map(str, types))
-        drawn[f"maps_{kind}"] = map_grid(flat, labels, names)
+        drawn[f"maps_{kind}"] = render(map_grid(flat, labels, names))
         if deep:
-            drawn[f"maps_3d_{kind}"] = map_grid_3d(deep, labels, names)
+            drawn[f"maps_3d_{kind}"] = render(map_grid_3d(deep, labels, names))
     return drawn
 
 
@@ -91,16 +92,16 @@ def _score_heat(evidence: Evidence) -> bytes:
             if m != "pca" or kind == "corrected"
         }
         heat[title] = pd.DataFrame(means).T
-    return score_heat(heat)
+    return render(score_heat(heat))
 
 
 def _beta(evidence: Evidence) -> bytes:
     """Draw scores of the posterior mean against beta, with PCA's for reference."""
-    lines: dict[str, dict[str, pd.DataFrame]] = {}
-    pca: dict[str, dict[str, float]] = {}
+    lines: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
+    pca: dict[tuple[str, str], dict[str, float]] = {}
     for space, name in SPACES.items():
         for measure in ("nmi", "ari"):
-            title = f"{MEASURES[measure]}, {name}"
+            title = MEASURES[measure], name
             lines[title] = {}
             for model in ("vae", "vsc"):
                 means = {
@@ -115,4 +116,4 @@ def _beta(evidence: Evidence) -> bytes:
                 ).T
             runs = evidence.runs_of("corrected", "pca")
             pca[title] = {"PCA": float(evidence.scores_of(runs, measure, space).mean())}
-    return score_lines(lines, "beta", pca)
+    return render(score_lines(lines, "beta", pca))

@@ -1,7 +1,10 @@
-"""The data of the maps in report.html, which report.js draws: cells, places, colours."""
+"""The data of the maps in report.html, which report_map.js draws: cells, places, colours.
 
+Arrays are base64 of the smallest type that holds them, least significant byte first.
+"""
+
+import base64
 from collections.abc import Mapping, Sequence
-from math import floor, isfinite, isnan, log10
 from typing import Any
 
 import numpy as np
@@ -19,56 +22,79 @@ from scvae_cli.results.colours import (
 )
 from scvae_cli.visible import UNLABELLED, visible
 
-MANY = 5000  # cells beyond which SVG is slow
 MOST_VALUES = 100  # of a column that have a colour of their own; a legend of more is no help
-DIGITS = 5  # that tell the numbers of a column apart, after the first one
-WHOLE = 2**53  # above it, not all whole numbers are floats
+CLUSTERS = {"cluster": "cluster", "latent_cluster": "cluster of the latent space"}
+STEPS = 2**16 - 2  # places along the longest side of a map
+UNMAPPED = 2**16 - 1
+PRECISE = 1e-5  # of the range of a column's numbers: what a colour or a label can show
 
 
-def map_data(maps: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+def map_data(
+    maps: Mapping[str, pd.DataFrame], links: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return JSON by id: `look` of the types, `cells-N` that runs on the same data share, `run-N`.
 
     Columns of cells.csv that are not scvae's own were kept; the map can have their colours.
+    Groups stand in the order of the legend: the largest first, cells without a type last.
 
     Args:
         maps: title of a run to its cells.csv.
+        links: addresses of the pages of these runs, by their titles.
     """
     labels = {title: _texts(cells["cell_type"]) for title, cells in maps.items()}
     types = sorted(set().union(*labels.values()), key=lambda name: (name == UNLABELLED, name))
     codes = {title: pd.Categorical(texts, types).codes for title, texts in labels.items()}
-    sizes = np.zeros(len(types), dtype=int)
-    blocks: dict[str, int] = {}  # runs on the same data share their cells
-    block_of = {}
+    first, number = _same_cells(maps, codes)
+    sizes = np.bincount(np.concatenate([codes[title] for title in first]), minlength=len(types))
+    looks, order = type_looks(sizes, types), by_size(sizes, types)
+    ranks = np.argsort(order)
+    data: dict[str, dict[str, Any]] = {
+        "look": {
+            "names": [types[i] for i in order] if types != [UNLABELLED] else [],
+            "looks": [looks[i] for i in order],
+            "scale": VIRIDIS,
+        }
+    }
+    for i, title in enumerate(first):
+        data[f"cells-{i}"] = {
+            "names": _texts(maps[title]["cell"]),
+            "types": packed(ranks[codes[title]]),
+            "columns": _columns(maps[title]),
+        }
+    for i, (title, cells) in enumerate(maps.items()):
+        data[f"run-{i}"] = {
+            "cells": number[title],
+            "link": (links or {}).get(title, ""),
+            **_run(cells, codes[title], types, looks),
+        }
+    return {key: _json(value) for key, value in data.items()}
+
+
+def _same_cells(
+    maps: Mapping[str, pd.DataFrame], codes: Mapping[str, np.ndarray]
+) -> tuple[list[str], dict[str, int]]:
+    """Return the first run on each data, and the number of its data for each run.
+
+    Args:
+        maps: title of a run to its cells.csv.
+        codes: (n_cells,) types of each run's cells.
+    """
+    numbers: dict[str, int] = {}
+    first: list[str] = []
+    of = {}
     for title, cells in maps.items():
-        known = {"names": _texts(cells["cell"]), "types": codes[title].tolist()}
-        block = _json({**known, "columns": _columns(cells)})
-        if block not in blocks:
-            blocks[block] = len(blocks)
-            sizes += np.bincount(codes[title], minlength=len(types))
-        block_of[title] = blocks[block]
-    looks = type_looks(sizes, types)
-    look = {
-        "types": types,
-        "looks": [one._asdict() for one in looks],
-        "ranks": np.argsort(by_size(sizes, types)).tolist(),  # the largest type is 0
-        "scale": [[i / (len(VIRIDIS) - 1), colour] for i, colour in enumerate(VIRIDIS)],
-        "many": MANY,
-    }
-    runs = [
-        {"cells": block_of[title], **_run(cells, codes[title], types, looks)}
-        for title, cells in maps.items()
-    ]
-    return {
-        "look": _json(look),
-        **{f"cells-{i}": block for block, i in blocks.items()},
-        **{f"run-{i}": _json(run) for i, run in enumerate(runs)},
-    }
+        known = _json([_texts(cells["cell"]), codes[title].tolist(), _columns(cells)])
+        if known not in numbers:
+            numbers[known] = len(first)
+            first.append(title)
+        of[title] = numbers[known]
+    return first, of
 
 
 def _run(
     cells: pd.DataFrame, labels: np.ndarray, types: list[str], looks: list[Look]
 ) -> dict[str, Any]:
-    """Return the places of a run's cells, their clusters, and how those are drawn.
+    """Return the places of a run's cells, and their clusters.
 
     Args:
         cells: cells.csv of the run.
@@ -76,19 +102,47 @@ def _run(
         types: their names.
         looks: of the types.
     """
-    clusters, names = pd.factorize(cells["cluster"], sort=True)
-    shown = (clusters >= 0) & cells["tsne_1"].notna().to_numpy()
-    counts = np.zeros((len(names), len(types)), dtype=int)
-    np.add.at(counts, (clusters[shown], labels[shown]), 1)
-    mains = main_types(counts, types)
+    mapped = cells["tsne_1"].notna().to_numpy()
     return {
         "flat": _places(cells, PLACES[2]),
         "deep": _places(cells, PLACES[3]),
-        "clusters": clusters.tolist(),
-        "names": [str(name).removesuffix(".0") for name in names],
-        "mains": mains.tolist(),
-        "looks": [look._asdict() for look in cluster_looks(mains, looks)],
+        "clusterings": {
+            title: _clustering(cells[column], mapped, labels, types, looks)
+            for column, title in CLUSTERS.items()
+            if column in cells
+        },
     }
+
+
+def _clustering(
+    column: pd.Series,
+    mapped: np.ndarray,
+    labels: np.ndarray,
+    types: list[str],
+    looks: list[Look],
+) -> dict[str, Any]:
+    """Return clusters: codes (n_cells,), -1 where there is none, names and looks.
+
+    A cluster has the colour of its main type; one without any type has a colour of its own.
+    """
+    codes, values = pd.factorize(column, sort=True)
+    names = [str(value).removesuffix(".0") for value in values]
+    counts = np.zeros((len(names), len(types)), dtype=int)
+    counted = (codes >= 0) & mapped
+    np.add.at(counts, (codes[counted], labels[counted]), 1)
+    mains = main_types(counts, types)
+    of_clusters = cluster_looks(mains, looks)
+    untyped = [i for i, main in enumerate(mains) if types[main] == UNLABELLED]
+    n_typed = sum(name != UNLABELLED for name in types)
+    spare = type_looks(np.arange(n_typed + len(untyped), 0, -1), [""] * (n_typed + len(untyped)))
+    for nth, i in enumerate(untyped):
+        of_clusters[i] = spare[n_typed + nth]
+    titles = []
+    for i, (name, main) in enumerate(zip(names, mains, strict=True)):
+        n = int(counts[i].sum())
+        share = f"{100 * counts[i, main] / max(n, 1):.0f} % of {n}"
+        titles.append(f"{name} ({n})" if i in untyped else f"{name}: {types[main]} ({share})")
+    return {"codes": packed(codes), "names": names, "titles": titles, "looks": of_clusters}
 
 
 def _texts(column: pd.Series) -> list[str]:
@@ -113,21 +167,13 @@ def _is_numeric(column: pd.Series) -> bool:
 
 
 def _numbers(column: pd.Series) -> dict[str, Any]:
-    """Return numbers (n_cells,), None where there is none, and the least and the largest."""
+    """Return numbers (n_cells,), NaN where there is none, and the least and the largest."""
     values = column.to_numpy(dtype=float)
+    values = np.where(np.isfinite(values), values, np.nan)
     known = values[np.isfinite(values)]
     low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
-    half = high / 2 - low / 2  # the whole may be infinite
-    digits = DIGITS - floor(log10(half or abs(high) or 1))
-
-    def rounded(value: float) -> float | int | None:
-        if not isfinite(value):
-            return None
-        value = round(value, digits)
-        return int(value) if value.is_integer() and abs(value) < WHOLE else value
-
-    reach = [float(low), float(high if half else low + 1)]
-    return {"numbers": [rounded(value) for value in values.tolist()], "range": reach}
+    reach = [float(low), float(high if high > low else low + 1)]
+    return {"numbers": packed(values), "range": reach}
 
 
 def _values(column: pd.Series) -> dict[str, Any]:
@@ -142,21 +188,52 @@ def _values(column: pd.Series) -> dict[str, Any]:
     looks = type_looks(sizes, names)
     ranks = np.append(np.argsort(order), -1)  # the last one is that of code -1
     return {
-        "values": [names[i] for i in order],
-        "codes": ranks[codes].tolist(),
-        "looks": [looks[i]._asdict() for i in order[:MOST_VALUES]],
+        "names": [names[i] for i in order],
+        "codes": packed(ranks[codes]),
+        "looks": [looks[i] for i in order[:MOST_VALUES]],
     }
 
 
-def _places(cells: pd.DataFrame, names: Sequence[str]) -> list[list[float | None]]:
-    """Return coordinates axis by axis, to a thousandth or better of the largest.
+def _places(cells: pd.DataFrame, names: Sequence[str]) -> dict[str, Any] | None:
+    """Return places (n_cells, n_axes) in steps of the longest side; None without such a map."""
+    if not {*names} <= {*cells}:
+        return None
+    places = cells[[*names]].to_numpy(dtype=float)
+    places[~np.isfinite(places).all(1)] = np.nan
+    if np.isnan(places).all():
+        return None
+    low, high = np.nanmin(places, 0), np.nanmax(places, 0)
+    # Halves: the whole may be infinite.
+    steps = (places / 2 - low / 2) / ((high / 2 - low / 2).max() or 1) * STEPS
+    whole = np.where(np.isnan(steps), UNMAPPED, np.rint(np.nan_to_num(steps)))
+    return packed(whole.astype(np.uint16))
 
-    Values are None where cells were not mapped; without such a map there are no axes.
+
+def packed(values: np.ndarray) -> dict[str, str]:
+    """Return an array as base64, and the type that report_map.js reads it by.
+
+    Whole numbers stay as they are; others lose at most `PRECISE` of their range.
     """
-    places = cells[[name for name in names if name in cells]].to_numpy(dtype=float)
-    largest = np.abs(places[np.isfinite(places)]).max(initial=0) or 1
-    digits = 3 - floor(log10(largest))
-    return [[None if isnan(v) else round(v, digits) for v in axis] for axis in places.T.tolist()]
+    if values.dtype != np.uint16:
+        values = values.astype(_least(values))
+    little = values.astype(values.dtype.newbyteorder("<"))
+    return {"type": values.dtype.str[1:], "base64": base64.b64encode(little.tobytes()).decode()}
+
+
+def _least(values: np.ndarray) -> str:
+    """Return the smallest type of numbers for these values."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return "i1" if values.dtype.kind == "i" else "f4"
+    low, high = known.min(), known.max()
+    if known.size == values.size and (known % 1 == 0).all():
+        for kind in ("i1", "i2", "i4"):
+            if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+                return kind
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = np.abs(known.astype("f4").astype(float) - known).max()
+        precise = lost <= PRECISE * (high - low)
+    return "f4" if precise and np.isfinite(lost) else "f8"
 
 
 def _json(value: Any) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from scvae_cli.analysis.stats import by_column
+from scvae_cli.analysis.stats import LEAST, by_column
 from scvae_cli.results.table import scores_of, setting_name, shown
 
 
@@ -18,7 +18,7 @@ def summarise(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         Columns `by`, n, failed, SCORE_mean, SCORE_sd, SCORE_low, SCORE_high. With one run there
-        is no sd and no interval.
+        is no sd, with fewer than three no interval.
     """
     rows = []
     for values, group in table.groupby(list(by), dropna=False, sort=False):
@@ -28,7 +28,8 @@ def summarise(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         for score in scores_of(table):
             columns = by_column(good[score].to_numpy()[:, None])
             for name in ("mean", "sd", "low", "high"):
-                row[f"{score}_{name}"] = getattr(columns, name)[0]
+                known = columns.n[0] >= LEAST or name in ("mean", "sd")
+                row[f"{score}_{name}"] = getattr(columns, name)[0] if known else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -42,7 +43,8 @@ def differences(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         A row for two settings and a score: a, b, score, n (seeds in common, two at least), the
-        mean of a - b, and its 95 % interval. Settings on other data are not compared.
+        mean of a - b, and its 95 % interval, from three seeds on. Settings on other data are not
+        compared.
     """
     parts = []
     good = table[table["status"] == "done"]
@@ -54,7 +56,9 @@ def differences(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
             part = pd.DataFrame(
                 {
                     "a": np.array(names)[first], "b": np.array(names)[second], "score": score,
-                    "n": gaps.n, "mean": gaps.mean, "low": gaps.low, "high": gaps.high,
+                    "n": gaps.n, "mean": gaps.mean,
+                    "low": np.where(gaps.n >= LEAST, gaps.low, np.nan),
+                    "high": np.where(gaps.n >= LEAST, gaps.high, np.nan),
                 }
             )  # fmt: skip
             parts.append(part[gaps.n > 1])
@@ -75,6 +79,25 @@ def by_seed(table: pd.DataFrame, by: Sequence[str], score: str) -> tuple[list[st
     good = named[named["status"] == "done"]
     wide = good.pivot_table(score, "seed", "setting", sort=False, dropna=False)
     return names, wide.reindex(columns=names).to_numpy(float)
+
+
+def has_intervals(means: pd.DataFrame) -> bool:
+    """Return whether a setting has seeds enough for an interval."""
+    return bool((means["n"] >= LEAST).any())
+
+
+def about_means(means: pd.DataFrame) -> str:
+    """Return a sentence on the means of `brief`, and on their intervals where there are some."""
+    if not has_intervals(means):
+        return f"Means over n runs; with fewer than {LEAST} there is no interval."
+    return (
+        "Means over n runs \N{PLUS-MINUS SIGN} half of the 95 % confidence interval (Student's t)."
+    )
+
+
+def interval_in_words(low: float, high: float) -> str:
+    """Return `-0.100 to +0.200`; a dash where there is no interval."""
+    return "-" if np.isnan(low) else f"{low:+.3f} to {high:+.3f}"
 
 
 def brief(means: pd.DataFrame, by: Sequence[str], scores: Sequence[str]) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
-"""What a person reads of runs: a folder that sums up many, and report.html of one."""
+"""What a person reads of many runs: a folder that sums them up."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +9,25 @@ from urllib.parse import quote
 import pandas as pd
 
 from scvae_cli.atomic import write_file
-from scvae_cli.errors import InputError, Kind
-from scvae_cli.measures import MEASURE_NAMES, SPACES, WITH_BATCHES
+from scvae_cli.measures import SILHOUETTES, SPACES, WITH_BATCHES, short_name
 from scvae_cli.results import markdown
-from scvae_cli.results.means import brief, differences, summarise
+from scvae_cli.results.curves import loss_curves
+from scvae_cli.results.html_tables import Shown
+from scvae_cli.results.means import about_means, brief, differences, interval_in_words, summarise
 from scvae_cli.results.report import html
-from scvae_cli.results.runs import cells_in_words, provenance
-from scvae_cli.results.summary_figures import first_runs, summary_figures
-from scvae_cli.results.table import main_score, results, scores_of, settings_of, shown, write_csv
+from scvae_cli.results.runs import provenance
+from scvae_cli.results.summary_figures import first_runs, write_figures
+from scvae_cli.results.table import main_score, results, scores_of, settings_of, write_csv
 from scvae_cli.results.verdict import verdict
-from scvae_cli.runs.files import FILES, files_of
+from scvae_cli.runs.files import REPORT
 from scvae_cli.runs.run import Run
 
 MOST_PAIRS = 60  # rows of a table in summary.md
-KINDS = ("batches", "vsc", "map_3d", "trained")  # what a run may be, to have figures of its own
+MOST_DIFFERENCES = 1500  # rows of a table in report.html
+MOST_CELLS = 400_000  # of all maps on a page, so that it stays a few megabytes
+MOST_NAMED = 3  # runs that a line names
+MAIN = ("tsne_nmi", "latent_nmi")  # the scores that tables show first
+MAIN_BATCHES = ("latent_batch_correction", "latent_bio_conservation")
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Summary:
         figures: name to caption and PNG.
         title: what the runs are.
         lead: paragraphs for the head of a page.
+        command: that made them; empty where there is not one.
     """
 
     runs: Sequence[Run]
@@ -47,6 +54,7 @@ class Summary:
     figures: Mapping[str, tuple[str, bytes]]
     title: str
     lead: Sequence[str]
+    command: str
 
     @property
     def without_result(self) -> pd.DataFrame:
@@ -67,6 +75,7 @@ def write_summary(
     notes: Sequence[str],
     by: Sequence[str] | None,
     score: str | None,
+    command: str = "",
 ) -> None:
     """Write results.csv, summary.csv, summary.md, differences.csv, figures/ and report.html.
 
@@ -77,6 +86,7 @@ def write_summary(
         notes: what else to know.
         by: the columns that make a setting; None for all that vary.
         score: what settings are compared by; None for the NMI on the map, if there is one.
+        command: that made the runs; empty where there is not one.
     """
     table = results(runs)
     score = main_score(table, score)
@@ -88,40 +98,131 @@ def write_summary(
     keys = [key for key in [*by, "seed"] if table[key].nunique(dropna=False) > 1]
     varied = [f"Varied: {', '.join(keys)}."] if keys else []
     lead = [*verdict(table, by, score), *varied, *notes]
-    drawn = summary_figures(runs, table, means, by)
-    (folder / "figures").mkdir(exist_ok=True)
-    for name, (_, png) in drawn.items():
-        write_file(folder / "figures" / f"{name}.png", png)
-    summary = Summary(runs, by, table, means, pairs, drawn, title, lead)
+    drawn = write_figures(folder / "figures", runs, table, means, by)
+    summary = Summary(runs, by, table, means, pairs, drawn, title, lead, command)
     write_file(folder / "summary.md", summary_markdown(summary).encode())
-    write_file(folder / "report.html", summary_report(summary).encode())
+    write_file(folder / "report.html", summary_report(summary, folder).encode())
 
 
-def summary_report(summary: Summary) -> str:
-    """Return report.html of many runs."""
-    table, means = summary.table, summary.means
-    tables = {
-        f"{title}, means over seeds, with 95 % intervals": pd.DataFrame(
-            brief(means, summary.by, scores)
-        )
-        for title, scores in _grouped(scores_of(table)).items()
-    }
-    if len(summary.without_result):
-        tables["Runs without a result"] = summary.without_result
-    if len(summary.warned):
-        tables["Warnings"] = summary.warned
-    tables["All runs"] = table.drop(columns=["reason", "warnings", "overrides"])
-    if len(summary.pairs):
-        tables["Differences between settings, paired by seed"] = summary.pairs
-    examples = first_runs(summary.runs, table, summary.by).values()
+def summary_report(summary: Summary, folder: Path) -> str:
+    """Return report.html of many runs, with links to their own pages.
+
+    Args:
+        summary: of the runs.
+        folder: where the page will be.
+    """
+    links = {run.path.name: _address(run, folder) for run in summary.runs}
+    links = {name: address for name, address in links.items() if address}
+    examples = _examples(summary)
     return html(
         title=summary.title,
         lead=summary.lead,
-        tables=tables,
-        figures=dict(summary.figures.values()),
-        maps={run.path.name: run.cells() for run in examples},
+        tables={**_means(summary), **_runs(summary, links), **_differences(summary)},
+        figures={
+            caption: png for name, (caption, png) in summary.figures.items() if name != "maps"
+        },
+        maps={title: cells for title, (_, cells) in examples.items()},
         provenance=provenance(summary.runs),
+        command=summary.command,
+        warnings=_warnings(summary),
+        links={
+            title: links[run.path.name]
+            for title, (run, _) in examples.items()
+            if run.path.name in links
+        },
+        curves=loss_curves(summary.runs, summary.table, summary.by),
     )
+
+
+def _address(run: Run, folder: Path) -> str:
+    """Return the address of a run's own page, from a page in this folder; empty without one."""
+    page = run.path / REPORT
+    return quote(os.path.relpath(page, folder.resolve())) if page.is_file() else ""
+
+
+def _examples(summary: Summary) -> dict[str, tuple[Run, pd.DataFrame]]:
+    """Return the first run of each setting and its cells, by what to call it; not too many."""
+    examples: dict[str, tuple[Run, pd.DataFrame]] = {}
+    n_cells = 0
+    for name, run in first_runs(summary.runs, summary.table, summary.by).items():
+        cells = run.cells()
+        n_cells += len(cells)
+        if examples and n_cells > MOST_CELLS:
+            break
+        examples[", ".join([*([name] if name else []), f"seed {run.settings['seed']}"])] = (
+            run,
+            cells,
+        )
+    return examples
+
+
+def _warnings(summary: Summary) -> list[str]:
+    """Return what runs warn of, each text once, and the runs that do."""
+    names: dict[str, list[str]] = {}
+    for run in summary.runs:
+        for text in run.warnings:
+            names.setdefault(text, []).append(run.path.name)
+    n = len(summary.runs)
+    texts = []
+    for text, of in names.items():
+        more = f" and {len(of) - MOST_NAMED} more" if len(of) > MOST_NAMED else ""
+        texts.append(f"{text} ({len(of)} of {n} runs: {', '.join(of[:MOST_NAMED])}{more})")
+    return texts
+
+
+def _means(summary: Summary) -> dict[str, Shown]:
+    """Return means of each setting, the scores that the terminal has first."""
+    tables = {}
+    for title, scores in _grouped(scores_of(summary.table)).items():
+        names = {score: short_name(score) for score in scores}
+        rows = [
+            {names.get(key, key): value for key, value in row.items()}
+            for row in brief(summary.means, summary.by, scores)
+        ]
+        first = [names[score] for score in (*MAIN, *SILHOUETTES, *MAIN_BATCHES) if score in names]
+        tables[f"{title}: means over seeds"] = Shown(
+            pd.DataFrame(rows),
+            beside=True,
+            note=about_means(summary.means),
+            few=[*summary.by, *first[:2], "n"],
+        )
+    return tables
+
+
+def _runs(summary: Summary, links: Mapping[str, str]) -> dict[str, Shown]:
+    """Return runs without a result, and all runs with links to their pages."""
+    names = {score: short_name(score) for score in scores_of(summary.table)}
+    table = summary.table.drop(columns=["reason", "warnings", "overrides"]).rename(columns=names)
+    keys = [key for key in (*summary.by, "seed") if key in table]
+    lost = summary.without_result
+    main = [names[score] for score in (*MAIN, *SILHOUETTES) if score in names][:2]
+    tables = {"Runs without a result": Shown(lost)} if len(lost) else {}
+    tables["All runs"] = Shown(
+        table,
+        note="Each name leads to the page of that run." if links else "",
+        few=["run", *main, *keys, "status", "seconds"],
+        filters=[key for key in (*keys, "status") if table[key].nunique(dropna=False) > 1],
+        links=links,
+    )
+    return tables
+
+
+def _differences(summary: Summary) -> dict[str, Shown]:
+    """Return settings against each other, as many as a page holds."""
+    pairs = summary.pairs
+    note = "A positive mean says that a scores higher. All of them are in differences.csv."
+    if len(pairs) > MOST_DIFFERENCES:
+        pairs = pairs[pairs["score"].isin(MAIN)][:MOST_DIFFERENCES]
+        note += f" Here are {len(pairs)} of {len(summary.pairs)}."
+    if pairs.empty:
+        return {}
+    table = pairs.assign(score=pairs["score"].map(short_name))
+    table = table.rename(columns={"mean": "mean of a - b", "low": "95 % from", "high": "to"})
+    return {
+        "Differences between settings, paired by seed": Shown(
+            table, folded=True, note=note, filters=["score", "a", "b"]
+        )
+    }
 
 
 def _grouped(scores: Sequence[str]) -> dict[str, list[str]]:
@@ -135,13 +236,12 @@ def summary_markdown(summary: Summary) -> str:
     """Return summary.md of many runs."""
     plain = markdown.escaped
     parts = [f"# {plain(summary.title)}", *map(plain, summary.lead)]
+    if summary.command:
+        parts.append(f"Command: {plain(summary.command)}")
     scores = [column[:-5] for column in summary.means if column.endswith("_mean")]
     for group in _grouped(scores).values():
         parts.append(_table_of_texts(brief(summary.means, summary.by, group)))
-    parts.append(
-        "Mean over n runs ± half of the 95 % confidence interval (Student's t); after n, those "
-        "without a result."
-    )
+    parts.append(f"{about_means(summary.means)} After n, in brackets, those without a result.")
     parts += [
         f"![{plain(caption)}](figures/{quote(name)}.png)"
         for name, (caption, _) in summary.figures.items()
@@ -169,15 +269,15 @@ def _pairs_markdown(pairs: pd.DataFrame) -> list[str]:
             {
                 "a": str(row["a"]), "b": str(row["b"]), "on the": SPACES[row["score"][:-4]],
                 "n": str(row["n"]), "a - b": f"{row['mean']:+.3f}",
-                "95 %": f"{row['low']:+.3f} to {row['high']:+.3f}",
+                "95 %": interval_in_words(row["low"], row["high"]),
             }
             for _, row in main.iterrows()
         ]  # fmt: skip
         parts.append(_table_of_texts(rows))
     if len(pairs):
         parts.append(
-            "All differences are in differences.csv. Their intervals are not corrected for their "
-            "number."
+            "All differences are in differences.csv, with intervals where there are three seeds; "
+            "these are not corrected for their number."
         )
     return parts
 
@@ -188,50 +288,3 @@ def _table_of_texts(rows: Sequence[Mapping[str, str]]) -> str:
         [*map(markdown.escaped, row)] for row in [rows[0], *(r.values() for r in rows)]
     )
     return markdown.table(header, cells)
-
-
-def run_page(run: Run) -> str:
-    """Return report.html of one run that is done.
-
-    Raises:
-        InputError: a file that it is made from is missing or damaged.
-    """
-    config = run.flat_settings
-    if not config or not run.data:
-        raise InputError(
-            Kind.DAMAGED, run.path, "its run.json and config.yaml do not say what was run"
-        )
-    seconds = run.record.get("seconds", {}).items()
-    settings = [{"key": key, "value": shown(value)} for key, value in config.items()]
-    paths = {FILES[name].holds: run.path / name for name in files_of(*KINDS, suffix=".png")}
-    return html(
-        title=f"{config['model']} on {config['data']}, seed {config['seed']}",
-        lead=[
-            f"{cells_in_words(run.data)}, {config.get('latent_dim')} latent features.",
-            *(f"Warning: {text}" for text in run.warnings),
-        ],
-        tables={
-            **_score_tables(run),
-            "Time": pd.DataFrame(seconds, columns=["stage", "seconds"]),
-            "Settings": pd.DataFrame(settings),
-        },
-        figures={caption: path.read_bytes() for caption, path in paths.items() if path.exists()},
-        maps={run.path.name: run.cells()},
-        provenance=provenance([run]),
-    )
-
-
-def _score_tables(run: Run) -> dict[str, pd.DataFrame]:
-    """Return a run's scores of k-means, and of batches where it knows them."""
-    clusters, batches = [], []
-    for space, name in SPACES.items():
-        scores = run.scores[space]
-        clusters.append(
-            {"k-means on": name, **{k: v for k, v in scores.items() if k not in WITH_BATCHES}}
-        )
-        mixing = {MEASURE_NAMES[k]: scores[k] for k in WITH_BATCHES if k in scores}
-        batches.append({"batches in": name, **mixing})
-    tables = {"Scores": pd.DataFrame(clusters)}
-    if len(batches[0]) > 1:
-        tables["Batches"] = pd.DataFrame(batches)
-    return tables

@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from scvae_cli.atomic import write_file
 from scvae_cli.measures import AGREEMENT, MEASURE_NAMES, SPACES, TOTALS
+from scvae_cli.results.means import has_intervals
 from scvae_cli.results.table import scores_of, setting_name
 from scvae_cli.runs.run import Run
 
@@ -14,16 +18,17 @@ MOST_LINES = 6
 MOST_ROWS = 40
 MOST_MAPS = 12
 
-Lines = dict[str, dict[str, pd.DataFrame]]
-References = dict[str, dict[str, float]]
+Lines = dict[tuple[str, str], dict[str, pd.DataFrame]]
+References = dict[tuple[str, str], dict[str, float]]
 
 
-def summary_figures(
-    runs: Sequence[Run], table: pd.DataFrame, means: pd.DataFrame, by: Sequence[str]
+def write_figures(
+    folder: Path, runs: Sequence[Run], table: pd.DataFrame, means: pd.DataFrame, by: Sequence[str]
 ) -> dict[str, tuple[str, bytes]]:
-    """Draw the figures that fit these runs.
+    """Draw the figures that fit these runs, in the format that the first run asks for.
 
     Args:
+        folder: where, made if it is not there.
         runs: the runs.
         table: their `results`.
         means: from `summarise`.
@@ -32,16 +37,35 @@ def summary_figures(
     Returns:
         Name of each figure to its caption and PNG.
     """
-    from scvae_cli.results.figures.maps import map_table  # matplotlib
+    from scvae_cli.results.figures.style import DPI, files_of_figure  # matplotlib
+
+    folder.mkdir(exist_ok=True)
+    asked = next((run.flat_settings for run in runs if run.flat_settings), {})
+    how = asked.get("figures.format", "png"), asked.get("figures.dpi", DPI)
+    drawn = {}
+    for name, (caption, figure) in _draw(runs, table, means, by).items():
+        files = dict(files_of_figure(name, figure, *how))
+        for file, contents in files.items():
+            write_file(folder / file, contents)
+        drawn[name] = caption, files[f"{name}.png"]
+    return drawn
+
+
+def _draw(
+    runs: Sequence[Run], table: pd.DataFrame, means: pd.DataFrame, by: Sequence[str]
+) -> dict[str, tuple[str, Any]]:
+    """Return name of each figure to its caption and the figure."""
+    from scvae_cli.results.figures.many_maps import map_table  # matplotlib
     from scvae_cli.results.figures.scores import score_heat, score_lines
 
-    drawn = {}
+    drawn: dict[str, tuple[str, Any]] = {}
     complete = means.dropna(subset=[f"{scores_of(table)[0]}_mean"])
+    intervals = ", with 95 % intervals" if has_intervals(complete) else ""
     for key in [k for k in by if _is_axis(means[k])][:MOST_AXES]:
         lines, references = _lines(complete, by, key)
         if lines:
             drawn[re.sub(r"[^\w.-]", "_", f"scores_by_{key}")] = (
-                f"Scores against {key}, mean over seeds and 95 % interval",
+                f"Scores against {key}, means over seeds{intervals}",
                 score_lines(lines, key, references),
             )
     if "tsne_nmi" in table and 1 < len(complete) <= MOST_ROWS:
@@ -89,9 +113,9 @@ def _lines(means: pd.DataFrame, by: Sequence[str], key: str) -> tuple[Lines, Ref
     names = pd.Series([setting_name(row, rest) for _, row in means.iterrows()], means.index)
     lines: Lines = {}
     references: References = {}
-    for space, where in SPACES.items():
-        for measure in ("nmi", "ari", "silhouette"):
-            score, title = f"{space}_{measure}", f"{MEASURE_NAMES[measure]}, {where}"
+    for measure in ("nmi", "ari", "silhouette"):
+        for space, where in SPACES.items():
+            score, title = f"{space}_{measure}", (MEASURE_NAMES[measure], where)
             if f"{score}_mean" not in means:
                 continue
             for name, group in means.groupby(names, sort=False):

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.atomic import write_file
-from scvae_cli.errors import unknown_choice
+from scvae_cli.errors import unknown_choice, written
 from scvae_cli.measures import SCORES, USUAL
 from scvae_cli.runs.files import csv_of
 from scvae_cli.runs.run import Run
 from scvae_cli.runs.same import CIRCUMSTANCES
 
 # Settings that no score depends on, or that the data's fingerprint stands for.
-HIDDEN = {*CIRCUMSTANCES, "checkpoint.every", "map_3d", "data.dir", "data.keep"}
+HIDDEN = {*CIRCUMSTANCES, "checkpoint.every", "figures.format", "figures.dpi", "map_3d",
+          "data.dir", "data.keep"}  # fmt: skip
 
 
 def results(runs: Sequence[Run]) -> pd.DataFrame:
@@ -114,6 +115,8 @@ def shown(value: Any) -> str:
     """Return the value of a setting as a person reads it."""
     if isinstance(value, float):
         return "-" if np.isnan(value) else f"{value:g}"
+    if isinstance(value, list):
+        return written(value)
     return "-" if value is None else str(value)
 
 

@@ -47,7 +47,7 @@ def _compared(ranking: Ranking, names: Sequence[str]) -> str:
             f"; with fewer than {LEAST} seeds nobody can say by chance or not "
             "(seed=range(0,5) gives five)."
         )
-    how = "95 %, on common seeds"
+    how = "95 %, paired by seed"
     if ranking.n_pairs > 1:
         how += f", Holm's correction for {ranking.n_pairs} pairs"
     if not (ranking.level or ranking.higher or ranking.few):

@@ -122,7 +122,7 @@ FILES = {
         ),
         RunFile(
             "report.html",
-            "all of it on one page, with maps to turn and to hover over; works offline",
+            "all of it on one page, with maps to turn and to point at; works offline",
         ),
         RunFile("scvae.log", "what the terminal showed"),
     )
@@ -179,10 +179,10 @@ def sha256_of(path: Path) -> str:
 
 def csv_of(table: Any) -> bytes:
     """Return the csv of a DataFrame, from which `read_csv` makes the same names and numbers."""
-    contents: bytes = table.to_csv(index=False).encode()
-    if b"\r" in contents:  # which pandas does not quote, and takes for the end of a line
-        contents = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode()
-    return contents
+    text: str = table.to_csv(index=False)
+    if "\r" in text:  # which pandas does not quote, and takes for the end of a line
+        text = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
+    return text.encode(errors="backslashreplace")  # paths may have what no encoding holds
 
 
 def read_csv(

@@ -79,6 +79,7 @@ class Run(Code):
     status: Literal["running", "done", "failed"]
     reason: str | None = None
     stage: str = "start"
+    progress: str | None = None
     command: Command
     overrides: list[str] = []
     cwd: str = "."

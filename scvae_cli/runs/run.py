@@ -11,6 +11,7 @@ from scvae_cli.errors import InputError, Kind
 from scvae_cli.runs.files import (
     FILES,
     LOSSES,
+    REPORT,
     contents_of,
     read_json,
     read_settings,
@@ -155,6 +156,11 @@ class Run:
     def damaged(self) -> list[str]:
         """Names of files that are missing, or whose SHA-256 differs from that in run.json."""
         return [name for name, sha in self.files.items() if not _is(self.path / name, sha)]
+
+    @property
+    def has_result(self) -> bool:
+        """Whether it is done, and its files are those that it wrote, but for the page on them."""
+        return self.status == "done" and "files" in self.record and not {*self.damaged} - {REPORT}
 
     @property
     def is_intact(self) -> bool:

@@ -21,7 +21,7 @@ UNTRAINED = {"keep", "path", "dir", "labels", "batches"}
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {
     "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
-    "checkpoint",
+    "checkpoint", "figures",
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from scvae_cli.atomic import clear, write_file
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 RESERVE = 2**16  # bytes
+SELDOM = 2.0  # seconds between two notes of how far a stage is
 MOVED = "was moved or removed while the run wrote there"
 
 
@@ -56,6 +58,7 @@ class RunWriter:
         self._kept: dict[str, Any] = {}
         self._digests: dict[str, str] = {}
         self._record = dict(record)
+        self._noted = perf_counter()
         try:
             if resumes is not None:
                 self._take_over(resumes)
@@ -100,8 +103,17 @@ class RunWriter:
         self._record |= {**fields, "files": self._digests}
         self._write_json("run.json", self._record)
 
+    def note_progress(self, text: str) -> None:
+        """Say in run.json how far the stage is, now and then; no run ends because it cannot."""
+        if perf_counter() - self._noted < SELDOM:
+            return
+        self._noted = perf_counter()
+        with suppress(OSError):
+            self.note(progress=text)
+
     def end(self, **fields: Any) -> None:
         """Add to run.json for the last time; remove a page that was made before."""
+        self._record.pop("progress", None)
         if fields.get("status") == "done" and self._digests.pop(REPORT, None):
             (self.path / REPORT).unlink(missing_ok=True)
         try:
@@ -186,11 +198,11 @@ class RunWriter:
         """Return command, versions and data of this run."""
         return {key: self._record[key] for key in ("command", "versions", "data")}
 
-    def write_figure(self, name: str, png: bytes) -> None:
-        """Write figures/NAME.png."""
+    def write_figure(self, name: str, contents: bytes) -> None:
+        """Write figures/NAME; the name has its ending."""
         self._check_there()
         (self.path / "figures").mkdir(exist_ok=True)
-        self._write(f"figures/{name}.png", png)
+        self._write(f"figures/{name}", contents)
 
     def point_latest(self, output_dir: Path) -> None:
         """Point output_dir/latest here, if this run is new and no job of a sweep.

@@ -106,8 +106,8 @@ def _n_clusters(config: Config, dataset: Dataset) -> int:
     raise InputError(
         Kind.MISSING,
         Given("cluster.n_clusters", None),
-        "these cells have no labels, whose number it would be",
-        "give data.label_key=COLUMN, or cluster.n_clusters=K",
+        "means the number of cell types, and the cells have no types",
+        "give data.label_key=COLUMN (`scvae data FILE` lists them) or cluster.n_clusters=8",
     )
 
 

@@ -25,8 +25,8 @@ def check_settings(config: Config, dataset: Dataset, n_clusters: int) -> None:
         raise InputError(
             Kind.EMPTY,
             Given("tsne.max_cells", config.tsne.max_cells),
-            "of the mapped cells, less than two types have a label",
-            "map more",
+            "the cells of the map have fewer than two types",
+            "give a larger number, or null for all cells",
         )
     if config.data.scale is not None and (refused := config.model.refuses_scale):
         reason = f"does not go with the z-scores of data.scale={config.data.scale:g}"
@@ -51,14 +51,14 @@ def _check_counts(config: Config, dataset: Dataset) -> None:
         raise InputError(
             Kind.CONFLICT,
             Given("likelihood", config.likelihood),
-            f"is of whole numbers, and the counts of data={dataset.name} are not",
+            f"needs whole counts, and those of data={dataset.name} are not whole",
             "give likelihood=gaussian",
         )
     if config.data.scale is not None:
         raise InputError(
             Kind.CONFLICT,
             Given("likelihood", config.likelihood),
-            f"is of counts, and data.scale={config.data.scale:g} makes z-scores",
+            f"needs counts, and data.scale={config.data.scale:g} makes z-scores",
             "leave one of them out",
         )
 
@@ -104,7 +104,7 @@ def _check_conditioning(model: NetworkBlock, likelihood: str | None, dataset: Da
         raise InputError(
             Kind.CONFLICT,
             Given("model.encode_covariates", True),
-            "there is nothing to tell the encoder",
+            "the cells have neither batches nor covariates",
             "give data.batch_key or data.covariates",
         )
     of_batches = {
@@ -114,7 +114,9 @@ def _check_conditioning(model: NetworkBlock, likelihood: str | None, dataset: Da
     for key, value in of_batches.items():
         if value is not None and (told is None or not told.keys):
             given = Given(key, value)
-            raise InputError(Kind.CONFLICT, given, "there are no batches", "give data.batch_key")
+            raise InputError(
+                Kind.CONFLICT, given, "the cells have no batches", "give data.batch_key"
+            )
     if model.dispersion != "gene" and likelihood not in ("nb", "zinb"):
         raise InputError(
             Kind.CONFLICT,

@@ -40,8 +40,8 @@ class Context:
 
         The seconds of a run that is resumed are added up.
         """
-        self.writer.note(stage=name)
-        with self.console.stage(name) as shown:
+        self.writer.note(stage=name, progress=None)
+        with self.console.stage(name, self.writer.note_progress) as shown:
             yield shown
         seconds = self.writer.seconds
         seconds[name] = round(seconds.get(name, 0.0) + shown.seconds, 4)

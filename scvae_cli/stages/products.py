@@ -56,11 +56,12 @@ def draw_figures(
     scores: dict[str, dict[str, float]],
     sparsity: Sparsity | None,
 ) -> None:
-    """Draw the maps, the loss and the latents; write figures/NAME.png."""
+    """Draw the maps, the loss and the latents; write them to figures/."""
     # matplotlib takes a second: only here
     from scvae_cli.results.figures.losses import loss_terms
     from scvae_cli.results.figures.maps import map_2d, map_3d, map_batch
     from scvae_cli.results.figures.sparsity import programme_map
+    from scvae_cli.results.figures.style import files_of_figure
 
     config = context.config
     with context.stage("figures") as shown:
@@ -80,14 +81,17 @@ def draw_figures(
                 maps.of_mapped(2), *cells, batches[maps.mapped], names, config.title, mixing
             )
         if config.map_3d:
-            drawn["map_3d"] = map_3d(maps.of_mapped(3), *cells, config.title)
+            drawn["map_3d"] = map_3d(maps.of_mapped(3), *cells, clusters.of_map, config.title)
         if len(history) > 1:
             drawn["loss"] = loss_terms(history, config.beta)
         if sparsity is not None:
             drawn["sparsity"] = programme_map(sparsity.latents, sparsity.genes, config.title)
-        for name, png in drawn.items():
-            context.writer.write_figure(name, png)
-        shown.say(", ".join(f"{name}.png" for name in drawn))
+        for name, figure in drawn.items():
+            files = files_of_figure(name, figure, config.figures.format, config.figures.dpi)
+            for file, contents in files:
+                context.writer.write_figure(file, contents)
+        ending = "" if config.figures.format == "png" else f" and .{config.figures.format}"
+        shown.say(f"{', '.join(drawn)}: .png{ending}")
 
 
 def write_anndata(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scvae_cli.analysis.mixing import mixing_scores
 from scvae_cli.analysis.score import score, silhouette
 from scvae_cli.analysis.tsne import choose, expected_seconds, tsne
 from scvae_cli.columns import PLACES
-from scvae_cli.console import minutes
+from scvae_cli.console import Stage, minutes
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.models.model import Model
 from scvae_cli.stages.cells import Loaded, types_in_words
@@ -123,8 +124,7 @@ def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
         latent: (n_cells, n_latent).
     """
     config, n_cells = context.config, dataset.n_cells
-    options = config.tsne.model_dump()
-    mapped = choose(n_cells, options.pop("max_cells"), config.tsne.seed)
+    mapped = choose(n_cells, config.tsne.max_cells, config.tsne.seed)
     dims = [2, 3] if config.map_3d else [2]
     _announce(context, len(mapped), n_cells, dims)
     places: dict[int, np.ndarray] = {}
@@ -132,17 +132,29 @@ def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
     for n_dims in dims:
         names = PLACES[n_dims]
 
-        def compute(n_dims: int = n_dims) -> np.ndarray:
-            whole = np.full((n_cells, n_dims), np.nan, np.float32)
-            whole[mapped] = tsne(latent[mapped], n_dims, threads=context.threads, **options)
-            return whole
-
         with context.stage(f"tsne_{n_dims}d") as shown:
+            compute = partial(_map, context, latent, mapped, n_dims, shown)
             places[n_dims] = context.kept_or("cells", names, n_cells, compute)
             shown.say(f"perplexity {config.tsne.perplexity:g}, {len(mapped):,} cells")
         columns |= dict(zip(names, places[n_dims].T, strict=True))
         context.writer.write_table("cells", {**_named(dataset), **columns})
     return Maps(mapped, places, columns)
+
+
+def _map(
+    context: Context, latent: np.ndarray, mapped: np.ndarray, n_dims: int, shown: Stage
+) -> np.ndarray:
+    """Return places (n_cells, n_dims) by t-SNE, NaN of cells that are not mapped."""
+    options = context.config.tsne.model_dump(exclude={"max_cells"})
+    options |= {"threads": context.threads}
+    places = np.full((len(latent), n_dims), np.nan, np.float32)
+
+    def on_step(n: int) -> None:
+        shown.step(n, options["max_iter"], "iteration")
+
+    on_step(0)
+    places[mapped] = tsne(latent[mapped], n_dims, on_step=on_step, **options)
+    return places
 
 
 def cluster_cells(context: Context, loaded: Loaded, latent: np.ndarray, maps: Maps) -> Clusters:

@@ -1,1 +1,1 @@
-"""The figures of runs, a function a figure, which returns a PNG. Only here is matplotlib used."""
+"""The figures of runs, a function a figure, of which `style.render` makes a file."""

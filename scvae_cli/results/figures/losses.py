@@ -3,42 +3,69 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from scvae_cli.results.colours import COLOURS
-from scvae_cli.results.figures.style import open_axes, png
+from scvae_cli.results.figures.style import PAGE, SMALL, TEXT, open_axes
+
+INK, PALE = "#333333", "#9aa5b1"
+HEIGHT = 1.9  # inches
 
 
-def loss_terms(history: pd.DataFrame, beta: float | None) -> bytes:
-    """Draw each term of the loss over epochs or updates, a panel a term as their sizes differ.
+def loss_terms(history: pd.DataFrame, beta: float | None) -> Figure:
+    """Draw what was made small, its second half closer, the KL of each latent, what was held out.
+
+    The second half shows whether it still fell when training ended. What was held out shows that
+    too, and stands in its place.
 
     Args:
-        history: epoch, total, reconstruction, kl; updates and validation, if it has them.
+        history: epoch, total, reconstruction, kl; updates, validation, member, kl_z1, ... if it
+            has them.
         beta: weight of the KL term, or None where there is none.
     """
-    terms = {"reconstruction": "reconstruction"}
-    if beta is not None:
-        terms = {"total": f"reconstruction + {beta:g} KL", **terms, "kl": "KL"}
-    if "validation" in history:
-        terms["validation"] = "held out (dot: weights kept)"
     time = "updates" if "updates" in history else "epoch"
-    figure = Figure(figsize=(3.4 * len(terms), 2.9), layout="constrained")
-    panels = figure.subplots(1, len(terms), squeeze=False)[0]
-    for axes, (term, title) in zip(panels, terms.items(), strict=True):
-        for _, rows in history.groupby("member") if "member" in history else [(1, history)]:
-            axes.plot(rows[time], rows[term], color="#333333", linewidth=1.2)
+    later = history[history[time] >= history[time].max() / 2]
+    loss = "reconstruction error" if beta is None else f"loss: reconstruction + {beta:g} KL"
+    panels: dict[str, tuple[pd.DataFrame, str]] = {loss: (history, "total")}
+    if "validation" in history:
+        panels["held out (dot: weights kept)"] = history, "validation"
+    elif 2 < later[time].nunique() < history[time].nunique():
+        panels["the same, second half"] = later, "total"
+    if beta is not None:
+        panels["KL" + (" (pale: of each latent)" if _latents(history) else "")] = history, "kl"
+    figure = Figure(figsize=(PAGE, HEIGHT), layout="constrained")
+    for axes, (title, (rows, term)) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for _, own in rows.groupby("member") if "member" in rows else [(1, rows)]:
+            for latent in _latents(own) if term == "kl" else []:
+                axes.plot(own[time], own[latent], color=PALE, linewidth=0.7)
+            axes.plot(own[time], own[term], color=INK, linewidth=1.1)
             if term == "validation":
-                kept = rows.loc[rows[term].idxmin()]
-                axes.plot(kept[time], kept[term], "o", color=COLOURS[0], markersize=5)
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel(time)
-        open_axes(axes)
-    figure.supylabel("mean over cells", fontsize=10)
-    return png(figure)
+                kept = own.loc[own[term].idxmin()]
+                axes.plot(kept[time], kept[term], "o", color=COLOURS[0], markersize=4)
+        _finish(axes, title, time)
+    figure.supylabel("mean over cells", fontsize=TEXT)
+    return figure
 
 
-def loss_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> bytes:
+def _latents(history: pd.DataFrame) -> list[str]:
+    """Return the columns with the KL of each latent, where it has them."""
+    return [name for name in history if str(name).startswith("kl_z")]
+
+
+def _finish(axes: Axes, title: str, time: str) -> None:
+    """Write title and axis of a panel."""
+    axes.set_title(title, fontsize=TEXT, loc="left")
+    axes.set_xlabel(time, fontsize=TEXT)
+    open_axes(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.ticklabel_format(axis="y", useOffset=False)
+
+
+def loss_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
     """Draw reconstruction error and KL over epochs, a line a seed.
 
     Args:
@@ -46,7 +73,7 @@ def loss_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> bytes:
     """
     with_kl = {name: runs for name, runs in histories.items() if runs[0]["kl"].any()}
     terms = {"reconstruction": histories, **({"kl": with_kl} if with_kl else {})}
-    figure = Figure(figsize=(4.6 * len(terms), 3.3), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
     panels = figure.subplots(1, len(terms), squeeze=False)[0]
     for axes, (term, models) in zip(panels, terms.items(), strict=True):
         for name, runs in models.items():
@@ -56,12 +83,12 @@ def loss_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> bytes:
                     history["epoch"], history[term], color=colour, linewidth=0.9, alpha=0.8,
                     label=name if i == 0 else None,
                 )  # fmt: skip
-        axes.set_title("squared error" if term == "reconstruction" else "KL", fontsize=11)
-        axes.set_xlabel("epoch")
+        axes.set_title("squared error" if term == "reconstruction" else "KL", fontsize=TEXT + 1)
+        axes.set_xlabel("epoch", fontsize=TEXT)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         open_axes(axes, which="both")
-        axes.legend(frameon=False)
-    figure.supylabel("mean over cells", fontsize=10)
-    return png(figure, dpi=130)
+        axes.legend(frameon=False, fontsize=SMALL)
+    figure.supylabel("mean over cells", fontsize=TEXT)
+    return figure

@@ -9,11 +9,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scvae_cli.results.colours import COLOURS
-from scvae_cli.results.figures.style import MARKERS, open_axes, png
+from scvae_cli.results.figures.legends import width_of, wrapped
+from scvae_cli.results.figures.style import (
+    MARKERS,
+    PAGE,
+    SMALL,
+    TEXT,
+    open_axes,
+    text_at,
+)
 from scvae_cli.visible import visible
 
+NUMBER = 0.34  # inches of three decimals
+NAME = 2.2  # inches of the name of a setting, at most
+INTERVALS = "Dots: means over seeds. Bars: 95 % intervals of the means (Student's t)."
+FEW = "Dots: means over seeds, of which there are too few for intervals (three at least)."
+DASHES = ("--", ":", "-.")
 
-def score_heat(tables: Mapping[str, pd.DataFrame]) -> bytes:
+Lines = Mapping[tuple[str, str], Mapping[str, pd.DataFrame]]
+
+
+def score_heat(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw heat maps of scores, models by measures, on one scale of colour.
 
     Args:
@@ -24,89 +40,114 @@ def score_heat(tables: Mapping[str, pd.DataFrame]) -> bytes:
     models = list(dict.fromkeys(model for table in tables.values() for model in table.index))
     values = np.concatenate([table.to_numpy(dtype=float).ravel() for table in tables.values()])
     scale = {"vmin": np.nanmin(values) - 0.02, "vmax": np.nanmax(values) + 0.02}
-    widest = 0.085 * max(len(name) for name in models)
-    size = (2.7 * len(tables) + widest, 0.4 * len(models) + 1.0)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(1, len(tables), squeeze=False)[0]
+    names = _names(models)
+    height = 0.06 * len(names) + 0.12 * len(_lines(names)) + 0.75
+    figure = Figure(figsize=(PAGE, height), layout="constrained")
+    widths = [len(table.columns) for table in tables.values()]
+    panels = figure.subplots(1, len(tables), squeeze=False, width_ratios=widths)[0]
+    cell = (PAGE - 0.5 - max(width_of(line, SMALL) for line in _lines(names))) / sum(widths)
+    heads = [str(name) for table in tables.values() for name in table.columns]
+    upright = max(width_of(name, SMALL) for name in heads) > cell - 0.05
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
         scores = table.reindex(models).astype(float)
-        names = list(map(visible, models)) if axes is panels[0] else False
         seaborn.heatmap(
-            scores, ax=axes, annot=True, fmt=".3f", cmap="viridis", cbar=False, **scale,
-            yticklabels=names,
+            scores, ax=axes, annot=True, fmt=".3f" if cell > NUMBER else ".2f",
+            cmap="viridis", cbar=False, **scale,
+            yticklabels=names if axes is panels[0] else False, annot_kws={"fontsize": SMALL - 0.5},
         )  # fmt: skip
-        axes.tick_params(length=0, rotation=0)
+        axes.tick_params(length=0, rotation=0, labelsize=SMALL)
+        axes.tick_params(axis="x", rotation=90 if upright else 0)
         axes.set(xlabel="", ylabel="")
-        axes.set_title(title, fontsize=11)
-    return png(figure, dpi=130)
+        axes.set_title(title, fontsize=TEXT + 1)
+    return figure
 
 
-def score_dots(panels: Mapping[str, pd.DataFrame]) -> bytes:
+def _names(models: Sequence[object]) -> list[str]:
+    """Return names of settings in lines that leave room for what is drawn."""
+    return [wrapped(visible(name), SMALL, NAME) for name in models]
+
+
+def _lines(names: Sequence[str]) -> list[str]:
+    """Return all lines of these names."""
+    return [line for name in names for line in name.split("\n")]
+
+
+def score_dots(panels: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw means with their intervals as dots in rows, a panel a score, the first row on top.
 
     Args:
         panels: title to mean, low and high (NaN where there is no interval), a row a name.
     """
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel.index))
-    widest = 0.085 * max(len(name) for name in names)
-    size = (2.6 * len(panels) + widest, 0.32 * len(names) + 1.0)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=(PAGE, 0.22 * len(names) + 0.7), layout="constrained")
     columns = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (title, panel) in zip(columns, panels.items(), strict=True):
         at = [names.index(name) for name in panel.index]
-        errors = np.array([panel["mean"] - panel["low"], panel["high"] - panel["mean"]])
         axes.errorbar(
-            panel["mean"], at, xerr=np.nan_to_num(errors), fmt="o", color=COLOURS[0],
-            markersize=5, linewidth=1.4, capsize=3,
+            panel["mean"], at, xerr=_errors(panel), fmt="o", color=COLOURS[0], markersize=3.5,
+            linewidth=1.1, capsize=2.5,
         )  # fmt: skip
-        axes.set_title(visible(title), fontsize=11)
-        axes.set_yticks(range(len(names)), list(map(visible, names)))
+        axes.set_title(visible(title), fontsize=TEXT + 1)
+        axes.set_yticks(range(len(names)), _names(names))
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.grid(axis="x", color="#dddddd", linewidth=0.8)
         axes.locator_params(axis="x", nbins=4)
         open_axes(axes)
-    return png(figure, dpi=130)
+    _explain(figure, list(panels.values()))
+    return figure
 
 
 def score_lines(
-    lines: Mapping[str, Mapping[str, pd.DataFrame]],
-    label: str,
-    reference: Mapping[str, Mapping[str, float]],
-) -> bytes:
-    """Draw scores against a setting, with intervals; a logarithmic axis where the setting asks.
+    lines: Lines, label: str, reference: Mapping[tuple[str, str], Mapping[str, float]]
+) -> Figure:
+    """Draw scores against a setting, a row a score and a column a space; see `_draw_lines`.
 
     Args:
-        lines: title of a panel to name of a line to its mean, low and high (NaN where there is
+        lines: score and space to name of a line to its mean, low and high (NaN where there is
             no interval); indexed by setting.
         label: what the setting is.
-        reference: title of a panel to names and values of lines without a setting, drawn dashed.
+        reference: score and space to names and values of lines without a setting, drawn dashed.
     """
-    names = [*dict.fromkeys(name for panel in lines.values() for name in panel)]
-    settings = sorted(
-        {float(v) for panel in lines.values() for x in panel.values() for v in x.index}
-    )
-    n_columns = min(len(lines), 2) if len(lines) > 3 else len(lines)
-    n_rows = -(-len(lines) // n_columns)
-    figure = Figure(figsize=(4.2 * n_columns, 3.1 * n_rows + 0.3), layout="constrained")
-    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    for axes, (title, panel) in zip(panels, lines.items(), strict=False):
-        _draw_lines(axes, panel, names, settings)
-        for i, (name, value) in enumerate(reference.get(title, {}).items()):
-            axes.axhline(value, color="#555555", linestyle=["--", ":", "-."][i % 3], linewidth=1,
-                         label=visible(name))  # fmt: skip
-        axes.set_title(title, fontsize=11)
-        axes.set_xlabel(visible(label))
-        open_axes(axes)
-    for axes in panels[len(lines) :]:
-        axes.set_axis_off()
+    every = [panel for of_score in lines.values() for panel in of_score.values()]
+    names = [*dict.fromkeys(name for of_score in lines.values() for name in of_score)]
+    settings = sorted({float(v) for panel in every for v in panel.index})
+    scores, spaces = (list(dict.fromkeys(part)) for part in zip(*lines, strict=True))
+    figure = Figure(figsize=(PAGE, 1.9 * len(scores) + 0.5), layout="constrained")
+    grid = figure.subplots(len(scores), len(spaces), squeeze=False, sharex=True, sharey="row")
     handles: dict[str, Any] = {}
-    for axes in panels[: len(lines)]:
+    for (score, space), panel in lines.items():
+        axes = grid[scores.index(score), spaces.index(space)]
+        _draw_lines(axes, panel, names, settings)
+        dashed = reference.get((score, space), {})
+        for dash, (name, value) in zip(DASHES * len(dashed), dashed.items(), strict=False):
+            axes.axhline(value, color="#555555", linestyle=dash, linewidth=1, label=visible(name))
         handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    for row, score in zip(grid, scores, strict=True):
+        row[0].set_ylabel(score, fontsize=TEXT)
+    for column, space in zip(grid.T, spaces, strict=True):
+        column[0].set_title(space, fontsize=TEXT + 1)
+        column[-1].set_xlabel(visible(label), fontsize=TEXT)
+    labels = [wrapped(name, SMALL, PAGE / 2 - 0.6) for name in handles]
+    widest = max(width_of(line, SMALL) for line in _lines(labels)) + 0.6
     figure.legend(
-        list(handles.values()), [*handles], loc="outside lower center",
-        ncols=min(len(handles), 2 * n_columns), frameon=False,
+        list(handles.values()), labels, loc="outside upper center", frameon=False, fontsize=SMALL,
+        ncols=max(1, min(len(labels), int(PAGE / widest))),
     )  # fmt: skip
-    return png(figure, dpi=130)
+    _explain(figure, every)
+    return figure
+
+
+def _explain(figure: Figure, panels: Sequence[pd.DataFrame]) -> None:
+    """Say below a figure what its dots and bars are."""
+    some = any(panel["low"].notna().any() for panel in panels)
+    text_at(figure, 0.06, figure.get_figheight() + 0.05, INTERVALS if some else FEW,
+            color="#555555", fontsize=SMALL)  # fmt: skip
+
+
+def _errors(line: pd.DataFrame) -> np.ndarray:
+    """Return lengths of bars below and above the means: (2, n), 0 where there is no interval."""
+    lengths = np.array([line["mean"] - line["low"], line["high"] - line["mean"]])
+    errors: np.ndarray = np.nan_to_num(lengths.astype(float))
+    return errors
 
 
 def _draw_lines(
@@ -115,7 +156,7 @@ def _draw_lines(
     names: Sequence[str],
     settings: Sequence[float],
 ) -> None:
-    """Draw the lines of a panel, their intervals side by side, and the axis of the setting.
+    """Draw the lines of a panel, their intervals side by side; a logarithmic axis where it asks.
 
     Args:
         axes: where to draw.
@@ -130,12 +171,13 @@ def _draw_lines(
         shift = apart * (i - (len(names) - 1) / 2)
         at = line.index.to_numpy(dtype=float)
         at = at * (1 + shift) if logarithmic else at + shift
-        errors = np.array([line["mean"] - line["low"], line["high"] - line["mean"]])
         axes.errorbar(
-            at, line["mean"], np.nan_to_num(errors), color=COLOURS[i], marker=MARKERS[i],
-            markersize=5, linewidth=1.4, capsize=3, label=visible(name),
+            at, line["mean"], _errors(line), color=COLOURS[i], marker=MARKERS[i % len(MARKERS)],
+            markersize=3.5, linewidth=1.1, capsize=2.5, label=visible(name),
         )  # fmt: skip
     if logarithmic:
         axes.set_xscale("log")
     axes.set_xticks(settings, [f"{v:g}" for v in settings])
     axes.minorticks_off()
+    axes.tick_params(labelleft=True)
+    open_axes(axes)

@@ -1,7 +1,12 @@
-"""What figures share: the style of groups of cells, their points and legends, and the PNG."""
+"""What figures share: sizes, the looks of groups of cells, their points, and the finished file.
+
+A figure is as wide as a column of a journal, or as two. Lengths are in inches from its upper left
+corner, sizes of letters in points.
+"""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, Literal, NamedTuple
 
@@ -10,148 +15,233 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
+from PIL import Image
 
-from scvae_cli.results.colours import by_size, cluster_looks, main_types, type_looks
-from scvae_cli.visible import visible
+from scvae_cli.results.colours import Look, by_size, cluster_looks, main_types, type_looks
+from scvae_cli.visible import UNLABELLED, visible
 
-# Names are text: no formula begins at a dollar sign, whatever the user's matplotlibrc says.
-rcParams.update({"text.parse_math": False, "text.usetex": False})
+# Names are text: no formula begins at a dollar sign, whatever the user's matplotlibrc says. Text
+# in a PDF stays text (TrueType), and a figure drawn once more has the same bytes.
+rcParams.update({
+    "text.parse_math": False, "text.usetex": False, "pdf.fonttype": 42, "svg.hashsalt": "scvae",
+})  # fmt: skip
 
-MARKERS = "o^sDvP*X"
+COLUMN, PAGE = 88 / 25.4, 180 / 25.4  # inches
+TITLE, TEXT, SMALL = 8.0, 7.0, 6.5  # points
+DPI = 200  # of a PNG, and of points in PDF and SVG, where nobody says another
+PAD = 0.04  # inches above and below
 LONGEST = 48  # characters of a name, of which the middle is left out
-DENSITY = 14  # characters to an inch of a legend
+MARKERS = "o^sDvP*X"
+INK = 0.1  # share of a map that its points cover together, were none on another
+METADATA = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}  # no time of day
 
 
 class Style(NamedTuple):
-    """How a group of cells looks, and what the legend says of it."""
+    """How a group of cells looks, and what the legend says of it.
+
+    Attributes:
+        colour: of its points.
+        marker: of its points.
+        name: the whole name.
+        note: what stands behind the name: the number of cells.
+        mark: what stands before it, and on the map: the cluster's number, or a letter.
+    """
 
     colour: str
     marker: str
     name: str
+    note: str = ""
+    mark: str = ""
+
+    def label(self, longest: int = LONGEST) -> str:
+        """Return what the legend says, the name in so many characters or fewer."""
+        parts = (self.mark and f"{self.mark} ", short(self.name, longest), self.note)
+        return " ".join(filter(None, parts))
 
 
-def short(name: object) -> str:
-    """Return a name as there is room for it in a figure: its beginning and its end."""
-    text = visible(name)
-    if len(text) <= LONGEST:
-        return text
-    return f"{text[: LONGEST - 18]}\N{HORIZONTAL ELLIPSIS}{text[-17:]}"
+class Groups(NamedTuple):
+    """Cells by type, cluster or batch.
 
-
-def type_styles(labels: np.ndarray, cell_types: Sequence[str]) -> list[Style]:
-    """Return a style for each type, whose name tells its cells: `B (120)`.
-
-    Args:
-        labels: (n_cells,) types.
-        cell_types: their names.
+    Attributes:
+        codes: (n_cells,) group of each cell.
+        styles: of the groups.
+        order: of the groups in a legend.
+        title: of the legend.
     """
-    sizes = np.bincount(labels, minlength=len(cell_types))
-    return [
-        Style(look.colour, MARKERS[look.marker], f"{short(name)} ({size})")
-        for name, size, look in zip(cell_types, sizes, type_looks(sizes, cell_types), strict=True)
-    ]
+
+    codes: np.ndarray
+    styles: Sequence[Style]
+    order: Sequence[int]
+    title: str
+
+    @property
+    def keys(self) -> list[Style]:
+        """The styles in the order of the legend."""
+        return [self.styles[i] for i in self.order]
+
+    def lettered(self) -> "Groups":
+        """Return the same with a letter as the mark of each group, `a` for the first."""
+        styles = list(self.styles)
+        for rank, i in enumerate(self.order):
+            styles[i] = styles[i]._replace(mark=letter(rank))
+        return self._replace(styles=styles)
 
 
-def types_by_size(labels: np.ndarray, cell_types: Sequence[str]) -> list[Style]:
-    """Return the styles of `type_styles` in the order of a legend, the largest type first."""
-    sizes = np.bincount(labels, minlength=len(cell_types))
-    styles = type_styles(labels, cell_types)
-    return [styles[i] for i in by_size(sizes, cell_types)]
+def letter(n: int) -> str:
+    """Return `a` for 0, `z` for 25, `aa` for 26."""
+    before, last = divmod(n, 26)
+    return (letter(before - 1) if before else "") + chr(ord("a") + last)
 
 
-def cluster_styles(
-    labels: np.ndarray, cell_types: Sequence[str], clusters: np.ndarray
-) -> list[Style]:
-    """Return a style for each cluster, whose name tells its main type: `0  B (94 % of 128)`.
+def short(name: object, longest: int = LONGEST) -> str:
+    """Return a name in so many characters or fewer: its beginning and its end."""
+    text = visible(name)
+    if len(text) <= longest:
+        return text
+    ending = longest * 3 // 8
+    return f"{text[: longest - ending - 1]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - ending :]}"
+
+
+def by_type(labels: np.ndarray, names: Sequence[str], title: str = "cell type (cells)") -> Groups:
+    """Return cells by type, the largest type first in the legend; batches look alike.
 
     Args:
         labels: (n_cells,) types.
-        cell_types: their names.
+        names: of the types.
+        title: of the legend.
+    """
+    sizes = np.bincount(labels, minlength=len(names))
+    styles = [
+        _style(look, name, f"({size})")
+        for name, size, look in zip(names, sizes, type_looks(sizes, names), strict=True)
+    ]
+    return Groups(labels, styles, by_size(sizes, names).tolist(), title)
+
+
+def by_cluster(labels: np.ndarray, names: Sequence[str], clusters: np.ndarray) -> Groups:
+    """Return cells by cluster, each with its main type and that type's share of its cells.
+
+    Args:
+        labels: (n_cells,) types.
+        names: of the types; `unlabelled` alone where none is known.
         clusters: (n_cells,) clusters, from 0.
     """
-    counts = np.zeros((clusters.max() + 1, len(cell_types)), dtype=int)
+    counts = np.zeros((clusters.max() + 1, len(names)), dtype=int)
     np.add.at(counts, (clusters, labels), 1)
-    mains = main_types(counts, cell_types)
-    looks = cluster_looks(mains, type_looks(counts.sum(0), cell_types))
+    mains = main_types(counts, names)
+    looks = cluster_looks(mains, type_looks(counts.sum(0), names))
+    typed = list(names) != [UNLABELLED]
     styles = []
     for i, (main, look) in enumerate(zip(mains, looks, strict=True)):
         n_cells = counts[i].sum()
-        share = f"{100 * counts[i, main] / n_cells:.0f} % of {n_cells}"
-        name = f"{i}  {short(cell_types[main])} ({share})"
-        styles.append(Style(look.colour, MARKERS[look.marker], name))
-    return styles
+        share = f"({100 * counts[i, main] / max(n_cells, 1):.0f} % of {n_cells})"
+        name, note = (names[main], share) if typed else ("", f"({n_cells})")
+        styles.append(_style(look, name, note, str(i)))
+    what = "cluster, its main type (share of its cells)" if typed else "cluster (cells)"
+    return Groups(clusters, styles, range(len(styles)), what)
 
 
-def scatter(axes: Any, places: np.ndarray, groups: np.ndarray, styles: Sequence[Style]) -> None:
-    """Draw points in a random order that is always the same, so that no group hides another.
+def _style(look: Look, name: object, note: str, mark: str = "") -> Style:
+    return Style(look.colour, MARKERS[look.marker], visible(name), note, mark)
+
+
+def scatter(axes: Axes, places: np.ndarray, groups: Groups, *, order: Any = None) -> None:
+    """Draw points, in a vector file too as pixels.
 
     Args:
-        axes: where to draw, in 2-D or 3-D.
-        places: (n_cells, n_dims).
-        groups: (n_cells,) group of each cell.
-        styles: of the groups.
+        axes: where to draw.
+        places: (n_cells, 2).
+        groups: of the cells.
+        order: (n_cells,) the last cell is on top; None for a random order, always the same, in
+            which no group hides another.
     """
-    size = float(np.clip(9000 / len(places), 3, 16))
-    colours = np.array([style.colour for style in styles])
-    markers = np.array([style.marker for style in styles])
-    order = np.random.default_rng(0).permutation(len(places))
+    window = axes.get_window_extent()
+    points = window.width * window.height * (72 / axes.figure.dpi) ** 2
+    size = float(np.clip(INK * points / len(places), 0.5, 10))
+    colours = np.array([style.colour for style in groups.styles])
+    markers = np.array([style.marker for style in groups.styles])
+    if order is None:
+        order = np.random.default_rng(0).permutation(len(places))
     for marker in dict.fromkeys(markers):
-        chosen = order[markers[groups[order]] == marker]
+        chosen = order[markers[groups.codes[order]] == marker]
         axes.scatter(
-            *places[chosen].T, c=colours[groups[chosen]], marker=marker, s=size, linewidths=0
-        )
+            places[chosen, 0], places[chosen, 1], c=colours[groups.codes[chosen]],
+            marker=marker, s=size, linewidths=0, rasterized=True, clip_on=False,
+        )  # fmt: skip
 
 
-def legend_shape(styles: Sequence[Style], most: int, inches: float) -> tuple[int, int]:
-    """Return the columns, `most` or fewer, and so the rows, of a legend that is this wide."""
-    lengths = [len(style.name) + 5 for style in styles]  # with a marker and what is between
-    for n_columns in range(most, 0, -1):
-        n_rows = -(-len(styles) // n_columns)
-        longest = [max(lengths[i : i + n_rows]) for i in range(0, len(lengths), n_rows)]
-        if sum(longest) <= inches * DENSITY:
-            break
-    return n_columns, n_rows
+def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Return new axes at this place of a figure."""
+    across, down = figure.get_size_inches()
+    return figure.add_axes(
+        (left / across, 1 - (top + height) / down, width / across, height / down)
+    )
 
 
-def legend(
-    owner: Axes | Figure,
-    styles: Sequence[Style],
-    title: str,
-    *,
-    ncols: int = 4,
-    outside: bool = False,
-) -> None:
-    """Draw a legend below the axes, or below the whole figure: never on the points."""
-    handles = [
-        Line2D([], [], linestyle="", marker=style.marker, color=style.colour, label=style.name)
-        for style in styles
-    ]
-    options: dict[str, Any] = {
-        "handles": handles,
-        "title": title,
-        "frameon": False,
-        "fontsize": 8.5,
-    }
-    if isinstance(owner, Figure):
-        options["loc"] = "outside lower center" if outside else "lower center"
-        owner.legend(ncols=ncols, **options)
-    else:
-        ncols, _ = legend_shape(styles, 2, 5.5)
-        owner.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=ncols, **options)
+def text_at(figure: Figure, left: float, top: float, text: str, **options: Any) -> None:
+    """Write a text at this place of a figure."""
+    across, down = figure.get_size_inches()
+    options = {"fontsize": TEXT, "va": "top", "linespacing": 1.15, **options}
+    figure.text(left / across, 1 - top / down, text, **options)
 
 
 def open_axes(axes: Axes, which: Literal["major", "both"] = "major") -> None:
     """Leave of the frame only its left and lower side, and draw a pale grid."""
     axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=SMALL)
     axes.grid(color="#e5e5e5", linewidth=0.6, which=which)
 
 
-def png(figure: Figure, dpi: int = 160) -> bytes:
-    """Draw a figure, with as much paper as it needs."""
-    FigureCanvasAgg(figure)
+def render(figure: Figure, form: str = "png", dpi: int = DPI) -> bytes:
+    """Return a figure as a file on white paper: as wide as it is, as high as it needs.
+
+    Args:
+        figure: to draw.
+        form: png, pdf or svg.
+        dpi: dots in an inch of PNG, and of what is pixels in the others.
+    """
+    canvas: Any = FigureCanvasAgg(figure)
     buffer = BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # it is a box then
-        figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
+    with missing_glyphs_are_boxes():
+        figure.draw_without_rendering()  # which puts what has no place of its own there
+        inked = figure.get_tightbbox(canvas.get_renderer())
+        paper = Bbox([[0, inked.y0 - PAD], [figure.get_figwidth(), inked.y1 + PAD]])
+        figure.savefig(
+            buffer, format=form, dpi=dpi, bbox_inches=paper, facecolor="white",
+            metadata=METADATA[form],
+        )  # fmt: skip
+    return _with_a_palette(buffer) if form == "png" else buffer.getvalue()
+
+
+def files_of_figure(
+    name: str, figure: Figure, form: str = "png", dpi: int = DPI
+) -> Iterator[tuple[str, bytes]]:
+    """Yield name and contents of a figure's files: the PNG, and what else was asked for.
+
+    Args:
+        name: without an ending.
+        figure: to draw.
+        form: png, pdf or svg.
+        dpi: see `render`.
+    """
+    for each in dict.fromkeys(["png", form]):
+        yield f"{name}.{each}", render(figure, each, dpi)
+
+
+def _with_a_palette(file: BytesIO) -> bytes:
+    """Return a PNG in 256 colours, which takes a third of the bytes and looks the same."""
+    picture = Image.open(file)
+    how: dict[str, Any] = {"method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
+    drawn = picture.convert("RGB").quantize(256, **how)
+    buffer = BytesIO()
+    drawn.save(buffer, "png", optimize=True, dpi=picture.info["dpi"])
     return buffer.getvalue()
+
+
+@contextmanager
+def missing_glyphs_are_boxes() -> Iterator[None]:
+    """Silence matplotlib on glyphs that its font lacks: it draws a box."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        yield
