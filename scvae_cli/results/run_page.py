@@ -44,12 +44,13 @@ def run_page(run: Run) -> str:
             Kind.DAMAGED, run.path, "its run.json and config.yaml do not say what was run"
         )
     cells = run.cells()
-    names = files_of(*KINDS, suffix=".png")
+    drawn = files_of(*KINDS, suffix=".png")
     paths = {
-        FILES[name].holds: run.path / name for name in names if not name.startswith("figures/map_")
+        FILES[file].holds: run.path / file for file in drawn if not file.startswith("figures/map_")
     }
+    name = run.data.get("name", config["data"])
     return html(
-        title=f"{config['model']} on {run.data.get('name', config['data'])}, seed {config['seed']}",
+        title=f"{config['model']} on {name}, seed {config['seed']}",
         lead=[f"{cells_in_words(run.data)}, {config.get('latent_dim')} latent features."],
         tables={**_scores(run), **_settings(run), **_types(cells), **_times(run)},
         figures={caption: path.read_bytes() for caption, path in paths.items() if path.exists()},
