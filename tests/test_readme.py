@@ -198,7 +198,7 @@ def test_sentences_on_latent_spaces_are_those_of_the_page():
     assert len(table.columns) == 5
     assert all(paired(table.loc["pca-sqrt"], table.loc[name]).low <= 0 for name in table.index)
     assert {verdict.chosen for verdict in verdicts(tables).values()} == {"pca-sqrt"}
-    (gain,) = re.findall(r"^\| side by side \|.*\| (\S+ ± \S+) \|$", page, flags=re.M)
+    (gain,) = re.findall(r"^\| decoded together \|.*\| (\S+ ± \S+) \|$", page, flags=re.M)
     assert f"gains nothing that can be told from chance: {gain}" in WHICH
     assert abs(float(gain.split(" ± ")[0])) < float(gain.split(" ± ")[1])
     for by in BY:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.latents.figure import dots
+from benchmarks.latents.joined import DECODED
 from benchmarks.latents.methods import MEANING, METHODS
 from benchmarks.latents.page_scores import first_or_level, score_tables
 from benchmarks.latents.page_time import time_and_memory
@@ -234,9 +235,11 @@ def _joined(tables: Tables) -> str:
     return f"""## Do seeds gain by being joined?
 
 What the mean of NMI and ARI gains over that of one seed where {n} seeds are joined: mean over sets
-of cells, k-means and Leiden, with 95 % intervals. `side by side` is what `ensemble=` does: each
-latent space centred and scaled to a total variance of 1. `components` takes as many principal
-components of that as one latent space has features; `each feature` scales every feature.
+of cells, k-means and Leiden, with 95 % intervals. `{DECODED}` is what `ensemble=` does with
+`embedding=decoded`: principal components of the mean of what all decode. `side by side` is what it
+does otherwise, here with the places of each seed, centred and scaled to a total variance of 1.
+`components` takes as many principal components of that as one has features; `each feature` scales
+every feature.
 
 {markdown(["joined", *methods, "all"], rows)}"""
 
@@ -258,7 +261,7 @@ def _how(tables: Tables) -> str:
 - Our networks train with batches of 256 on nine tenths of each cell's molecules and keep the
   weights that predict the rest best; all of them stop after 600 updates without a gain, except
   `vsc-nb-sound` and `vsc-uai-nb`, in which gates are learnt first and losses then rise. Latent
-  spaces are those of all molecules, by the posterior's mean.
+  spaces are those of all molecules: what is decoded at the posterior's mean, or the mean itself.
 - scVI has ten latents, its default of a zero-inflated negative binomial, one hidden layer of 128
   and batches of 128, and the counts of the same genes. `scvi-short` is left out where 4,000
   updates take 400 epochs or more, as it then is as long as `scvi`.
