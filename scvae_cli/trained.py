@@ -70,8 +70,12 @@ class TrainedRun:
     @property
     def latent(self) -> pd.DataFrame:
         """Return the run's own cells (n_cells, n_latent), by name."""
-        latent: pd.DataFrame = self.run.table("latent", ["cell"]).set_index("cell")
-        return latent
+        return pd.DataFrame(self.run.table("latent", ["cell"]).set_index("cell"))
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Return history.csv: the terms of the loss, a row per epoch; empty for pca."""
+        return pd.DataFrame(self.run.table("history"))
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -79,8 +83,7 @@ class TrainedRun:
 
         Names of cells, types and batches are text; the type of a cell that has none is None.
         """
-        cells: pd.DataFrame = self.run.table("cells", ["cell", "cell_type"]).set_index("cell")
-        return cells
+        return pd.DataFrame(self.run.table("cells", ["cell", "cell_type"]).set_index("cell"))
 
     def embed(
         self,

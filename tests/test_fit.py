@@ -47,6 +47,7 @@ def test_it_is_the_latent_space_of_the_command_and_leaves_nothing(scvae, folder,
     latent = scvae_cli.load(folder / "a").latent.to_numpy(np.float32)
     assert np.array_equal(latent, adata.obsm["X_scvae"])
     assert np.array_equal(run.embed(adata), latent)
+    assert run.history["total"].iloc[-1] < run.history["total"].iloc[0]
     assert [*(folder / "tmp").iterdir()] == [run.path]
     del run
     gc.collect()
