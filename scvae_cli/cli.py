@@ -31,7 +31,7 @@ scvae {__version__}: experiments with autoencoders on single-cell RNA-seq.
 Commands:
 {chr(10).join(f"  {name:<8} {what}" for name, what in COMMANDS.items())}
 
-  scvae train model=vsc beta=2.0           the report's beta-VSC on 700 real PBMCs
+  scvae train model=vsc beta=2.0           the report's beta-VSC on 700 PBMCs
   scvae data pbmc.h5ad                     what is in your own file?
   scvae train pbmc.h5ad experiment=best    train on it
   scvae train -m beta=1,2,4 'seed=range(0,5)'      a sweep, summed up

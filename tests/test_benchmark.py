@@ -64,7 +64,8 @@ def test_presets_are_what_they_are_called(preset):
         assert config.likelihood is None
     elif preset != "untrained":
         assert config.likelihood == (likelihoods[0] if likelihoods else "gaussian")
-    assert config.embedding == "mean"
+    features = preset in ("vae-nb-latent", "ae", "vae", "vsc", "projection")
+    assert config.embedding == ("mean" if features else "decoded")
     text = (CONF / "experiment" / "benchmark" / f"{preset}.yaml").read_text()
     assert f"\n# scvae train experiment=benchmark/{preset} data=...\n" in text
 

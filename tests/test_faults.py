@@ -85,7 +85,7 @@ def _may_mount() -> None:
 
 
 @pytest.mark.usefixtures("_may_mount")
-@pytest.mark.parametrize("kilobytes", [64, 384, 4096])
+@pytest.mark.parametrize("kilobytes", [64, 384, 640])
 def test_a_full_disk(references, tmp_path, kilobytes):
     fault = disks.full_disk(tmp_path, references["vae"][0], "vae", 1024 * kilobytes)
     assert (fault.code, fault.lost) == (1, [])

@@ -270,7 +270,7 @@ def test_resume_redoes_what_is_damaged_and_keeps_the_rest(scvae, tmp_path, finis
     ],
 )
 def test_resume_refuses_what_differs(scvae, tmp_path, finished, change, kind, named):
-    base = ["train", "-m", *QUICK, "model=vae"]
+    base = ["train", "-m", *QUICK, "model=vae", "figures.format=pdf"]
     shutil.copytree(finished, tmp_path / "s")
     record = tmp_path / "s" / "sweep.json"
     contents = json.loads(record.read_text())
