@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from benchmarks.latents.figure import dots
@@ -203,7 +204,7 @@ def _word(low: float, high: float) -> str:
 def _follow(tables: Tables) -> str:
     table = correlations(tables)
     rows = [
-        [str(name), *(f"{row[column]:+.2f}" for column in CRITERIA)]
+        [str(name), *("" if np.isnan(row[c]) else f"{row[c]:+.2f}" for c in CRITERIA)]
         for name, row in table.iterrows()
     ]
     means_of = [f"**{by_set(tables, table[column]).mean():+.2f}**" for column in CRITERIA]
@@ -212,7 +213,8 @@ def _follow(tables: Tables) -> str:
     return f"""## Do the criteria follow the types?
 
 Spearman's rank correlation over candidates of each criterion with the score (mean of NMI and ARI,
-k-means and Leiden). With nine candidates, one case of twenty is beyond ±.67 by chance.
+k-means and Leiden); none where all are level. With nine candidates, one case of twenty is beyond
+±.67 by chance.
 
 {markdown(["types", *CRITERIA.values()], rows)}
 

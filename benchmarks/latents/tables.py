@@ -173,14 +173,19 @@ def left_out(tables: Tables, name: str) -> str:
 
 
 def correlations(tables: Tables) -> pd.DataFrame:
-    """Return Spearman's correlation of criteria with scores over candidates, a row labels."""
+    """Return Spearman's correlation of criteria with scores over candidates, a row labels.
+
+    It is NaN where all candidates have one score.
+    """
     rows = {}
     for labels, about in tables.labels.items():
         of_set = tables.criteria[tables.criteria["set"] == about["set"]]
         criteria = of_set.groupby("candidate")[list(CRITERIA)].mean()
         score = sum(means(tables, "latent", by)[labels] for by in BY).reindex(criteria.index)
+        level = score.round(6).nunique() == 1
         rows[labels] = {
-            name: float(spearmanr(criteria[name], score).statistic) for name in CRITERIA
+            name: np.nan if level else float(spearmanr(criteria[name], score).statistic)
+            for name in CRITERIA
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
