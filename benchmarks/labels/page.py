@@ -47,7 +47,8 @@ types of the new cells are known, from antibodies or genotypes, and no run has s
 
 {markdown(["cells", "types, and which cells are new"], rows)}
 
-`pca-sqrt` is `experiment=best`, `vae-nb` is `experiment=choose/vae-nb`. The two limits were
+`pca-sqrt` is `experiment=best`, `vae-nb` is
+`experiment=benchmark/vae-nb-latent` (its latent features). The two limits were
 chosen on {FACS}; {LINES5} and {LINES3} had no say."""
 
 

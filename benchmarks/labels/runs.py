@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks.command import ROOT
 from benchmarks.labels.sets import FACS, Split
 
-MODELS = {"best": "pca-sqrt", "choose/vae-nb": "vae-nb"}  # presets, and what the page calls them
+# Presets, and what the page calls them. Neighbours are those among latent features.
+MODELS = {"best": "pca-sqrt", "benchmark/vae-nb-latent": "vae-nb"}
 NETWORKS = ("vae-nb",)  # those that depend on the seed
 SEEDS = 5  # of networks that see all types of a plate or protocol; the halves of FACS differ
 # The maps have no say.
