@@ -86,6 +86,7 @@ def test_cells_csv_has_them_and_is_read_back(run):
     assert list(cells)[:3] == ["cell", "cell_type", "plate"]
     pd.testing.assert_frame_equal(cells[ORDER], expected())
     assert list(scvae_cli.load(run).cells)[1:12] == [*ORDER, "g3"]
+    assert Run(run).data["name"] == "c.h5ad"
 
 
 def test_a_gene_is_kept_as_the_model_sees_it(run):

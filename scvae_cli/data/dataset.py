@@ -223,10 +223,10 @@ def labelled(
     types = types.astype(str)
     for kind, names_of in (("cell", cells), ("gene", genes), ("cell type", types)):
         _check_names(kind, names_of)
-    for name, column in ({} if kept is None else kept).items():
-        _check_names("column", np.array([name]))
+    for key, column in ({} if kept is None else kept).items():
+        _check_names("column", np.array([key]))
         if not pd.api.types.is_numeric_dtype(column):
-            _check_names(f"column {name}:", column.dropna().unique())
+            _check_names(f"column {key}:", column.dropna().unique())
     known = types != UNLABELLED
     if not known.any():
         known[:] = True
