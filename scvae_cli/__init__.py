@@ -60,7 +60,8 @@ def fit(
         batch_key: column of `obs` with the batch of each cell, or several.
         layer: the layer to take in place of `X`.
         key_added: where in `obsm` the latent space goes.
-        inplace: whether to write to `obsm` of `adata`; else `latent` of the returned run has it.
+        inplace: whether to write to `obsm` of `adata` (NaN for cells that `data.min_genes` leaves
+            out); else `latent` of the returned run has it.
         folder: a new folder for the whole run, as `scvae train` makes it: with maps, clusters,
             scores, figures and a copy of the cells. None: nothing is left on disk.
         progress: whether to show the stages and their warnings while they run.
@@ -83,7 +84,8 @@ def fit(
     """
     from scvae_cli.fitting import fit as fit_model  # it imports torch, which --help does not need
 
-    told = {"data.label_key": labels_key, "data.batch_key": batch_key}
+    asked = {"data.label_key": labels_key, "data.batch_key": batch_key}
+    told = {key: value for key, value in asked.items() if value is not None}
     return fit_model(
         adata,
         folder=folder,

@@ -1,12 +1,10 @@
 """Fits a model to cells in memory; people call it as `scvae_cli.fit`."""
 
-import shlex
 import shutil
 import tempfile
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,12 @@ from scvae_cli import pipeline
 from scvae_cli.columns import AUTO
 from scvae_cli.config import Config
 from scvae_cli.console import Console
-from scvae_cli.errors import Given, InputError, Kind, UserError, written
+from scvae_cli.data.labels import obs_column
+from scvae_cli.errors import Given, InputError, Kind, written
 from scvae_cli.launch.compose import compose
-from scvae_cli.launch.execute import now, write_report
+from scvae_cli.launch.execute import first_record, now, reason_of, write_report
 from scvae_cli.launch.places import quoted
 from scvae_cli.runs.claim import claim, discard
-from scvae_cli.runs.provenance import git_state, versions
 from scvae_cli.runs.writer import RunWriter
 from scvae_cli.trained import TrainedRun, load
 
@@ -39,7 +37,7 @@ def fit(
     key_added: str,
     inplace: bool,
     progress: bool,
-    settings: Mapping[str, Any],
+    settings: dict[str, Any],
 ) -> TrainedRun:
     """Fit a model to cells.
 
@@ -56,7 +54,7 @@ def fit(
     try:
         words = _words(settings, created[-1] / INPUT, whole=whole)
         config = compose(words)
-        _write_input(adata, layer, settings, created[-1] / INPUT, whole=whole)
+        _write_input(adata, layer, settings, created[-1] / INPUT)
         _execute(config, words, created[-1], Console(silent=not progress), whole=whole)
         run = load(created[-1])
     except BaseException as error:
@@ -82,12 +80,12 @@ def _folder(folder: str | Path | None) -> list[Path]:
     return created or [path]
 
 
-def _words(settings: Mapping[str, Any], file: Path, *, whole: bool) -> list[str]:
+def _words(settings: dict[str, Any], file: Path, *, whole: bool) -> list[str]:
     """Return the words after `scvae train` that ask for this."""
-    # Checks ask for these, although nothing is mapped or clustered.
-    unused = {} if whole else {"cluster.n_clusters": 2, "tsne.perplexity": 1.0}
-    given = {"data": "file", "data.path": str(file), **unused, **settings}
-    return [f"{key}={_word(value)}" for key, value in given.items() if value is not None]
+    given: dict[str, Any] = {"data": "file", "data.path": str(file)}
+    if not whole:  # nothing is mapped or clustered, but checks ask for numbers that fit
+        given |= {"cluster.n_clusters": 2, "tsne.perplexity": 1.0, "data.keep": []}
+    return [f"{key}={_word(value)}" for key, value in (given | settings).items()]
 
 
 def _word(value: Any) -> str:
@@ -100,16 +98,9 @@ def _word(value: Any) -> str:
 
 
 def _write_input(
-    adata: anndata.AnnData,
-    layer: str | None,
-    settings: Mapping[str, Any],
-    file: Path,
-    *,
-    whole: bool,
+    adata: anndata.AnnData, layer: str | None, settings: Mapping[str, Any], file: Path
 ) -> None:
     """Write what the run reads of the cells: values, names, and columns of obs.
-
-    A whole run gets all columns that an h5ad can hold, for its cells.h5ad and its page.
 
     Raises:
         InputError: there is no such layer, or no values, or names that are not unique.
@@ -124,18 +115,37 @@ def _write_input(
     if not adata.obs_names.is_unique:
         fix = "call adata.obs_names_make_unique()"
         raise InputError(Kind.CONTENT, "adata", "names of cells are not unique", fix)
-    names = _columns(adata, settings)
-    if whole:
-        names = [*dict.fromkeys([*names, *filter(partial(_writable, adata.obs), adata.obs)])]
-    obs = adata.obs[names]
-    anndata.AnnData(values, obs, pd.DataFrame(index=adata.var_names)).write_h5ad(file)
+    var = pd.DataFrame(index=adata.var_names)
+    anndata.AnnData(values, _obs(adata, settings), var).write_h5ad(file)
 
 
-def _writable(obs: pd.DataFrame, name: Any) -> bool:
+def _obs(adata: anndata.AnnData, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the columns of obs that an h5ad can hold; mixed values become text if they are named.
+
+    Raises:
+        InputError: there is no column of a name that settings have.
+    """
+    named: set[str] = set()
+    for key in OF_OBS:
+        value = settings.get(f"data.{key}")
+        for name in [value] if isinstance(value, str) else value or []:
+            if key != "keep" or not (name == AUTO or name in adata.var_names):  # a gene
+                obs_column(adata, f"data.{key}", name, Path("adata"))
+                named.add(name)
+    columns = {}
+    for name, column in adata.obs.items():
+        if _writable(name, column):
+            columns[name] = column
+        elif name in named:
+            columns[name] = column.astype(object).where(column.isna(), column.astype(str))
+    return pd.DataFrame(columns, index=adata.obs_names)
+
+
+def _writable(name: Any, column: pd.Series) -> bool:
     """Return whether an h5ad can hold a column."""
     if not isinstance(name, str) or name == "_index" or "/" in name:
         return False
-    types, column = pd.api.types, obs[name]
+    types = pd.api.types
     return (
         types.is_numeric_dtype(column)
         or isinstance(column.dtype, pd.CategoricalDtype)
@@ -143,36 +153,11 @@ def _writable(obs: pd.DataFrame, name: Any) -> bool:
     )
 
 
-def _columns(adata: anndata.AnnData, settings: Mapping[str, Any]) -> list[str]:
-    """Return the columns of obs that settings name.
-
-    Raises:
-        InputError: there is no such column.
-    """
-    columns: list[str] = []
-    for key in OF_OBS:
-        value = settings.get(f"data.{key}")
-        for name in [value] if isinstance(value, str) else value or []:
-            if key == "keep" and (name == AUTO or name in adata.var_names):
-                continue  # the columns of a whole run, and genes, are there
-            if name not in adata.obs:
-                there = f"there are: {', '.join(map(str, adata.obs)) or 'none'}"
-                given = Given(f"data.{key}", name)
-                raise InputError(Kind.MISSING, given, "no such column of obs", there)
-            columns.append(name)
-    return [*dict.fromkeys(columns)]
-
-
 def _execute(
     config: Config, words: list[str], path: Path, console: Console, *, whole: bool
 ) -> None:
     """Run the experiment in its folder, whole or up to the latent space."""
-    writer = RunWriter(path, {
-        "status": "running", "reason": None,
-        "command": shlex.join(["scvae", "train", *words]), "overrides": words,
-        "cwd": str(Path.cwd()), "started": now(), "seed": config.seed,
-        "versions": versions(), "git": git_state(),
-    })  # fmt: skip
+    writer = RunWriter(path, first_record(config, words, words))
     status = "failed"
     reason: str | None = "interrupted"
     try:
@@ -181,8 +166,8 @@ def _execute(
         else:
             pipeline.fit(config, writer, console)
         status, reason = "done", None
-    except UserError as error:
-        reason = str(error)
+    except Exception as error:
+        reason = reason_of(error, path)
         raise
     finally:
         writer.end(status=status, reason=reason, ended=now())

@@ -81,7 +81,7 @@ class TrainedRun:
     def cells(self) -> pd.DataFrame:
         """Return cells.csv: cell_type, cluster, tsne_1, tsne_2, ... of the run's cells, by name.
 
-        Names of cells, types and batches are text; the type of a cell that has none is None.
+        Names of cells, types and batches are text; a cell without a type is `unlabelled`.
         """
         return pd.DataFrame(self.run.table("cells", ["cell", "cell_type"]).set_index("cell"))
 

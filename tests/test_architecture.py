@@ -35,7 +35,7 @@ RULES = {
     "models": set(),
     "analysis": {"models"},
     "trained": {"analysis", "config", "data", "models", "runs", "settings"},
-    "fitting": {"config", "console", "launch", "pipeline", "runs", "trained"},
+    "fitting": {"config", "console", "data", "launch", "pipeline", "runs", "trained"},
     "cli": {"commands", "launch"},
     "config": set(),
     "settings": {"config"},

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 
 import scvae_cli
 from scvae_cli.errors import InputError, Kind
+from scvae_cli.runs.files import read_json
 
 FEW = {"updates": 5, "batch_size": 32}
 
@@ -91,6 +92,25 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(folder, adata, asked, word
         assert word in str(refused.value)
     assert [*folder.rglob("*")] == [folder / "tmp"]
     assert not adata.obsm
+
+
+def test_what_no_h5ad_can_hold_is_text_or_left_out(folder, adata):
+    adata.obs["odd"], adata.obs["mixed"] = [{}, *[1] * 79], ["a", 1, None, "b"] * 20
+    with pytest.warns(UserWarning, match="plate .* may say in which batch"):
+        run = scvae_cli.fit(adata, model="pca", labels_key="mixed", latent_dim=2)
+    assert list(run.cells["cell_type"][:4]) == ["a", "1", "unlabelled", "b"]
+    scvae_cli.fit(adata, model="pca", latent_dim=2, batch_key="plate", kl_warmup=None, updates=9)
+
+
+def test_the_record_says_why_a_run_failed(folder, adata, monkeypatch):
+    def fail(*_):
+        raise ValueError("two\nlines")
+
+    monkeypatch.setattr("scvae_cli.pipeline.load_cells", fail)
+    with pytest.raises(ValueError, match="two"):
+        scvae_cli.fit(adata, labels_key="kind", folder="a", settings={"tsne.perplexity": 5})
+    record = read_json(folder / "a", "run")
+    assert (record["status"], record["reason"]) == ("failed", "ValueError: two lines")
 
 
 def test_a_whole_run_without_types_needs_a_number_of_clusters(folder, adata):

@@ -32,13 +32,11 @@ class Cells:
         title: what it is.
         words: after `scvae train`.
         told: the words that name the batches; empty where cells are simulated with them.
-        untold: the words in place of these for a model that is not to know.
     """
 
     title: str
     words: str
     told: str = ""
-    untold: str = ""
 
 
 def all_sets(folder: Path) -> dict[str, Cells]:

@@ -55,7 +55,7 @@ def read_column(
     labels: dict[str, str] = {}
     for barcode, label, *_ in rows if rows[0][0] in known else rows[1:]:
         if barcode in labels:
-            raise InputError(Kind.NAMES, what, f"has the barcode {barcode} twice")
+            raise InputError(Kind.NAMES, what, f"the barcode {barcode} is there twice")
         labels[barcode] = label
     missing = [cell for cell in cells if not labels.get(cell)]
     if len(missing) == len(cells) or (missing and not partly):

@@ -184,7 +184,7 @@ def _check(selected: anndata.AnnData, wording: Wording, cells: anndata.AnnData) 
     ):
         if names.has_duplicates:
             twice = names[names.duplicated()][0]
-            raise InputError(Kind.NAMES, wording.cells, f"has the {what} {twice} twice", hint)
+            raise InputError(Kind.NAMES, wording.cells, f"the {what} {twice} is there twice", hint)
     values = selected.X.data
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scvae_cli.errors import InputError, RunError
+from scvae_cli.errors import InputError, UserError
 from scvae_cli.interrupts import INTERRUPTED, listening, undisturbed
 from scvae_cli.launch.places import shown
 from scvae_cli.runs.files import REPORT
@@ -54,7 +54,7 @@ def start(
     Raises:
         KeyboardInterrupt: it was interrupted, which its record says.
     """
-    record = _first_record(config, arguments, overrides, resumes)
+    record = first_record(config, arguments, overrides, resumes)
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     try:
         writer = RunWriter(path, record, resumes=resumes)
@@ -73,8 +73,8 @@ def start(
     return _end(writer, console, code, reason, resumes), scores
 
 
-def _first_record(
-    config: "Config", arguments: list[str], overrides: list[str], resumes: Run | None
+def first_record(
+    config: "Config", arguments: list[str], overrides: list[str], resumes: Run | None = None
 ) -> dict[str, Any]:
     """Return what run.json says when a run starts, or what is new in it when one is resumed."""
     code = {"versions": versions(), "git": git_state()}
@@ -101,16 +101,19 @@ def _outcome(
         with console.busy("loading libraries"):
             from scvae_cli.pipeline import run
         return DONE, None, run(config, writer, console)
-    except InputError as error:
-        return REFUSED, str(error), {}
-    except RunError as error:
-        return FAILED, str(error), {}
-    except OSError as error:
-        log.exception("the run failed")
-        return FAILED, fault(error, writer.path), {}
     except Exception as error:
-        log.exception("the run failed")
-        return FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}", {}
+        code = REFUSED if isinstance(error, InputError) else FAILED
+        return code, reason_of(error, writer.path), {}
+
+
+def reason_of(error: Exception, path: Path) -> str:
+    """Say in a line why a run in this folder failed; log what nobody expected."""
+    if isinstance(error, UserError):
+        return str(error)
+    log.error("the run failed", exc_info=error)
+    if isinstance(error, OSError):
+        return fault(error, path)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _end(

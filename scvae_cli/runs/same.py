@@ -17,7 +17,7 @@ TRAINING = [
     "batch_size", "lr", "ensemble", "seed", "validation", "validation_share", "patience",
 ]  # fmt: skip
 # Settings of `data` that they do not depend on; what is in files, the fingerprint tells.
-UNTRAINED = {"keep", "path", "dir", "labels", "batches"}
+UNTRAINED = {"path", "dir", "labels", "batches"}
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {
     "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
@@ -111,10 +111,9 @@ def read_training(
 
 def _trained_on(value: Any) -> Any:
     """Return a setting without the parts that a model's weights do not depend on."""
-    value = _as_older(value)
     if not isinstance(value, dict):
         return value
-    return {key: part for key, part in value.items() if key not in UNTRAINED}
+    return {key: part for key, part in _as_older(value).items() if key not in UNTRAINED}
 
 
 def find_same(root: Path, name: str, config: Mapping[str, Any], *, failed_too: bool) -> Run | None:

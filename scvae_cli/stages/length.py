@@ -79,9 +79,8 @@ def _still_falling(config: Config, parts: list[pd.DataFrame], means: list[float]
     if not still:
         return []
     return [
-        f"the loss{_whose(len(still), parts)} still fell when training ended, in its last tenth "
-        f"by {max(still):.0%} of all that it fell below the loss of the genes' means; "
-        f"{_longer(config)} may help"
+        f"the loss{_whose(len(still), parts)} still fell when training ended: {max(still):.0%} of "
+        f"what the network learnt, it learnt in the last tenth; {_longer(config)} may help"
     ]
 
 
