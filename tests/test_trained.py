@@ -283,7 +283,7 @@ PYTHON = {  # an edit of the cells, arguments of `embed`, and what it says then
     "other genes": (
         lambda cells: cells.var.__setitem__("gene_ids", "ENSG1"),
         {"gene_names": "gene_ids"},
-        "adata: has the gene ENSG1 twice; make them unique (adata.var_names_make_unique())",
+        "adata: the gene ENSG1 is there twice; make them unique (adata.var_names_make_unique())",
     ),
 }  # fmt: skip
 
