@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench benchmark benchmark-quick batches labels sparsity faults test coverage lint types lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench benchmark benchmark-quick batches labels sparsity faults docs test coverage lint types lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -73,6 +73,9 @@ coverage: .venv/ready  ## run the tests and report the lines that none of their 
 faults: .venv/ready  ## kill, fill and spoil runs, and see what is lost; writes docs/reliability.md
 	$(BIN)/python -m benchmarks.faults
 
+docs: .venv/ready  ## build the site in docs/_build/html; runs its tutorials, warnings are errors
+	$(BIN)/python -m sphinx -q -E -W --keep-going -n -j 2 -b html docs docs/_build/html
+
 lint: types  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -96,4 +99,4 @@ wheel: .venv/ready  ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove .venv and what was built; outputs/ stays
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist docs/_build .mypy_cache .pytest_cache .ruff_cache

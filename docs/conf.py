@@ -61,6 +61,7 @@ html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {
     "home_page_in_toc": True,
+    "navbar_persistent": [],  # a second search
     "show_toc_level": 2,
     "use_download_button": False,
     "use_fullscreen_button": False,

@@ -16,6 +16,7 @@ import keys
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
+from scvae_cli import CONF
 from scvae_cli.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ def _commands(env: BuildEnvironment, _: str | None) -> str:
 
 def _settings(env: BuildEnvironment, _: str | None) -> str:
     """Return tables of all keys and presets in conf/."""
-    for path in keys.CONF.rglob("*.yaml"):
+    for path in CONF.rglob("*.yaml"):
         env.note_dependency(str(path))
     return keys.pages()
 

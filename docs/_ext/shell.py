@@ -8,7 +8,7 @@ from IPython.core.magic import register_cell_magic
 warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, of libraries
 
 
-@register_cell_magic  # type: ignore[untyped-decorator]
+@register_cell_magic
 def bash(_: str, cell: str) -> None:
     """Run commands, and print what a terminal without colours would show."""
     done = subprocess.run(
