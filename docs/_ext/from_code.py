@@ -15,6 +15,7 @@ from typing import Any
 import keys
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util.logging import getLogger
 
 from scvae_cli import CONF
 from scvae_cli.cli import COMMANDS, main
@@ -22,6 +23,11 @@ from scvae_cli.cli import COMMANDS, main
 ROOT = Path(__file__).parents[2]
 MARK = re.compile(r"^<!-- (\w+)(?:: (\S+))? -->$", re.M)
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]*)(#[^)\s]*)?(?=\))")
+OUTSIDE = re.compile(
+    r"""<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=["'](?:https?:)?//[^>]*>"""
+    r"""|(?:url\(|@import\s)\s*["']?(?:https?:)?//[^)]*"""
+)
+LOGGER = getLogger(__name__)
 # Files of the checkout that are pages of the site.
 PAGES = {
     "SECURITY.md": "docs/security.md",
@@ -32,9 +38,18 @@ PAGES = {
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Tell Sphinx to pass the text of each page through `_fill`."""
+    """Tell Sphinx to fill pages, and to look at what it has built."""
     app.connect("source-read", _fill)
+    app.connect("build-finished", _refuse_outside)
     return {"parallel_read_safe": True}
+
+
+def _refuse_outside(app: Sphinx, error: Exception | None) -> None:
+    """Warn of pages and styles that load something from elsewhere."""
+    for path in [] if error else Path(app.outdir).rglob("*.*"):
+        if path.suffix in (".html", ".css"):
+            for tag in OUTSIDE.findall(path.read_text()):
+                LOGGER.warning("%s loads something from elsewhere: %s", path.name, tag)
 
 
 def _fill(app: Sphinx, page: str, source: list[str]) -> None:

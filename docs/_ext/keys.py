@@ -88,7 +88,7 @@ def _keys(path: Path) -> Iterator[Key]:
             if last:
                 yield last
             # Hydra's own list has the groups `model` and `data`, with comments.
-            hidden = stack[0] == "hydra" or not (says or value and stack[0] != "defaults")
+            hidden = stack[0] == "hydra" or not (says or (value and stack[0] != "defaults"))
             name = ".".join(stack).removeprefix("defaults.")
             last = None if hidden else Key(name, value, says, section)
     if last:
@@ -109,12 +109,13 @@ def _head(path: Path) -> str:
 
 
 def _table(found: Iterable[Key], block: type[BaseModel] | None, prefix: str = "") -> str:
-    rows = ["| key | default | what it is | takes |", "| --- | --- | --- | --- |"]
+    rows = ["| key | default | what it is (what it takes) |", "| --- | --- | --- |"]
     for key in found:
         field = _field(key.name, block)
-        takes = "" if field is None else ", ".join(dict.fromkeys(_words(_type(field))))
+        words = [] if field is None else [*dict.fromkeys(_words(_type(field)))]
+        takes = "" if all(word in key.says for word in words) else f" ({', '.join(words)})"
         default = f"`{key.default}`" if key.default else ""
-        rows.append(f"| `{prefix}{key.name}` | {default} | {_cell(key.says)} | {_cell(takes)} |")
+        rows.append(f"| `{prefix}{key.name}` | {default} | {_cell(key.says + takes)} |")
     return "\n".join(rows) + "\n"
 
 
