@@ -59,6 +59,8 @@ html_title = "scvae"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
+html_use_index = html_domain_indices = False
+html_context = {"default_mode": "auto"}  # light or dark, as the system is
 html_copy_source = False
 html_theme_options = {
     "home_page_in_toc": True,

@@ -72,7 +72,10 @@ def test_every_command_has_its_help():
         ("[s](../SECURITY.md)", "[s](security.md)"),
         ("[s](../SECURITY.md#names)", "[s](security.md#names)"),
         ("[c](../conf/hydra/launcher)", "[c](reference/settings.md#launchers)"),
+        ("![r](reproduction/scores.png)",) * 2,
         ("[r](reproduction)", "[r](reproduction/scores.csv)"),
+        ("[rooms](../scvae_cli/models)", "`scvae_cli/models`"),
+        ("```python\nf[0](../SECURITY.md)\n```",) * 2,
         ("[b](benchmark.md#x) [p](https://a.b/c) [h](#here)",) * 2,
     ],
 )

@@ -22,7 +22,8 @@ from scvae_cli.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 MARK = re.compile(r"^<!-- (\w+)(?:: (\S+))? -->$", re.M)
-LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]*)(#[^)\s]*)?(?=\))")
+LINK = re.compile(r"\[([^\]]*)\]\((?![a-z]+:|#|/)([^)#\s]*)(#[^)\s]*)?\)")
+CODE = re.compile(r"(^```.*?^```$)", re.M | re.S)
 OUTSIDE = re.compile(
     r"""<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=["'](?:https?:)?//[^>]*>"""
     r"""|(?:url\(|@import\s)\s*["']?(?:https?:)?//[^)]*"""
@@ -93,18 +94,21 @@ def _relink(text: str, before: Path, after: Path) -> str:
     """Return Markdown whose relative links are those of a page in `after`, not in `before`."""
 
     def link(match: re.Match[str]) -> str:
-        target = (before / match[1]).resolve().relative_to(ROOT).as_posix()
-        anchor = match[2] or ""
+        target = (before / match[2]).resolve().relative_to(ROOT).as_posix()
+        anchor = match[3] or ""
         if target in PAGES:
             target = PAGES[target]
-        elif target.split("/")[0] == "conf":  # folders of settings
-            group = target.split("/")[-1]
-            target, anchor = "docs/reference/settings.md", anchor or ANCHORS.get(group, "")
-        elif (ROOT / target).is_dir():
+        elif target.split("/")[0] == "conf":
+            target, anchor = "docs/reference/settings.md", ANCHORS.get(Path(target).name, "")
+        elif (ROOT / target / "scores.csv").exists():
             target += "/scores.csv"
-        return f"{os.path.relpath(ROOT / target, after)}{anchor}"
+        elif (ROOT / target).is_dir():  # the site has no page of it
+            return f"`{target}`"
+        return f"[{match[1]}]({os.path.relpath(ROOT / target, after)}{anchor})"
 
-    return LINK.sub(link, text)
+    parts = CODE.split(text)  # text and code in turns
+    parts[::2] = [LINK.sub(link, part) for part in parts[::2]]
+    return "".join(parts)
 
 
 ANCHORS = {"launcher": "#launchers", "benchmark": "#presets"}
