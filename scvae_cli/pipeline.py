@@ -7,7 +7,12 @@ from scvae_cli.runs.writer import RunWriter
 from scvae_cli.stages.cells import load_cells
 from scvae_cli.stages.context import open_context
 from scvae_cli.stages.fit import fit_model
-from scvae_cli.stages.products import draw_figures, sparsity_of, write_anndata
+from scvae_cli.stages.products import (
+    draw_figures,
+    keep_expression,
+    sparsity_of,
+    write_anndata,
+)
 from scvae_cli.stages.space import (
     cluster_cells,
     embed_cells,
@@ -42,6 +47,7 @@ def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[s
     clusters = cluster_cells(context, loaded, latent, maps)
     scores = score_clusters(context, loaded, latent, maps, clusters)
     sparsity = sparsity_of(context, model, dataset)
+    keep_expression(context, dataset)
     draw_figures(context, dataset, history, maps, clusters, scores, sparsity)
     write_anndata(context, loaded, latent, maps, clusters, scores)
     console.scores({name: scores[space] for space, name in SPACES.items()})

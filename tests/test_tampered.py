@@ -26,7 +26,7 @@ from scvae_cli.runs.same import read_training
 
 QUICK = ["tsne.perplexity=5", "tsne.max_iter=250", "cluster.n_init=1", "map_3d=false"]
 FILES = ["run.json", "scores.json", "config.yaml", "genes.csv", "history.csv", "latent.csv",
-         "cells.csv", "model.safetensors"]  # fmt: skip
+         "cells.csv", "expression.csv", "model.safetensors"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ def html(
     figures: Mapping[str, bytes],
     maps: Mapping[str, pd.DataFrame],
     provenance: Mapping[str, str],
+    genes: Mapping[str, pd.DataFrame | None] | None = None,
     command: str = "",
     warnings: Sequence[str] = (),
     links: Mapping[str, str] | None = None,
@@ -48,6 +49,7 @@ def html(
         figures: caption to PNG.
         maps: title of a run to its cells.csv, the run to show first being the first.
         provenance: what the page was made from.
+        genes: title of a run to its expression.csv, or None where it has none.
         command: the command line that made it; empty where there is not one.
         warnings: what to know before anything else.
         links: addresses of the pages of the runs that have a map, by their titles.
@@ -65,7 +67,7 @@ def html(
         tables=[table_of(caption, table) for caption, table in tables.items()],
         figures={text: base64.b64encode(png).decode() for text, png in figures.items()},
         maps=list(maps),
-        map_data=map_data(maps, links or {}) if maps else {},
+        map_data=map_data(maps, links or {}, genes or {}) if maps else {},
         curves=curves,
         provenance=provenance,
         scripts=scripts,

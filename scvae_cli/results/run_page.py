@@ -55,6 +55,7 @@ def run_page(run: Run) -> str:
         tables={**_scores(run), **_settings(run), **_types(cells), **_times(run)},
         figures={caption: path.read_bytes() for caption, path in paths.items() if path.exists()},
         maps={run.path.name: cells},
+        genes={run.path.name: run.expression()},
         provenance=provenance([run]),
         command=str(run.record.get("command", "")),
         warnings=run.warnings,

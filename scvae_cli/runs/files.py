@@ -78,6 +78,14 @@ FILES = {
             repeats=True,
         ),
         RunFile(
+            "expression.csv",
+            "cell, and logarithms of the genes that vary most: colours of report.html",
+            "figures",
+            ("cell",),
+            where="genes",
+            repeats=True,
+        ),
+        RunFile(
             "scores.json",
             "how well clusters agree with types: on the map, in the latent space",
             "score",
