@@ -141,17 +141,13 @@ def _clustering(
     counted = (codes >= 0) & mapped
     np.add.at(counts, (codes[counted], labels[counted]), 1)
     mains = main_types(counts, types)
-    of_clusters = cluster_looks(mains, looks)
-    untyped = [i for i, main in enumerate(mains) if types[main] == UNLABELLED]
-    n_typed = sum(name != UNLABELLED for name in types)
-    spare = type_looks(np.arange(n_typed + len(untyped), 0, -1), [""] * (n_typed + len(untyped)))
-    for nth, i in enumerate(untyped):
-        of_clusters[i] = spare[n_typed + nth]
+    of_clusters = cluster_looks(mains, looks, types)
     titles = []
     for i, (name, main) in enumerate(zip(names, mains, strict=True)):
         n = int(counts[i].sum())
         share = f"{100 * counts[i, main] / max(n, 1):.0f} % of {n}"
-        titles.append(f"{name} ({n})" if i in untyped else f"{name}: {types[main]} ({share})")
+        main_type = "" if types[main] == UNLABELLED else f": {types[main]}"
+        titles.append(f"{name}{main_type} ({share if main_type else n})")
     return {"codes": packed(codes), "names": names, "titles": titles, "looks": of_clusters}
 
 

@@ -39,6 +39,7 @@ def html(
     warnings: Sequence[str] = (),
     links: Mapping[str, str] | None = None,
     curves: Sequence[Panel] = (),
+    sweep: str = "",
 ) -> str:
     """Return the page: title, warnings, map, beside it the lead, then tables and figures.
 
@@ -54,16 +55,14 @@ def html(
         warnings: what to know before anything else.
         links: addresses of the pages of the runs that have a map, by their titles.
         curves: from `curves.loss_curves`.
+        sweep: the address of the page of the sweep that the run is part of; empty without one.
     """
     scripts = [_asset(name) for name in (*(OF_MAPS if maps else ()), "report.js")]
+    texts = {"title": title, "lead": lead, "command": command, "warnings": warnings}
     return _template().render(
+        **texts,
         policy=_policy(scripts),
-        title=title,
-        style=_asset("report.css"),
-        lead=lead,
-        command=command,
-        warnings=warnings,
-        most_warnings=MOST_WARNINGS,
+        sweep=sweep,
         tables=[table_of(caption, table) for caption, table in tables.items()],
         figures={text: base64.b64encode(png).decode() for text, png in figures.items()},
         maps=list(maps),
@@ -89,6 +88,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals |= {"style": _asset("report.css"), "most_warnings": MOST_WARNINGS}
     return environment.get_template("report.html.jinja")
 
 

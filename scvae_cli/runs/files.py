@@ -82,7 +82,6 @@ FILES = {
             "cell, and logarithms of the genes that vary most: colours of report.html",
             "figures",
             ("cell",),
-            where="genes",
             repeats=True,
         ),
         RunFile(
