@@ -1,5 +1,6 @@
 """Run the command `scvae`: call the sub-command's function, and import its module only then."""
 
+import errno
 import os
 import sys
 from difflib import get_close_matches
@@ -82,6 +83,11 @@ def _run(arguments: list[str]) -> int:
     except InputError as error:
         for line in str(error).split("\n"):
             print(f"scvae: {line}", file=sys.stderr)
+        return 2
+    except OSError as error:  # whichever key or flag the name was given for
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"scvae: {error.filename}: {error.strerror}; give a shorter one", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(f"scvae: {WORDS[exit_code(error)]}", file=sys.stderr)
