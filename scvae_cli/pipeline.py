@@ -6,6 +6,7 @@ from scvae_cli.measures import SPACES
 from scvae_cli.runs.writer import RunWriter
 from scvae_cli.stages.cells import load_cells
 from scvae_cli.stages.context import open_context
+from scvae_cli.stages.control import doubt_training
 from scvae_cli.stages.fit import fit_model
 from scvae_cli.stages.products import (
     draw_figures,
@@ -46,6 +47,7 @@ def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[s
     maps = map_cells(context, dataset, latent)
     clusters = cluster_cells(context, loaded, latent, maps)
     scores = score_clusters(context, loaded, latent, maps, clusters)
+    doubt_training(context, loaded, latent, n_epochs=len(history))
     sparsity = sparsity_of(context, model, dataset)
     keep_expression(context, dataset)
     draw_figures(context, dataset, history, maps, clusters, scores, sparsity)
