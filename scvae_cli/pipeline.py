@@ -8,6 +8,7 @@ from scvae_cli.stages.cells import load_cells
 from scvae_cli.stages.context import open_context
 from scvae_cli.stages.control import doubt_training
 from scvae_cli.stages.fit import fit_model
+from scvae_cli.stages.follow import train_along
 from scvae_cli.stages.products import (
     draw_figures,
     keep_expression,
@@ -63,3 +64,8 @@ def fit(config: Config, writer: RunWriter, console: Console) -> None:
     model, _ = fit_model(context, loaded)
     embed_cells(context, model, loaded.dataset)
     name_cells(context, loaded.dataset)
+
+
+def help_to_train() -> None:
+    """Do what a process of torchrun's does that is not the first: a part of each batch."""
+    train_along()
