@@ -26,6 +26,7 @@ from scvae_cli.choice.plan import (
     sweep_words,
 )
 from scvae_cli.commands.arguments import Parser
+from scvae_cli.config import Config
 from scvae_cli.console import Console
 from scvae_cli.data.sources import SOURCES, load
 from scvae_cli.errors import Given, InputError, Kind, unknown_choice
@@ -60,10 +61,11 @@ def choose(arguments: list[str]) -> None:
         SystemExit: it was interrupted, or a run failed that is needed.
     """
     asked = _parse(arguments)
-    console = Console()
     words = [*_source(asked.what), *asked.settings]
+    config = compose(words)
+    console = Console(quiet=config.quiet, live=not config.quiet)
     with console.busy("loading cells"):
-        words += _further(words)
+        words += _further(config, words)
     candidates = [name for name in asked.candidates if _fits(name, words)]
     for name in sorted({*asked.candidates} - {*candidates}):
         console.line(f"{name} is left out: it chooses genes, and these cells keep all of theirs")
@@ -157,13 +159,12 @@ def _source(what: str) -> list[str]:
     return ["data=file", f"data.path={what if Path(what).exists() else quoted(what)}"]
 
 
-def _further(words: list[str]) -> list[str]:
+def _further(config: Config, words: list[str]) -> list[str]:
     """Return what the user did not say: how many genes and clusters, and how to run the sweep.
 
     Raises:
         InputError: the cells cannot be had, are too few, or have no whole counts.
     """
-    config = compose(words)
     dataset = load(**config.data.model_dump())
     given = Given("data", dataset.name)
     if dataset.recipe.totals is None or not dataset.recipe.whole:

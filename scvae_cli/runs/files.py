@@ -124,6 +124,9 @@ FILES = {
             "report.html",
             "all of it on one page, with maps to turn and to point at; works offline",
         ),
+        RunFile("scores_mqc.tsv", "for MultiQC: the scores", where="multiqc"),
+        RunFile("history_mqc.tsv", "for MultiQC: the loss of each epoch", where="multiqc"),
+        RunFile("map_2d_mqc.html", "for MultiQC: the 2-D map", where="multiqc"),
         RunFile("scvae.log", "what the terminal showed"),
     )
 }
@@ -131,6 +134,8 @@ FILES = {
 NAMES = {"cell": str, "gene": str, "id": str, "cell_type": lambda name: name or None}
 MISSABLE = NAMES["cell_type"]  # text, or None where there is none
 REPORT = "report.html"
+# Made of the other files, when these are all there.
+MADE_LAST = (REPORT, "scores_mqc.tsv", "history_mqc.tsv", "map_2d_mqc.html")
 CHECKPOINT = "checkpoint.safetensors"  # the training as it stands, until it is over
 
 

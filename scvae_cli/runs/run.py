@@ -11,7 +11,7 @@ from scvae_cli.errors import InputError, Kind
 from scvae_cli.runs.files import (
     FILES,
     LOSSES,
-    REPORT,
+    MADE_LAST,
     contents_of,
     read_json,
     read_settings,
@@ -159,8 +159,9 @@ class Run:
 
     @property
     def has_result(self) -> bool:
-        """Whether it is done, and its files are those that it wrote, but for the page on them."""
-        return self.status == "done" and "files" in self.record and not {*self.damaged} - {REPORT}
+        """Whether it is done, and its files are those that it wrote, but for pages on them."""
+        lost = {*self.damaged} - {*MADE_LAST}
+        return self.status == "done" and "files" in self.record and not lost
 
     @property
     def is_intact(self) -> bool:
