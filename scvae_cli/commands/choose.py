@@ -1,7 +1,8 @@
 """`scvae choose FILE`: which latent space for these cells?
 
 Trains candidates as a sweep, measures them without the cells' types, recommends one and runs it.
-The folder has the sweep, choice.csv, .md and .png, report.html, and that run in chosen-NAME/.
+The folder has the sweep, choice.csv, .md and .png, report.html, and that run in chosen-NAME/,
+which the link `chosen` points at.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from scvae_cli.launch.sweep import JOBS_ONLY
 from scvae_cli.launch.train import launch
 from scvae_cli.options import FileConfig, PBMC3kConfig
 from scvae_cli.results.runs import find_runs
+from scvae_cli.runs.claim import point_latest
 from scvae_cli.runs.run import Run, find
 from scvae_cli.threads import available
 
@@ -101,6 +103,7 @@ def _choose(
     text = shlex.join(["scvae", "train", *command])
     console.line(f"Recommended, and run now: {text}")
     chosen = _run_chosen(command, folder / f"{CHOSEN}{verdict.chosen}", again, console)
+    point_latest(folder, chosen.path, "chosen")
     write_choice(folder, table, verdict, chosen=chosen, runs=done, command=text)
     console.folder(Path(shown(folder / "report.html")))
 

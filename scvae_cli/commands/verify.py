@@ -63,8 +63,8 @@ def verify(arguments: list[str]) -> None:
         outcomes = {name: text or "identical" for name, text in _outcomes(run, repeat).items()}
     same = not any(text.startswith("different") for text in outcomes.values())
     if asked.json:
-        told = {"kind": "verification", "path": str(path), "same": same}
-        print_json({**told, "files": outcomes, "changes": changes})
+        answer = {"kind": "verification", "path": str(path), "same": same}
+        print_json({**answer, "files": outcomes, "changes": changes})
     else:
         console.table([{"file": name, "came out": text} for name, text in outcomes.items()])
     if not same:
