@@ -255,8 +255,8 @@ class Console:
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Write pairs of a name and a text, one line each."""
-        facts = list(facts)
-        width = max(len(name) for name, _ in facts)
+        facts = [] if self._quiet else list(facts)
+        width = max((len(name) for name, _ in facts), default=0)
         for name, text in facts:
             _print(self._out, (f"{name:<{width}}  ", "bold"), text)
 
