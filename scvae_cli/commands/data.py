@@ -45,11 +45,9 @@ def data(arguments: list[str]) -> None:
     )
     parser.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE", help="its settings")
     add_json(parser)
-    asked = parser.parse_args(arguments)
-    if asked.what in SOURCES:
-        overrides = [f"data={asked.what}"]
-    else:
-        overrides = ["data=file", f"data.path={quoted(asked.what)}"]
+    asked = parser.parse_intermixed_args(arguments)
+    own = ["data=file", f"data.path={quoted(asked.what)}"]
+    overrides = [f"data={asked.what}"] if asked.what in SOURCES else own
     console = Console()
     remarks: list[str] = []
     doubts: list[str] = []
@@ -57,8 +55,7 @@ def data(arguments: list[str]) -> None:
     with console.busy("loading cells"):
         dataset = load(**config.data.model_dump(), say=remarks.append, warn=doubts.append)
     columns = [] if dataset.is_labelled else _columns(config.data)
-    types = [row["column"] for row in columns if row["may be"] == "types"]
-    likely = next((name for name in types if TYPES.search(name)), types[0] if types else None)
+    likely = _likely(columns)
     if asked.json:
         print_json(_as_json(dataset, columns, likely, remarks, doubts))
         return
@@ -103,6 +100,12 @@ def _columns(source: DataConfig) -> list[dict[str, str]]:
         such = f"{first[:20]}, {second[:20]}"
         rows.append({"column": str(name), "values": str(n), "such as": such, "may be": may_be})
     return rows
+
+
+def _likely(columns: list[dict[str, str]]) -> str | None:
+    """Return the column that most likely holds types, if there is one."""
+    types = [row["column"] for row in columns if row["may be"] == "types"]
+    return next((name for name in types if TYPES.search(name)), types[0] if types else None)
 
 
 def _as_json(
