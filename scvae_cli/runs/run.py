@@ -16,7 +16,6 @@ from scvae_cli.runs.files import (
     read_json,
     read_settings,
     read_table,
-    read_weights,
     sha256_of,
 )
 
@@ -128,7 +127,16 @@ class Run:
     @cached_property
     def weights(self) -> tuple[dict[str, Any], Any]:
         """The model's tensors by name, and history.csv as a DataFrame."""
-        return read_weights(self.path)
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        path = self.path / "model.safetensors"
+        contents = contents_of(path)
+        try:
+            weights = load(contents)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise InputError(Kind.DAMAGED, path, f"damaged ({error})") from error
+        return weights, read_table(self.path, "history", LOSSES)
 
     def table(self, name: str, needed: Sequence[str] = ()) -> Any:
         """Read NAME.csv as a DataFrame that has the needed columns; see `read_csv`."""
@@ -138,6 +146,10 @@ class Run:
     def cells(self) -> Any:
         """Read cells.csv, which a run has that is done, as a DataFrame."""
         return self.table("cells", FILES["cells.csv"].columns)
+
+    def expression(self) -> Any:
+        """Read expression.csv as a DataFrame; None where the run has none."""
+        return self.table("expression", ["cell"]) if "expression.csv" in self.files else None
 
     def written(self, name: str) -> bytes:
         """Return the bytes of a file, which must be those that the run wrote.
