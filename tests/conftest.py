@@ -1,6 +1,8 @@
 """Shared by all tests: the command, as a person would use it, and the real data if any."""
 
+import json
 import os
+import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +61,19 @@ class Result:
         assert lines == [f"scvae: {self.error}"]
         assert "Traceback" not in self.err
         return lines[0]
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "pipelines.md").read_text()
+
+
+def told_as_json(result: Result, command: str) -> dict:
+    """What a command printed, which must be JSON and nothing else, under the keys of the page."""
+    assert all(line.startswith("warning: ") for line in result.err.splitlines()), result.err
+    value = json.loads(result.out, parse_constant=pytest.fail)
+    rows = PAGE.split(f"\n`scvae {command} --json`\n")[1].split("\n`scvae")[0].split("\n## ")[0]
+    heads = re.findall(r"^\| (`.*?) \|", rows, re.M)
+    assert {*value} == {key for head in heads for key in re.findall(r"`(\w+)`", head)}
+    return value
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FAST, options_of
+from conftest import FAST, options_of, told_as_json
 from scipy.sparse import csr_array
 
 from benchmarks.faults import damage, disks, kills, runs
@@ -115,10 +115,11 @@ def test_verify_tells_what_is_different(scvae, references, tmp_path):
     record = json.loads((tmp_path / "r" / "run.json").read_text())
     del record["files"]["config.yaml"]
     (tmp_path / "r" / "run.json").write_text(json.dumps(record))
-    result = scvae("verify", "r")
-    assert result.code == 1
-    assert "latent.csv" in result.out
-    assert "different: z1 is" in result.out
+    result = scvae("verify", "r", "--json")
+    told = told_as_json(result, "verify RUN")
+    assert (result.code, told["same"]) == (1, False)
+    assert told["files"]["latent.csv"].startswith("different: z1 is")
+    assert told["files"]["genes.csv"] == "identical"
 
 
 def test_a_run_that_is_done_is_left_alone(scvae, tmp_path):

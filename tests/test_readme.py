@@ -26,6 +26,7 @@ PAGES = {
     for name in (
         "README.md", "docs/usage.md", "docs/sweeps.md", "docs/which-model.md", "docs/report.md",
         "docs/your-data.md",  # whose commands tests/test_files.py runs
+        "docs/pipelines.md",
     )
 }  # fmt: skip
 README, USAGE, SWEEPS, WHICH, REPORT = list(PAGES.values())[:5]

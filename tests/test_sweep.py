@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import FAST, SMALL, Result
+from conftest import FAST, SMALL, Result, told_as_json
 from filelock import FileLock
 from scipy import stats
 
@@ -411,9 +411,15 @@ def test_compare_sums_up_any_runs(swept, scvae, tmp_path):
     assert (tmp_path / "both" / "report.html").exists()
     again = scvae("compare", str(folder), "--to", "both")
     assert again.refused(Kind.EXISTS).startswith("scvae: both: ")
-    by = scvae("compare", str(folder), "--by", "model")
-    assert "Means are over beta too" in by.err
-    assert len([line for line in by.out.splitlines() if line.strip()]) == 3
+    by = scvae("compare", str(folder), "--by", "model", "--json", "--to", "json")
+    told = told_as_json(by, "compare PATH ...")
+    assert any("Means are over beta too" in note for note in told["notes"])
+    summary = pd.read_csv(tmp_path / "json" / "summary.csv", float_precision="round_trip")
+    assert [mean["setting"] for mean in told["means"]] == summary[["model"]].to_dict("records")
+    for of in ("mean", "low", "high"):
+        means = [mean["scores"]["latent_nmi"][of] for mean in told["means"]]
+        assert means == summary[f"latent_nmi_{of}"].to_list()
+    assert told["written"] == "json"
 
 
 def test_compare_does_not_average_over_other_cells(scvae, tmp_path):
