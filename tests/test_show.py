@@ -15,15 +15,15 @@ def facts(out: str) -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) == 2}
 
 
-def test_show_a_run(scvae, tmp_path):
-    assert scvae("train", *FAST, "model=vae", "map_3d=false", "hydra.run.dir=r").code == 0
-    result = scvae("show", "r")
+def test_show_a_run(scvae, run_of):
+    run = run_of(*FAST, "model=vae", "map_3d=false")
+    result = scvae("show", str(run))
     assert result.code == 0, result.err
     told = facts(result.out)
     assert told["status"] == "done"
     assert told["data"] == "synthetic, 300 cells x 200 genes, 4 cell types"
     assert told["model"] == "model vae, beta 2.0, latent_dim 6, epochs 2, seed 0, embedding mean"
-    nmi = json.loads((tmp_path / "r" / "scores.json").read_text())["latent"]["nmi"]
+    nmi = json.loads((run / "scores.json").read_text())["latent"]["nmi"]
     assert f"latent space    {nmi:.3f}" in result.out
 
 
