@@ -46,6 +46,7 @@ SMALL = [
     "lr=0.002",
     "cluster.n_init=10",
     "tsne.max_iter=300",
+    "figures.dpi=60",
 ]
 FAST = [*SMALL, "epochs=2"]
 

@@ -25,12 +25,20 @@ from scvae_cli.runs.run import Run
 from scvae_cli.runs.writer import RunWriter
 
 CPU = torch.device("cpu")
+SHORTER = ["data.n_cells=300", "epochs=30", "tsne.max_iter=250", "cluster.n_init=5"]
 
 
 @pytest.fixture
-def references(run_of) -> dict[str, Path]:
-    """A run of each model that nothing happens to."""
-    return {model: run_of(*runs.SETTINGS, f"model={model}") for model in runs.MODELS}
+def references(run_of, monkeypatch) -> dict[str, Path]:
+    """A run of each model that nothing happens to; it and all others are shorter than usual."""
+    start = runs.scvae
+
+    def shorter(*words: str, cwd: Path):
+        return start(*words, *(SHORTER if "data=synthetic" in words else []), cwd=cwd)
+
+    monkeypatch.setattr(runs, "scvae", shorter)
+    words = [*runs.SETTINGS, *SHORTER]
+    return {model: run_of(*words, f"model={model}") for model in runs.MODELS}
 
 
 @pytest.fixture

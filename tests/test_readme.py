@@ -52,12 +52,14 @@ def sweeps(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("sweeps") / "outputs"
 
 
-def sweep_of(scvae, sweeps: Path) -> Path:
-    """A folder with a sweep of two models and two seeds, made once."""
-    if not sweeps.exists():
-        words = [*FAST, "map_3d=false", "model=pca,ae", "seed=0,1"]
-        assert scvae("train", "-m", *words, f"output_dir={sweeps}").code == 0
-    return sweeps
+def give_sweep(scvae, sweeps: Path, outputs: Path) -> None:
+    """Put a sweep of two models and two seeds, made once, into a folder for outputs."""
+    if sweeps.exists():
+        shutil.copytree(sweeps, outputs, symlinks=True)
+        return
+    words = [*FAST, "map_3d=false", "model=pca,ae", "seed=0,1"]
+    assert scvae("train", "-m", *words).code == 0
+    shutil.copytree(outputs, sweeps, symlinks=True)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -78,7 +80,7 @@ def test_every_command_runs_or_fails_as_shown(scvae, run_of, sweeps, tmp_path, c
         assert result.code == 0, result.err
         return
     if arguments[0] == "compare" or "resume=" in command:
-        shutil.copytree(sweep_of(scvae, sweeps), tmp_path / "outputs")
+        give_sweep(scvae, sweeps, tmp_path / "outputs")
         (sweep,) = (tmp_path / "outputs").glob("*/*-sweep")
         there = sweep if "resume=" in command else sweep.parent
         command = re.sub(r"outputs/\d\S+", str(there.relative_to(tmp_path)), command)
