@@ -20,9 +20,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside each other, each on one 
 # The files that take longest come first, so that processes beside each other end together.
 LONGEST = [
     "test_sweep.py", "test_run.py", "test_faults.py", "test_report.py", "test_readme.py",
-    "test_files.py", "test_pbmc3k.py", "test_choose.py", "test_paper.py", "test_stores.py",
-    "test_hostile.py", "test_likelihoods.py", "test_covariates.py", "test_trained.py",
-    "test_tampered.py",
+    "test_files.py", "test_pbmc3k.py", "test_choose.py", "test_team.py", "test_paper.py",
+    "test_stores.py", "test_hostile.py", "test_likelihoods.py", "test_covariates.py",
+    "test_trained.py", "test_tampered.py",
 ]  # fmt: skip
 
 

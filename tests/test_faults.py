@@ -128,7 +128,7 @@ def test_a_folder_that_becomes_read_only(references, tmp_path):
 def test_the_same_seed_gives_the_same_bytes(scvae, references, model):
     result = scvae("verify", str(references[model]))
     assert result.code == 0, result.err
-    assert result.out.count("identical") == (8 if model == "vsc" else 6)
+    assert result.out.count("identical") == (9 if model == "vsc" else 7)
 
 
 def test_verify_tells_what_is_different(scvae, references, tmp_path):
