@@ -49,6 +49,18 @@ class Run:
         return status if status in ("done", "failed") else "unfinished"
 
     @property
+    def is_export(self) -> bool:
+        """Whether it is a copy that `scvae export` made."""
+        return self.record.get("exported") is not None
+
+    @property
+    def way_to_mend(self) -> str:
+        """What to do where files are missing or damaged, as messages end."""
+        if self.is_export:
+            return "`scvae export` the run itself again"
+        return f"`scvae train resume={self.path}` mends it"
+
+    @property
     def warnings(self) -> list[str]:
         """What to know before its result is believed."""
         return list(self.record.get("warnings", []))
