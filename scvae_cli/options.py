@@ -15,6 +15,10 @@ Widths = Annotated[list[Count], Field(min_length=1)]
 Place = Annotated[str, AfterValidator(os.path.expanduser)]
 Texts = Annotated[list[str], BeforeValidator(lambda v: _texts(v))]
 Activation = Literal["linear", "relu"]
+Loggers = Annotated[
+    list[Literal["tensorboard", "mlflow"]],
+    BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
+]
 
 
 class Block(BaseModel):

@@ -7,6 +7,7 @@ from scvae_cli.runs.writer import RunWriter
 from scvae_cli.stages.cells import load_cells
 from scvae_cli.stages.context import open_context
 from scvae_cli.stages.fit import fit_model
+from scvae_cli.stages.loggers import log_scores
 from scvae_cli.stages.products import draw_figures, sparsity_of, write_anndata
 from scvae_cli.stages.space import (
     cluster_cells,
@@ -41,6 +42,7 @@ def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[s
     maps = map_cells(context, dataset, latent)
     clusters = cluster_cells(context, loaded, latent, maps)
     scores = score_clusters(context, loaded, latent, maps, clusters)
+    log_scores(context, scores)
     sparsity = sparsity_of(context, model, dataset)
     draw_figures(context, dataset, history, maps, clusters, scores, sparsity)
     write_anndata(context, loaded, latent, maps, clusters, scores)

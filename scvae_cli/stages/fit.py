@@ -1,6 +1,6 @@
 """Fit the model: take what a resumed or another run has trained, solve, or train."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
 from scvae_cli.stages.holdout import TrainingData, hold_out
 from scvae_cli.stages.length import members_of, too_short
+from scvae_cli.stages.loggers import logging_rows
 from scvae_cli.threads import for_step
 
 
@@ -51,7 +52,7 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
             **options,
         ).to(context.device)
         data = hold_out(config, dataset, context.device)
-        history = _fitted(context, loaded, model, data, shown)
+        history = _logged(context, loaded, model, data, shown)
         if len(history):
             shown.say(_in_words(history))
         else:
@@ -84,8 +85,32 @@ def _in_words(history: pd.DataFrame) -> str:
     return f"validation {best:.5g}, at {unit} {at:g} of {history[key].iloc[-1]:g}"
 
 
-def _fitted(
+def _logged(
     context: Context, loaded: Loaded, model: Model, data: TrainingData, shown: Stage
+) -> pd.DataFrame:
+    """Give the model its weights, and log the history, if that is asked for; return it."""
+    with logging_rows(context) as log:
+        seen: list[dict[str, float]] = []
+
+        def on_round(row: dict[str, float]) -> None:
+            if not isinstance(model, Ensemble):  # whose rows are means of its members
+                seen.append(row)
+                log(row)
+
+        history = _fitted(context, loaded, model, data, shown, on_round)
+        if not seen:
+            for row in history.to_dict("records"):
+                log({str(name): value for name, value in row.items()})
+    return history
+
+
+def _fitted(
+    context: Context,
+    loaded: Loaded,
+    model: Model,
+    data: TrainingData,
+    shown: Stage,
+    on_round: Callable[[dict[str, float]], None],
 ) -> pd.DataFrame:
     """Give the model its weights, from wherever they come; return the history."""
     config, writer = context.config, context.writer
@@ -102,7 +127,7 @@ def _fitted(
             device=context.device,
             validate=data.validate,
         )
-    history = _train(context, model, data, shown)
+    history = _train(context, model, data, shown, on_round)
     if isinstance(model, Ensemble):
         _standardise(context, model, loaded.dataset)
     return history
@@ -136,7 +161,13 @@ def _restore(
     return history
 
 
-def _train(context: Context, model: Model, data: TrainingData, shown: Stage) -> pd.DataFrame:
+def _train(
+    context: Context,
+    model: Model,
+    data: TrainingData,
+    shown: Stage,
+    log: Callable[[dict[str, float]], None],
+) -> pd.DataFrame:
     """Train from the start or a checkpoint, and keep checkpoints; see `train`."""
     config, writer = context.config, context.writer
     rows: list[dict[str, float]] = []
@@ -144,6 +175,7 @@ def _train(context: Context, model: Model, data: TrainingData, shown: Stage) -> 
 
     def on_round(row: dict[str, float]) -> None:
         rows.append(row)
+        log(row)
         shown.progress(row, config.epochs or config.updates or 0)
 
     with held() as interrupt:
