@@ -38,7 +38,7 @@ LABELS = {"tsne_2d": "t-SNE 2-D", "tsne_3d": "t-SNE 3-D", "cluster": "k-means"}
 class Stage:
     """A running stage: the summary of its work, and its duration in seconds."""
 
-    def __init__(self, bar: "_Bar", report: Callable[[str], object]) -> None:
+    def __init__(self, bar: "Bar", report: Callable[[str], object]) -> None:
         self.text = ""
         self.seconds = 0.0
         self._bar = bar
@@ -65,7 +65,7 @@ class Stage:
         self._bar.move(text, done, total)
 
 
-class _Bar:
+class Bar:
     """Progress of a stage: a moving bar on a terminal, a line every tenth of the way elsewhere."""
 
     def __init__(self, rich: Rich, label: str, *, quiet: bool) -> None:
@@ -197,6 +197,10 @@ class Console:
         with jobs.shown:
             yield jobs
 
+    def bar(self, label: str) -> Bar:
+        """Return what shows the progress of a stage."""
+        return Bar(self._err, label, quiet=self._quiet)
+
     @contextmanager
     def stage(self, name: str, report: Callable[[str], object] = len) -> Iterator[Stage]:
         """Show that a stage runs, then its summary and its duration.
@@ -206,7 +210,7 @@ class Console:
             report: is told how far the stage is, in words.
         """
         label = stage_name(name)
-        bar = _Bar(self._err, label, quiet=self._quiet)
+        bar = self.bar(label)
         stage = Stage(bar, report)
         start = perf_counter()
         with bar.progress:
@@ -258,6 +262,11 @@ class Console:
         """Write the path of the folder with all results."""
         self._err.print()
         _print(self._out, str(path))
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    return Rich().is_jupyter
 
 
 def stage_name(name: str) -> str:
