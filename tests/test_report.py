@@ -72,6 +72,13 @@ def with_columns(table, *, name="protocol", value="Drop-seq"):
     )
 
 
+def expression(*names, n=60):
+    """As a run's expression.csv: logarithms of genes, none of them in the first cell."""
+    rng = np.random.default_rng(3)
+    values = {name: np.append(0.0, rng.uniform(0, 4, n - 1).round(2)) for name in (*names, "CD3D")}
+    return pd.DataFrame({"cell": [f"cell {i}" for i in range(n)], **values})
+
+
 def page(**parts):
     empty = {"title": "Runs", "lead": [], "tables": {}, "figures": {}, "maps": {}}
     return report.html(**{**empty, "provenance": {}, **parts})
@@ -100,6 +107,7 @@ def full(one, other):
         provenance={one: other, "command": "scvae " + "x" * 200},
         command=other,
         warnings=[one, other, "three", one],
+        genes={one: expression(one, other), other: None, "third": None},
         links={other: "../a%20run/report.html"},
         curves=[
             Panel(one, [LINE._replace(name=one)], [LINE._replace(setting=other)], 9, "1", "2")
@@ -489,6 +497,30 @@ def test_colours_by_cluster(browser):
         assert len(set(ask(browser, f"m.groups.map(g => g.{look})"))) == 3
     choose(browser, "by", "cell type")
     assert len(find(browser, "#legend button")) == 4
+
+
+def test_colours_by_a_gene_that_is_typed(browser):
+    [box] = find(browser, "#maps input[name=gene]")
+    assert [o.get_attribute("value") for o in find(browser, "#genes option")] == [
+        SCRIPT, IMAGE, "CD3D"
+    ]  # fmt: skip
+    box.send_keys("cd3d")
+    want = expression(SCRIPT, IMAGE)["CD3D"]
+    shown = ask(browser, "[...m.way.numbers]")
+    assert np.abs(shown - want).max() <= want.max() / 255 / 2 + 1e-6
+    assert find(browser, "#bar")[0].text.split()[-1] == "CD3D"
+    assert find(browser, "#maps select[name=by] option:checked")[0].text == "CD3D"
+    box.clear()
+    box.send_keys("GNLY")
+    assert "no values of GNLY" in find(browser, "#status")[0].text
+    assert "data.keep=[auto,GNLY]" in find(browser, "#status")[0].text
+    assert find(browser, "#bar")[0].text.split()[-1] == "CD3D"
+    choose(browser, "run", 1)  # which has no genes
+    assert not box.is_displayed()
+    assert find(browser, "#maps select[name=by] option:checked")[0].text == "cell type"
+    choose(browser, "run", 0)
+    choose(browser, "by", "CD3D")
+    assert legend(browser) == ["CD3D (55)"]
 
 
 def test_colours_by_what_was_kept(browser):

@@ -122,6 +122,7 @@ def summary_report(summary: Summary, folder: Path) -> str:
             caption: png for name, (caption, png) in summary.figures.items() if name != "maps"
         },
         maps={title: cells for title, (_, cells) in examples.items()},
+        genes={title: run.expression() for title, (run, _) in examples.items()},
         provenance=provenance(summary.runs),
         command=summary.command,
         warnings=_warnings(summary),

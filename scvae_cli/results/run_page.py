@@ -12,7 +12,7 @@ from scvae_cli.results.html_tables import Shown
 from scvae_cli.results.report import html
 from scvae_cli.results.runs import cells_in_words, provenance
 from scvae_cli.results.table import shown
-from scvae_cli.runs.files import FILES, files_of
+from scvae_cli.runs.files import FILES, REPORT, files_of
 from scvae_cli.runs.run import Run
 
 KINDS = ("vsc", "trained")  # what a run may be, to have figures other than maps
@@ -55,9 +55,12 @@ def run_page(run: Run) -> str:
         tables={**_scores(run), **_settings(run), **_types(cells), **_times(run)},
         figures={caption: path.read_bytes() for caption, path in paths.items() if path.exists()},
         maps={run.path.name: cells},
+        genes={run.path.name: run.expression()},
         provenance=provenance([run]),
         command=str(run.record.get("command", "")),
         warnings=run.warnings,
+        # The sweep writes its page when all jobs have ended.
+        sweep=f"../{REPORT}" if (run.path.parent / "sweep.json").exists() else "",
     )
 
 

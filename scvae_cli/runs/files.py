@@ -79,6 +79,13 @@ FILES = {
             repeats=True,
         ),
         RunFile(
+            "expression.csv",
+            "cell, and logarithms of the genes that vary most: colours of report.html",
+            "figures",
+            ("cell",),
+            repeats=True,
+        ),
+        RunFile(
             "scores.json",
             "how well clusters agree with types: on the map, in the latent space",
             "score",
@@ -229,23 +236,6 @@ def read_table(
     """Read NAME.csv of a run's folder as a DataFrame; see `read_csv`."""
     file = path / f"{name}.csv"
     return read_csv(contents_of(file), file, needed, kept)
-
-
-def read_weights(path: Path) -> tuple[dict[str, Any], Any]:
-    """Read a run's weights by name, and its history.csv as a DataFrame.
-
-    Raises:
-        InputError: they are missing or damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    contents = contents_of(path / "model.safetensors")
-    try:
-        weights = load(contents)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(Kind.DAMAGED, path / "model.safetensors", f"damaged ({error})") from error
-    return weights, read_table(path, "history", LOSSES)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from scvae_cli.runs.files import (
     read_json,
     read_settings,
     read_table,
-    read_weights,
     sha256_of,
 )
 
@@ -140,7 +139,7 @@ class Run:
     @cached_property
     def weights(self) -> tuple[dict[str, Any], Any]:
         """The model's tensors by name, and history.csv as a DataFrame."""
-        return read_weights(self.path)
+        return _weights(self.path)
 
     def table(self, name: str, needed: Sequence[str] = ()) -> Any:
         """Read NAME.csv as a DataFrame that has the needed columns; see `read_csv`."""
@@ -150,6 +149,10 @@ class Run:
     def cells(self) -> Any:
         """Read cells.csv, which a run has that is done, as a DataFrame."""
         return self.table("cells", FILES["cells.csv"].columns)
+
+    def expression(self) -> Any:
+        """Read expression.csv as a DataFrame; None where the run has none."""
+        return self.table("expression", ["cell"]) if "expression.csv" in self.files else None
 
     def written(self, name: str) -> bytes:
         """Return the bytes of a file, which must be those that the run wrote.
@@ -213,3 +216,20 @@ def _experiment(record: Mapping[str, Any]) -> str | None:
 def _is(path: Path, sha: str) -> bool:
     """Return whether a file is there and has this SHA-256."""
     return path.is_file() and sha256_of(path) == sha
+
+
+def _weights(path: Path) -> tuple[dict[str, Any], Any]:
+    """Read a run's weights by name, and its history.csv as a DataFrame.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    contents = contents_of(path / "model.safetensors")
+    try:
+        weights = load(contents)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(Kind.DAMAGED, path / "model.safetensors", f"damaged ({error})") from error
+    return weights, read_table(path, "history", LOSSES)

@@ -1,6 +1,6 @@
 """Fit the model: take what a resumed or another run has trained, solve, or train."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,21 @@ from scvae_cli.config import Config
 from scvae_cli.console import Stage
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.errors import Given, InputError, Kind, RunError
-from scvae_cli.interrupts import held
+from scvae_cli.interrupts import Held, held
 from scvae_cli.models.checkpoint import Checkpoint, Checkpointer, unpack
 from scvae_cli.models.ensemble import Ensemble
 from scvae_cli.models.model import Model
 from scvae_cli.models.registry import build
 from scvae_cli.models.rounds import Settings
 from scvae_cli.models.solve import solve
+from scvae_cli.models.team import Order, Team, TeamLostError, joined
 from scvae_cli.models.together import Together
 from scvae_cli.models.train import train
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
 from scvae_cli.stages.holdout import TrainingData, hold_out
 from scvae_cli.stages.length import members_of, too_short
-from scvae_cli.stages.loggers import logging_rows
+from scvae_cli.stages.loggers import Log, logged
 from scvae_cli.threads import for_step
 
 
@@ -42,17 +43,14 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
     """
     config, writer = context.config, context.writer
     dataset, options = loaded.dataset, config.model_options
-    with context.stage("train") as shown:
-        model = build(
-            n_genes=dataset.n_genes,
-            n_latent=config.latent_dim,
-            seed=config.seeds.weights,
-            others=[seeds.weights for seeds in config.member_seeds[1:]],
-            covariates=dataset.covariates,
-            **options,
-        ).to(context.device)
+    with context.stage("train") as shown, joined() as team:
+        model = new_model(config, dataset, context.device)
         data = hold_out(config, dataset, context.device)
-        history = _logged(context, loaded, model, data, shown)
+        history = logged(
+            context,
+            lambda log: _fitted(context, loaded, model, data, shown, team, log),
+            live=not isinstance(model, Ensemble),  # whose rows are means of its members
+        )
         if len(history):
             shown.say(_in_words(history))
         else:
@@ -67,6 +65,18 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
         {"n_genes": dataset.n_genes, "n_latent": config.latent_dim, **options},
     )
     return model, history
+
+
+def new_model(config: Config, dataset: Dataset, device: torch.device) -> Model:
+    """Return the model of the settings with its first weights."""
+    return build(
+        n_genes=dataset.n_genes,
+        n_latent=config.latent_dim,
+        seed=config.seeds.weights,
+        others=[seeds.weights for seeds in config.member_seeds[1:]],
+        covariates=dataset.covariates,
+        **config.model_options,
+    ).to(device)
 
 
 def _in_words(history: pd.DataFrame) -> str:
@@ -85,32 +95,14 @@ def _in_words(history: pd.DataFrame) -> str:
     return f"validation {best:.5g}, at {unit} {at:g} of {history[key].iloc[-1]:g}"
 
 
-def _logged(
-    context: Context, loaded: Loaded, model: Model, data: TrainingData, shown: Stage
-) -> pd.DataFrame:
-    """Give the model its weights, and log the history, if that is asked for; return it."""
-    with logging_rows(context) as log:
-        seen: list[dict[str, float]] = []
-
-        def on_round(row: dict[str, float]) -> None:
-            if not isinstance(model, Ensemble):  # whose rows are means of its members
-                seen.append(row)
-                log(row)
-
-        history = _fitted(context, loaded, model, data, shown, on_round)
-        if not seen:
-            for row in history.to_dict("records"):
-                log({str(name): value for name, value in row.items()})
-    return history
-
-
 def _fitted(
     context: Context,
     loaded: Loaded,
     model: Model,
     data: TrainingData,
     shown: Stage,
-    on_round: Callable[[dict[str, float]], None],
+    team: Team | None,
+    log: Log,
 ) -> pd.DataFrame:
     """Give the model its weights, from wherever they come; return the history."""
     config, writer = context.config, context.writer
@@ -127,7 +119,7 @@ def _fitted(
             device=context.device,
             validate=data.validate,
         )
-    history = _train(context, model, data, shown, on_round)
+    history = _train(context, loaded, model, data, shown, team, log)
     if isinstance(model, Ensemble):
         _standardise(context, model, loaded.dataset)
     return history
@@ -163,14 +155,20 @@ def _restore(
 
 def _train(
     context: Context,
+    loaded: Loaded,
     model: Model,
     data: TrainingData,
     shown: Stage,
-    log: Callable[[dict[str, float]], None],
+    team: Team | None,
+    log: Log,
 ) -> pd.DataFrame:
     """Train from the start or a checkpoint, and keep checkpoints; see `train`."""
     config, writer = context.config, context.writer
     rows: list[dict[str, float]] = []
+    start = _checkpoint(context)
+    if team is not None:
+        team.tell(Order(config.model_dump(), loaded.dataset.fingerprint(), context.device, start))
+        writer.note(processes=team.size)
     model.begin(data.x, data.counts, data.covariates)
 
     def on_round(row: dict[str, float]) -> None:
@@ -184,11 +182,11 @@ def _train(
             "counts": data.counts,
             "covariates": data.covariates,
             "validate": data.validate,
-            "start": _checkpoint(context),
+            "start": start,
         }
         keep = Checkpointer(config.checkpoint.every, writer.write_checkpoint, interrupt)
-        settings = _settings(config)
-        try:
+        settings = training_settings(config)
+        with _kept_when_it_fails(context, rows, interrupt):
             if isinstance(model, Ensemble):
                 together = Together(model.models, data.x, settings=settings, **how)
                 return together.train(
@@ -198,14 +196,36 @@ def _train(
                     keep=keep,
                 )
             with _threads(_of_a_step(config, model, data.x.shape[0])):
-                return train(model, data.x, on_epoch=on_round, keep=keep, **how, **settings[0])
-        except RunError:
-            if rows:
-                writer.write_table("history", pd.DataFrame(rows))
-            raise
+                how |= {"team": team, "keep": keep}
+                return train(model, data.x, on_epoch=on_round, **how, **settings[0])
 
 
-def _settings(config: Config) -> list[Settings]:
+@contextmanager
+def _kept_when_it_fails(
+    context: Context, rows: list[dict[str, float]], interrupt: Held
+) -> Iterator[None]:
+    """Keep what a training had when it failed, and raise why.
+
+    Args:
+        context: of the run.
+        rows: of its history.
+        interrupt: the signal that may have come.
+    """
+    try:
+        yield
+    except TeamLostError as lost:
+        if lost.checkpoint is not None:
+            context.writer.write_checkpoint(lost.checkpoint.pack())
+        interrupt.leave()  # which may be what ended the other process, too
+        reason, fix = "another process of the training has ended", "resume=FOLDER continues"
+        raise RunError(Kind.UNAVAILABLE, None, reason, fix) from lost
+    except RunError:
+        if rows:
+            context.writer.write_table("history", pd.DataFrame(rows))
+        raise
+
+
+def training_settings(config: Config) -> list[Settings]:
     """Return how to train each member of the ensemble, or the one model."""
     assert config.lr is not None
     return [

@@ -12,10 +12,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from scvae_cli.runs.run import flattened
 from scvae_cli.stages.context import Context
 
 Row = Mapping[str, Any]
+Log = Callable[[Row], object]
 # What MLflow reads from the environment while scvae calls it. It refuses its own file store
 # unless it is allowed, and counts its users unless it is told not to.
 ENVIRONMENT = {
@@ -25,17 +28,28 @@ ENVIRONMENT = {
 }
 
 
-@contextmanager
-def logging_rows(context: Context) -> Iterator[Callable[[Row], None]]:
-    """Yield what logs a row of the history to each of `logger=`; logs of before are removed."""
+def logged(context: Context, fit: Callable[[Log], pd.DataFrame], *, live: bool) -> pd.DataFrame:
+    """Fit a model, log the rows of its history to each of `logger=`, and return the history.
+
+    Args:
+        context: of the run.
+        fit: fits the model, calls its argument with each row while it trains, and returns all.
+        live: whether to log those rows when they come, and not those of the history at the end.
+    """
     with ExitStack() as stack:
-        opened = [stack.enter_context(ROWS[name](context)) for name in _names(context)]
+        logs = [stack.enter_context(ROWS[name](context)) for name in _names(context)]
+        seen: list[Row] = []
 
         def log(row: Row) -> None:
-            for log_row in opened:
+            seen.append(row)
+            for log_row in logs:
                 log_row(row)
 
-        yield log
+        history = fit(log if live else len)
+        if not seen:
+            for row in history.to_dict("records"):
+                log({str(name): value for name, value in row.items()})
+    return history
 
 
 def log_scores(context: Context, scores: Mapping[str, Mapping[str, float]]) -> None:
@@ -77,7 +91,7 @@ def _settings(context: Context) -> dict[str, Any]:
 
 
 @contextmanager
-def _tensorboard_rows(context: Context) -> Iterator[Callable[[Row], None]]:
+def _tensorboard_rows(context: Context) -> Iterator[Log]:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(_emptied(context, "tensorboard")) as board:
@@ -99,7 +113,7 @@ def _tensorboard_scores(context: Context, scores: Mapping[str, float]) -> None:
 
 
 @contextmanager
-def _mlflow_rows(context: Context) -> Iterator[Callable[[Row], None]]:
+def _mlflow_rows(context: Context) -> Iterator[Log]:
     if "MLFLOW_TRACKING_URI" in os.environ:
         context.console.line("MLFLOW_TRACKING_URI is not used: mlruns/ in the run's folder is")
     folder = _emptied(context, "mlruns")
