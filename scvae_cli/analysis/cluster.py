@@ -5,7 +5,10 @@ import warnings
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import pairwise_distances_argmin
 from threadpoolctl import threadpool_limits
+
+from scvae_cli.analysis.tsne import choose
 
 
 def kmeans(
@@ -18,6 +21,7 @@ def kmeans(
     tol: float,
     algorithm: str,
     seed: int,
+    max_cells: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run k-means by scikit-learn, and return the best of `n_init` starts.
 
@@ -32,7 +36,9 @@ def kmeans(
         max_iter: steps of each.
         tol: see scikit-learn.
         algorithm: `lloyd` or `elkan`.
-        seed: of the starts.
+        seed: of the starts, and of the cells that are drawn.
+        max_cells: of more cells, as many are drawn at random, and centroids are theirs; every
+            cell gets the nearest one. None for all.
 
     Returns:
         clusters (n_cells,), numbered from 0 by falling size, and centroids (n_clusters, n_dims).
@@ -49,6 +55,14 @@ def kmeans(
     with threadpool_limits(1), warnings.catch_warnings():
         # The stage counts the clusters, and says so itself.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fit.fit(points)
-    by_size = np.argsort(-np.bincount(fit.labels_, minlength=n_clusters), kind="stable")
-    return np.argsort(by_size)[fit.labels_], fit.cluster_centers_[by_size]
+        drawn = choose(len(points), max_cells, seed)
+        fit.fit(points[drawn])
+        found = fit.labels_ if len(drawn) == len(points) else fit.predict(points)
+    by_size = np.argsort(-np.bincount(found, minlength=n_clusters), kind="stable")
+    return np.argsort(by_size)[found], fit.cluster_centers_[by_size]
+
+
+def nearest_centroid(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Return the index (n_cells,) of the centroid nearest to each point."""
+    index: np.ndarray = pairwise_distances_argmin(points, centroids)
+    return index

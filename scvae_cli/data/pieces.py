@@ -106,16 +106,17 @@ def on_disk(file: Any, path: Path, name: str) -> Pieces | None:
     None where they are not stored by cells, or their header is not sound: who reads them whole
     tells what is wrong.
     """
-    element = file.get(name)
-    if not is_group(element):
-        return None
     try:
+        element = file[name]
+        if not is_group(element):
+            return None
         (n_cells, n_genes), dtype = header(element)
         check_numbers(dtype)
         ends = np.asarray(element["indptr"][:]).astype(np.int64)
-    except (KeyError, ValueError, OSError):
+        n_values = element["data"].shape[0]
+    except Exception:  # readers raise all kinds
         return None
-    is_sound = ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] == element["data"].shape[0]
+    is_sound = ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] == n_values
     if len(ends) != n_cells + 1 or not is_sound:  # another length: stored by genes
         return None
     return Pieces(path, name, ends, n_genes, state_of(path))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jinja2.utils import htmlsafe_json_dumps
 
-from scvae_cli.columns import OWN, PLACES
+from scvae_cli.columns import OWN, PLACED, PLACES
 from scvae_cli.results.colours import (
     VIRIDIS,
     Look,
@@ -22,6 +22,7 @@ from scvae_cli.results.colours import (
 )
 from scvae_cli.visible import UNLABELLED, visible
 
+MOST_DRAWN = 50_000  # cells of a run on a page: a few megabytes, which still turn smoothly
 MOST_VALUES = 100  # of a column that have a colour of their own; a legend of more is no help
 CLUSTERS = {"cluster": "cluster", "latent_cluster": "cluster of the latent space"}
 STEPS = 2**16 - 2  # places along the longest side of a map
@@ -68,6 +69,28 @@ def map_data(
             **_run(cells, codes[title], types, looks),
         }
     return {key: _json(value) for key, value in data.items()}
+
+
+def drawn(cells: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the cells that a page shows on its map, and what it says of the others, if any.
+
+    Of too many cells with a place, `MOST_DRAWN` at random: the same for runs on the same cells.
+
+    Args:
+        cells: cells.csv of a run.
+    """
+    said = ""
+    if PLACED in cells and (n := int(cells[PLACED].astype(bool).sum())):
+        said = (
+            f"t-SNE mapped {len(cells) - n:,} cells, drawn at random; the others are placed "
+            "beside the mapped cells that are nearest to them in the latent space. "
+        )
+    if len(cells) <= MOST_DRAWN:
+        return cells, said
+    mapped = np.flatnonzero(cells["tsne_1"].notna())
+    kept = np.random.default_rng(0).permutation(mapped)[:MOST_DRAWN]
+    said += f"This map shows {len(kept):,} of {len(cells):,} cells; cells.csv has all."
+    return cells.iloc[np.sort(kept)].reset_index(drop=True), said
 
 
 def _same_cells(

@@ -13,6 +13,7 @@ from scvae_cli.measures import SILHOUETTES, SPACES, WITH_BATCHES, short_name
 from scvae_cli.results import markdown
 from scvae_cli.results.curves import loss_curves
 from scvae_cli.results.html_tables import Shown
+from scvae_cli.results.map_data import drawn
 from scvae_cli.results.means import about_means, brief, differences, interval_in_words, summarise
 from scvae_cli.results.report import html
 from scvae_cli.results.runs import provenance
@@ -116,18 +117,18 @@ def summary_report(summary: Summary, folder: Path) -> str:
     examples = _examples(summary)
     return html(
         title=summary.title,
-        lead=summary.lead,
+        lead=[*summary.lead, *dict.fromkeys(said for *_, said in examples.values() if said)],
         tables={**_means(summary), **_runs(summary, links), **_differences(summary)},
         figures={
             caption: png for name, (caption, png) in summary.figures.items() if name != "maps"
         },
-        maps={title: cells for title, (_, cells) in examples.items()},
+        maps={title: cells for title, (_, cells, _) in examples.items()},
         provenance=provenance(summary.runs),
         command=summary.command,
         warnings=_warnings(summary),
         links={
             title: links[run.path.name]
-            for title, (run, _) in examples.items()
+            for title, (run, *_) in examples.items()
             if run.path.name in links
         },
         curves=loss_curves(summary.runs, summary.table, summary.by),
@@ -140,18 +141,19 @@ def _address(run: Run, folder: Path) -> str:
     return quote(os.path.relpath(page, folder.resolve())) if page.is_file() else ""
 
 
-def _examples(summary: Summary) -> dict[str, tuple[Run, pd.DataFrame]]:
-    """Return the first run of each setting and its cells, by what to call it; not too many."""
-    examples: dict[str, tuple[Run, pd.DataFrame]] = {}
+def _examples(summary: Summary) -> dict[str, tuple[Run, pd.DataFrame, str]]:
+    """Return the first run of each setting, its cells, and what is said of them, by its name."""
+    examples: dict[str, tuple[Run, pd.DataFrame, str]] = {}
     n_cells = 0
     for name, run in first_runs(summary.runs, summary.table, summary.by).items():
-        cells = run.cells()
+        cells, said = drawn(run.cells())
         n_cells += len(cells)
         if examples and n_cells > MOST_CELLS:
             break
         examples[", ".join([*([name] if name else []), f"seed {run.settings['seed']}"])] = (
             run,
             cells,
+            said,
         )
     return examples
 

@@ -9,6 +9,7 @@ from scvae_cli.errors import InputError, Kind
 from scvae_cli.measures import MEASURE_NAMES, SPACES, WITH_BATCHES
 from scvae_cli.results.by_type import types_and_clusters
 from scvae_cli.results.html_tables import Shown
+from scvae_cli.results.map_data import drawn
 from scvae_cli.results.report import html
 from scvae_cli.results.runs import cells_in_words, provenance
 from scvae_cli.results.table import shown
@@ -44,17 +45,21 @@ def run_page(run: Run) -> str:
             Kind.DAMAGED, run.path, "its run.json and config.yaml do not say what was run"
         )
     cells = run.cells()
-    drawn = files_of(*KINDS, suffix=".png")
+    figures = files_of(*KINDS, suffix=".png")
     paths = {
-        FILES[file].holds: run.path / file for file in drawn if not file.startswith("figures/map_")
+        FILES[file].holds: run.path / file
+        for file in figures
+        if not file.startswith("figures/map_")
     }
     name = run.data.get("name", config["data"])
+    on_map, said = drawn(cells)
+    lead = f"{cells_in_words(run.data)}, {config.get('latent_dim')} latent features."
     return html(
         title=f"{config['model']} on {name}, seed {config['seed']}",
-        lead=[f"{cells_in_words(run.data)}, {config.get('latent_dim')} latent features."],
+        lead=[lead, said] if said else [lead],
         tables={**_scores(run), **_settings(run), **_types(cells), **_times(run)},
         figures={caption: path.read_bytes() for caption, path in paths.items() if path.exists()},
-        maps={run.path.name: cells},
+        maps={run.path.name: on_map},
         provenance=provenance([run]),
         command=str(run.record.get("command", "")),
         warnings=run.warnings,
