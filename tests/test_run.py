@@ -345,19 +345,32 @@ def test_a_training_that_does_not_fit_is_refused(scvae, tmp_path, folder, settin
 def test_of_many_cells_some_are_mapped(scvae, tmp_path):
     result = scvae("train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20")
     assert result.code == 0, result.err
-    assert "t-SNE maps 100 of 300 cells, drawn at random (tsne.max_cells)" in result.err
+    assert "t-SNE maps 100 of 300 cells, drawn at random (tsne.max_cells), and the" in result.err
     run = tmp_path / "outputs" / "latest"
     cells = pd.read_csv(run / "cells.csv")
-    mapped = cells["tsne_1"].notna()
+    mapped = ~cells["tsne_placed"]
     assert (len(cells), mapped.sum()) == (300, 100)
-    for column in ("cluster", "tsne_2", "tsne3d_1"):
-        assert (cells[column].notna() == mapped).all()
-    assert cells["latent_cluster"].notna().all()
+    assert cells.notna().all(axis=None)
+    assert (
+        "t-SNE mapped 100 cells, drawn at random; the others are placed"
+        in (run / "report.html").read_text()
+    )
     assert ",3.0," not in (run / "cells.csv").read_text()  # clusters stay whole numbers
     shown = cells[mapped]
     ari = adjusted_rand_score(shown["cell_type"], shown["cluster"])
     scores = json.loads((run / "scores.json").read_text())
     assert scores["tsne"]["ari"] == pytest.approx(ari)
+    alone = scvae(
+        "train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20", "tsne.place_others=false",
+        f"trained={run.resolve()}", "map_3d=false", "hydra.run.dir=r",
+    )  # fmt: skip
+    assert alone.code == 0, alone.err
+    left = pd.read_csv(tmp_path / "r" / "cells.csv")
+    assert "tsne_placed" not in left
+    for column in ("cluster", "tsne_2"):
+        assert (left[column].notna() == mapped).all()
+        assert (left[column][mapped] == cells[column][mapped]).all()
+    assert left["latent_cluster"].notna().all()
     result = scvae("train", *FAST, "tsne.max_cells=30")
     result.refused(Kind.VALUE, "tsne.perplexity")
     assert "mapped cells, which is 30 in data=synthetic" in result.error.reason
