@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -342,9 +343,16 @@ def test_a_training_that_does_not_fit_is_refused(scvae, tmp_path, folder, settin
     assert not (tmp_path / "new").exists()
 
 
-def test_of_many_cells_some_are_mapped(scvae, tmp_path):
+def test_of_many_cells_some_are_mapped(scvae, tmp_path, monkeypatch):
+    """The others are placed; what the run will take is said, which changes nothing of it."""
+    monkeypatch.setattr("scvae_cli.stages.expected.MANY", 300)
     result = scvae("train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20")
     assert result.code == 0, result.err
+    line = next(text for text in result.err.splitlines() if "will take about" in text)
+    assert re.search(r"about \d+ s, of which \d+ s to train, and \d+\.\d GB of memory; samp", line)
+    assert line.endswith("samples are drawn for tsne.max_cells=100")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     assert "t-SNE maps 100 of 300 cells, drawn at random (tsne.max_cells), and the" in result.err
     run = tmp_path / "outputs" / "latest"
     cells = pd.read_csv(run / "cells.csv")
@@ -362,9 +370,12 @@ def test_of_many_cells_some_are_mapped(scvae, tmp_path):
     assert scores["tsne"]["ari"] == pytest.approx(ari)
     alone = scvae(
         "train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20", "tsne.place_others=false",
-        f"trained={run.resolve()}", "map_3d=false", "hydra.run.dir=r",
+        "map_3d=false", "hydra.run.dir=r",
     )  # fmt: skip
     assert alone.code == 0, alone.err
+    assert "will take" not in alone.err
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (run, tmp_path / "r")]
+    assert weights[0] == weights[1]
     left = pd.read_csv(tmp_path / "r" / "cells.csv")
     assert "tsne_placed" not in left
     for column in ("cluster", "tsne_2"):

@@ -37,21 +37,15 @@ def kmeans(
         tol: see scikit-learn.
         algorithm: `lloyd` or `elkan`.
         seed: of the starts, and of the cells that are drawn.
-        max_cells: of more cells, as many are drawn at random, and centroids are theirs; every
-            cell gets the nearest one. None for all.
+        max_cells: of more cells, fit as many, drawn at random; all get the nearest centroid.
 
     Returns:
         clusters (n_cells,), numbered from 0 by falling size, and centroids (n_clusters, n_dims).
     """
     fit = KMeans(
-        n_clusters=n_clusters,
-        init=init,
-        n_init=n_init,
-        max_iter=max_iter,
-        tol=tol,
-        algorithm=algorithm,
-        random_state=seed,
-    )
+        n_clusters=n_clusters, init=init, n_init=n_init, max_iter=max_iter, tol=tol,
+        algorithm=algorithm, random_state=seed,
+    )  # fmt: skip
     with threadpool_limits(1), warnings.catch_warnings():
         # The stage counts the clusters, and says so itself.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -125,7 +125,7 @@ def _filtered(cells: anndata.AnnData, asked: Options) -> anndata.AnnData:
     from scvae_cli.data.preprocess import filter_counts
 
     kept = filter_counts(cells, min_genes=asked.min_genes, min_cells=asked.min_cells)
-    check_left(*kept.shape, asked)
+    check_left(kept.n_obs, kept.n_vars, asked)
     check_full(kept.X.getnnz(axis=1), asked)
     return kept
 

@@ -140,7 +140,7 @@ def by_variance(groups: Sequence[Group], sds: Sequence[np.ndarray], n_genes: int
     ranks = np.argsort(np.argsort(-variances, axis=1), axis=1).astype(np.float32)
     n_best = (ranks < n_genes).sum(axis=0)
     ranks[ranks >= n_genes] = np.nan
-    median = np.ma.median(np.ma.masked_invalid(ranks), axis=0).filled(np.nan)
+    median = pd.DataFrame(ranks).median().to_numpy()  # without those that are missing
     table = pd.DataFrame({"rank": median, "n_best": n_best})
     order = table.sort_values([*table], ascending=[True, False], na_position="last").index
     return np.sort(order.to_numpy()[:n_genes])

@@ -155,7 +155,7 @@ def _train(context: Context, model: Model, data: TrainingData, shown: Stage) -> 
             "start": _checkpoint(context),
         }
         keep = Checkpointer(config.checkpoint.every, writer.write_checkpoint, interrupt)
-        settings = _settings(config)
+        settings = settings_of(config)
         try:
             if isinstance(model, Ensemble):
                 together = Together(model.models, data.x, settings=settings, **how)
@@ -165,7 +165,7 @@ def _train(context: Context, model: Model, data: TrainingData, shown: Stage) -> 
                     interrupted=lambda: interrupt.came is not None,
                     keep=keep,
                 )
-            with _threads(_of_a_step(config, model, data.x.shape[0])):
+            with computing_with(threads_of_step(config, model, data.x.shape[0])):
                 return train(model, data.x, on_epoch=on_round, keep=keep, **how, **settings[0])
         except RunError:
             if rows:
@@ -173,7 +173,7 @@ def _train(context: Context, model: Model, data: TrainingData, shown: Stage) -> 
             raise
 
 
-def _settings(config: Config) -> list[Settings]:
+def settings_of(config: Config) -> list[Settings]:
     """Return how to train each member of the ensemble, or the one model."""
     assert config.lr is not None
     return [
@@ -191,7 +191,7 @@ def _settings(config: Config) -> list[Settings]:
     ]
 
 
-def _of_a_step(config: Config, model: Model, n_cells: int) -> int:
+def threads_of_step(config: Config, model: Model, n_cells: int) -> int:
     """Return the number of threads for a gradient step of a single model."""
     return for_step(
         torch.get_num_threads(),
@@ -201,7 +201,7 @@ def _of_a_step(config: Config, model: Model, n_cells: int) -> int:
 
 
 @contextmanager
-def _threads(n: int) -> Iterator[None]:
+def computing_with(n: int) -> Iterator[None]:
     """Let torch compute with n threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)

@@ -218,12 +218,16 @@ def score_clusters(
             scores = {"tsne": asdict(of_map), "latent": asdict(of_latent)}
             shown.say(f"against {types_in_words(dataset)}")
         else:
-            how = {
-                "max_cells": context.config.score.max_cells, "seed": context.config.cluster.seed,
-            }  # fmt: skip
+            most, seed = context.config.score.max_cells, context.config.cluster.seed
             scores = {
-                "tsne": {"silhouette": silhouette(maps.of_mapped(2), clusters.of_map, **how)},
-                "latent": {"silhouette": silhouette(latent, clusters.of_latent, **how)},
+                "tsne": {
+                    "silhouette": silhouette(
+                        maps.of_mapped(2), clusters.of_map, max_cells=most, seed=seed
+                    )
+                },
+                "latent": {
+                    "silhouette": silhouette(latent, clusters.of_latent, max_cells=most, seed=seed)
+                },
             }
             shown.say("by the silhouette of the clusters")
         if (told := dataset.covariates) is not None and told.keys:
