@@ -325,6 +325,21 @@ def test_maps_are_small_and_as_precise_as_a_screen():
     assert data["run-1"]["deep"] == data["run-0"]["deep"]
 
 
+def test_of_many_cells_a_page_draws_some_of_those_with_a_place(monkeypatch):
+    monkeypatch.setattr(map_data, "MOST_DRAWN", 100)
+    table = cells(["A", "B"], n=300)
+    shown, said = map_data.drawn(table)
+    assert len(shown) == 100
+    assert shown["tsne_1"].notna().all()
+    assert set(shown["cell"]) <= set(table["cell"])
+    assert said == "This map shows 100 of 300 cells; cells.csv has all."
+    again, _ = map_data.drawn(table.assign(cluster=0))
+    assert list(again["cell"]) == list(shown["cell"])  # so that runs on the same cells share them
+    unpacked(Reader(page(maps={"one": shown})).data["run-0"]["flat"])
+    few, said = map_data.drawn(table.head(90))
+    assert (len(few), said) == (90, "")
+
+
 def test_types_and_clusters_are_counted():
     table = pd.DataFrame(
         {"cell_type": ["B", "A", "A", "A", "B", None, "A"], "cluster": [1, 0, 0, 2, 1, 1, np.nan]}

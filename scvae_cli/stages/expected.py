@@ -95,7 +95,7 @@ def _sampled(config: Config, dataset: Dataset) -> str:
     if not dataset.is_labelled:
         limits["score.max_cells"] = config.score.max_cells
     some = [
-        f"{key}.max_cells={n}"
+        f"{key}={n}"
         for key, n in limits.items()
         if n is not None and n < dataset.n_cells
     ]
