@@ -102,7 +102,7 @@ def _run(n_cells: int, folder: Path) -> dict[str, Any]:
         "folder_mb": sum(f.stat().st_size for f in run.rglob("*") if f.is_file()) / 1e6,
         "page_mb": (run / "report.html").stat().st_size / 1e6,
         "said_seconds": said.get("seconds"), "said_mb": said.get("bytes", float("nan")) / 2**20,
-        "machine": machine(), "scvae": version("scvae-cli"), "load": os.getloadavg()[1],
+        "machine": machine(), "scvae": version("scvae-cli"), "others": os.getloadavg()[1],
     }  # fmt: skip
 
 

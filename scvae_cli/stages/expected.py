@@ -71,7 +71,7 @@ def _times(context: Context, dataset: Dataset, model: Model) -> tuple[float, flo
             model, x, device=context.device, on_epoch=lambda row: times.append(perf_counter()),
             counts=counts, covariates=covariates, **short,
         )  # fmt: skip
-    step = float(np.diff(times)[1:].min()) / rounds_of(x, short).length
+    step = float(np.diff(times)[1:].mean()) / rounds_of(x, short).length
     n_steps = len(members) * rounds_of(dataset.x, members[0]).n_steps
     epoch = len(members) * step * dataset.n_cells / config.batch_size
     return epoch, step * n_steps / min(context.threads, len(members))
