@@ -142,7 +142,7 @@ def part(measured: pd.DataFrame) -> str:
         for _, row in measured.iterrows()
     ]  # fmt: skip
     machines = ", ".join(dict.fromkeys(measured["machine"]))
-    loads = f"{measured['load'].min():.1f} to {measured['load'].max():.1f}"
+    loads = f"{measured['others'].min():.1f} to {measured['others'].max():.1f}"
     return f"""{TITLE}
 
 Made by `python -m benchmarks.training.growth`: {machines}, with other work beside it
