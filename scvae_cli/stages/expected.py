@@ -94,11 +94,7 @@ def _sampled(config: Config, dataset: Dataset) -> str:
     }
     if not dataset.is_labelled:
         limits["score.max_cells"] = config.score.max_cells
-    some = [
-        f"{key}={n}"
-        for key, n in limits.items()
-        if n is not None and n < dataset.n_cells
-    ]
+    some = [f"{key}={n}" for key, n in limits.items() if n is not None and n < dataset.n_cells]
     return f"samples are drawn for {', '.join(some)}" if some else "nothing is sampled"
 
 
