@@ -55,6 +55,8 @@ class Pieces:
             for rows in self._blocks():
                 try:
                     x = self._rows(file[self.name], rows)
+                except MemoryError:
+                    raise
                 except Exception as error:  # readers raise all kinds
                     self._check_unchanged(error)
                     given = Given("data.path", self.path)
