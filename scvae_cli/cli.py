@@ -1,5 +1,6 @@
 """Run the command `scvae`: call the sub-command's function, and import its module only then."""
 
+import errno
 import os
 import sys
 from difflib import get_close_matches
@@ -10,6 +11,7 @@ from scvae_cli import __version__, streams
 from scvae_cli.caches import let_numba_cache
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.interrupts import WORDS, exit_code, ignore, listening
+from scvae_cli.processes import is_first, n_processes
 from scvae_cli.threads import wait_asleep
 
 COMMANDS = {
@@ -83,8 +85,14 @@ def _run(arguments: list[str]) -> int:
         for line in str(error).split("\n"):
             print(f"scvae: {line}", file=sys.stderr)
         return 2
+    except OSError as error:  # whichever key or flag the name was given for
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"scvae: {error.filename}: {error.strerror}; give a shorter one", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as error:
-        print(f"scvae: {WORDS[exit_code(error)]}", file=sys.stderr)
+        if is_first():
+            print(f"scvae: {WORDS[exit_code(error)]}", file=sys.stderr)
         return exit_code(error)
     except SystemExit as stop:
         if stop.code is None or isinstance(stop.code, int):
@@ -95,6 +103,13 @@ def _run(arguments: list[str]) -> int:
 
 def _dispatch(arguments: list[str]) -> None:
     command = arguments[0] if arguments else "--help"
+    if not is_first():
+        from scvae_cli.launch.follow import follow
+
+        follow()
+        return
+    if n_processes() > 1:
+        _check_team(arguments)
     if command in ("--help", "-h"):
         print(HELP, end="")
     elif "--version" in arguments:
@@ -116,6 +131,14 @@ def _dispatch(arguments: list[str]) -> None:
         if "=" in command:
             hint = f"did you mean `scvae train {command}`?"
         raise InputError(Kind.UNKNOWN, Given("", command), "no such command", hint)
+
+
+def _check_team(arguments: list[str]) -> None:
+    """Refuse what several processes cannot do together."""
+    if arguments[:1] != ["train"] or {"-m", "--multirun", "--help", "-h", "--cfg"} & {*arguments}:
+        what = Given("", "scvae " + " ".join(arguments[:2]))
+        reason = "torchrun's processes train one model together: `torchrun ... train KEY=VALUE`"
+        raise InputError(Kind.CONFLICT, what, reason, "start it without torchrun")
 
 
 def _train(arguments: list[str]) -> None:

@@ -66,10 +66,11 @@ class ScoreConfig(Block):
 
 
 class FiguresConfig(Block):
-    """How figures are written; see `results.figures.style.render`."""
+    """How figures are written, see `results.figures.style.render`, and genes of the page."""
 
     format: Literal["png", "pdf", "svg"]
     dpi: Annotated[int, Field(ge=50, le=1200)]
+    genes: Annotated[int, Field(ge=0, le=1000)] = 0  # runs of older versions lack it
 
 
 class Seeds(NamedTuple):

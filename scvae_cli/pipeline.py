@@ -6,9 +6,16 @@ from scvae_cli.measures import SPACES
 from scvae_cli.runs.writer import RunWriter
 from scvae_cli.stages.cells import load_cells
 from scvae_cli.stages.context import open_context
+from scvae_cli.stages.control import doubt_training
 from scvae_cli.stages.expected import announce
 from scvae_cli.stages.fit import fit_model
-from scvae_cli.stages.products import draw_figures, sparsity_of, write_anndata
+from scvae_cli.stages.follow import train_along
+from scvae_cli.stages.products import (
+    draw_figures,
+    keep_expression,
+    sparsity_of,
+    write_anndata,
+)
 from scvae_cli.stages.space import (
     cluster_cells,
     embed_cells,
@@ -43,7 +50,9 @@ def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[s
     maps = map_cells(context, dataset, latent)
     clusters = cluster_cells(context, loaded, latent, maps)
     scores = score_clusters(context, loaded, latent, maps, clusters)
+    doubt_training(context, loaded, latent, n_epochs=len(history))
     sparsity = sparsity_of(context, model, dataset)
+    keep_expression(context, dataset)
     draw_figures(context, dataset, history, maps, clusters, scores, sparsity)
     write_anndata(context, loaded, latent, maps, clusters, scores)
     console.scores({name: scores[space] for space, name in SPACES.items()})
@@ -57,3 +66,8 @@ def fit(config: Config, writer: RunWriter, console: Console) -> None:
     model, _ = fit_model(context, loaded)
     embed_cells(context, model, loaded.dataset)
     name_cells(context, loaded.dataset)
+
+
+def help_to_train() -> None:
+    """Do what a process of torchrun's does that is not the first: a part of each batch."""
+    train_along()

@@ -366,7 +366,7 @@ def test_an_unfinished_run_is_resumed_on_its_gpu(scvae, monkeypatch):
             raise KeyboardInterrupt
         return of_a_round(training)
 
-    from scvae_cli.models.train import Training
+    from scvae_cli.models.training import Training
 
     of_a_round = Training.end_round
     with monkeypatch.context() as patched:

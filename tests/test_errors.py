@@ -13,6 +13,7 @@ from scvae_cli import untrusted
 from scvae_cli.errors import Given, InputError, Kind, RunError, unknown_choice, written
 from scvae_cli.launch.compose import compose
 
+LONG = 300 * "x"  # no file can have this name
 LINES = {  # a command, and all that it says
     "trian": "trian: no such command; did you mean train?",
     "train tsne.perplexty=30": "tsne.perplexty=30: no such key; did you mean tsne.perplexity?",
@@ -56,6 +57,12 @@ LINES = {  # a command, and all that it says
         "did you mean report/vsc?",
     "train data=synthetic likelihood=nb data.scale=10":
         "likelihood=nb: needs counts, and data.scale=10 makes z-scores; leave one of them out",
+    f"train {LONG}.h5ad": f"data.path={LONG}.h5ad: no such file or folder",
+    f"train resume={LONG}": f"{LONG}: File name too long; give a shorter one",
+    f"train hydra.run.dir={LONG}":
+        "output_dir: cannot create .: File name too long; give another with output_dir=FOLDER",
+    f"show {LONG}": f"{LONG}/run.json: File name too long; give a shorter one",
+    f"compare {LONG} --to c": f"{LONG}: File name too long; give a shorter one",
     "show nowhere": "nowhere: no such folder; give the folder of a run",
     "data x.csv": "data.path=x.csv: no such file or folder",
     "data words.csv": "data.path=words.csv: column h has 'two' in row a, no number",

@@ -1,5 +1,7 @@
 """Trainings that were too short, or that got nowhere, say so; long enough ones do not."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,9 +99,15 @@ def test_the_error_of_the_genes_means(counts, told):
 
 
 def test_a_run_says_so(scvae, tmp_path):
-    words = ["model=vae", "map_3d=false"]
-    assert scvae("train", *FAST, *words, "hydra.run.dir=r").code == 0
-    (warning,) = Run(tmp_path / "r").warnings
+    words = ["model=vae", "map_3d=false", "embedding=mean"]
+    assert scvae("train", *FAST, *words, "lr=1e-9", "hydra.run.dir=r").code == 0
+    warning, control = Run(tmp_path / "r").warnings
+    untrained, trained = re.findall(r"0\.\d\d", control)
+    assert "the same network before training" in control
+    assert untrained == trained  # as nothing moved
+    words = [*words, "epochs=150", "hydra.run.dir=long"]
+    assert scvae("train", *FAST, *words).code == 0
+    assert "before training" not in " ".join(Run(tmp_path / "long").warnings)
     assert "decodes cells no better than the mean of each gene would" in warning
     assert "epochs=4, a smaller beta or another lr may help" in warning
     assert warning in (tmp_path / "r" / "report.html").read_text()

@@ -16,7 +16,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
-from scvae_cli.results import map_data, report
+from scvae_cli.results import map_data, report, some_cells
 from scvae_cli.results.by_type import types_and_clusters
 from scvae_cli.results.colours import VIRIDIS
 from scvae_cli.results.curves import Curve, Panel
@@ -72,6 +72,13 @@ def with_columns(table, *, name="protocol", value="Drop-seq"):
     )
 
 
+def expression(*names, n=60):
+    """As a run's expression.csv: logarithms of genes, none of them in the first cell."""
+    rng = np.random.default_rng(3)
+    values = {name: np.append(0.0, rng.uniform(0, 4, n - 1).round(2)) for name in (*names, "CD3D")}
+    return pd.DataFrame({"cell": [f"cell {i}" for i in range(n)], **values})
+
+
 def page(**parts):
     empty = {"title": "Runs", "lead": [], "tables": {}, "figures": {}, "maps": {}}
     return report.html(**{**empty, "provenance": {}, **parts})
@@ -100,6 +107,7 @@ def full(one, other):
         provenance={one: other, "command": "scvae " + "x" * 200},
         command=other,
         warnings=[one, other, "three", one],
+        genes={one: expression(one, other), other: None, "third": None},
         links={other: "../a%20run/report.html"},
         curves=[
             Panel(one, [LINE._replace(name=one)], [LINE._replace(setting=other)], 9, "1", "2")
@@ -326,17 +334,20 @@ def test_maps_are_small_and_as_precise_as_a_screen():
 
 
 def test_of_many_cells_a_page_draws_some_of_those_with_a_place(monkeypatch):
-    monkeypatch.setattr(map_data, "MOST_DRAWN", 100)
+    monkeypatch.setattr(some_cells, "MOST_DRAWN", 100)
     table = cells(["A", "B"], n=300)
-    shown, said = map_data.drawn(table)
+    genes = pd.DataFrame({"cell": table["cell"], "CD3D": np.arange(300.0)})
+    shown, of_shown, said = some_cells.drawn(table, genes)
+    assert list(of_shown["cell"]) == list(shown["cell"])
     assert len(shown) == 100
     assert shown["tsne_1"].notna().all()
     assert set(shown["cell"]) <= set(table["cell"])
     assert said == "This map shows 100 of 300 cells; cells.csv has all."
-    again, _ = map_data.drawn(table.assign(cluster=0))
+    again, none, _ = some_cells.drawn(table.assign(cluster=0), None)
+    assert none is None
     assert list(again["cell"]) == list(shown["cell"])  # so that runs on the same cells share them
     unpacked(Reader(page(maps={"one": shown})).data["run-0"]["flat"])
-    few, said = map_data.drawn(table.head(90))
+    few, _, said = some_cells.drawn(table.head(90), None)
     assert (len(few), said) == (90, "")
 
 
@@ -504,6 +515,30 @@ def test_colours_by_cluster(browser):
         assert len(set(ask(browser, f"m.groups.map(g => g.{look})"))) == 3
     choose(browser, "by", "cell type")
     assert len(find(browser, "#legend button")) == 4
+
+
+def test_colours_by_a_gene_that_is_typed(browser):
+    [box] = find(browser, "#maps input[name=gene]")
+    assert [o.get_attribute("value") for o in find(browser, "#genes option")] == [
+        SCRIPT, IMAGE, "CD3D"
+    ]  # fmt: skip
+    box.send_keys("cd3d")
+    want = expression(SCRIPT, IMAGE)["CD3D"]
+    shown = ask(browser, "[...m.way.numbers]")
+    assert np.abs(shown - want).max() <= want.max() / 255 / 2 + 1e-6
+    assert find(browser, "#bar")[0].text.split()[-1] == "CD3D"
+    assert find(browser, "#maps select[name=by] option:checked")[0].text == "CD3D"
+    box.clear()
+    box.send_keys("GNLY")
+    assert "no values of GNLY" in find(browser, "#status")[0].text
+    assert "data.keep=[auto,GNLY]" in find(browser, "#status")[0].text
+    assert find(browser, "#bar")[0].text.split()[-1] == "CD3D"
+    choose(browser, "run", 1)  # which has no genes
+    assert not box.is_displayed()
+    assert find(browser, "#maps select[name=by] option:checked")[0].text == "cell type"
+    choose(browser, "run", 0)
+    choose(browser, "by", "CD3D")
+    assert legend(browser) == ["CD3D (55)"]
 
 
 def test_colours_by_what_was_kept(browser):

@@ -93,7 +93,9 @@ def test_a_sweep_ends_in_a_table(swept):
     links = set(re.findall(r'href="([^#][^"]*)"', page))
     assert links == {f"{run}/report.html" for run in rows.loc[rows["status"] == "done", "run"]}
     for link in links:
-        assert "Settings given" in (folder / link).read_text()
+        own = (folder / link).read_text()
+        assert "Settings given" in own
+        assert '<a href="../report.html">' in own
     for text in ("map NMI", "Loss while training", "vae on synthetic", "latent ARI"):
         assert text in page
     assert "tsne_nmi" not in page

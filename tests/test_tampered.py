@@ -26,7 +26,7 @@ from scvae_cli.runs.same import read_training
 
 QUICK = ["tsne.perplexity=5", "tsne.max_iter=250", "cluster.n_init=1", "map_3d=false"]
 FILES = ["run.json", "scores.json", "config.yaml", "genes.csv", "history.csv", "latent.csv",
-         "cells.csv", "model.safetensors"]  # fmt: skip
+         "cells.csv", "expression.csv", "model.safetensors"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_a_file_that_is_none(scvae, run, tmp_path, name, how):
     elif how == "garbage":
         file.write_bytes(b"\xff\xfe\x00,\r\n\x01")
         forget(tmp_path / "t", name)
-    if name not in ("scores.json", "history.csv"):
+    if name not in ("scores.json", "history.csv", "expression.csv"):
         read = partial(scvae_cli.load, "t")
         if name in ("latent.csv", "cells.csv"):  # which are read when they are asked for
             read = partial(getattr, read(), name.removesuffix(".csv"))

@@ -185,12 +185,17 @@ def test_cells_without_a_type_are_grey_and_last():
     assert main.label() == "0  b (17 % of 12)"
 
 
-def test_clusters_of_cells_without_types_have_colours_of_their_own():
+@pytest.mark.parametrize("n_typed", [0, 5])
+def test_clusters_of_cells_without_types_have_colours_of_their_own(n_typed):
+    """On figures and on the page; cells of the first clusters may have types."""
     clusters = np.arange(60) % 20
-    styles = by_cluster(np.zeros(60, int), ["unlabelled"], clusters).styles
-    assert len({style.colour for style in styles}) == 20
-    assert styles[7].label() == "7  (3)"
-    table = pd.DataFrame({"cell": map(str, clusters), "cell_type": None, "cluster": clusters})
+    names = [*[f"type {i}" for i in range(n_typed)], "unlabelled"]
+    labels = np.minimum(clusters, n_typed)
+    styles = by_cluster(labels, names, clusters).styles
+    assert len({style.colour for style in styles} - {GREY}) == 20
+    assert n_typed or styles[7].label() == "7  (3)"
+    types = [None if label == n_typed else names[label] for label in labels]
+    table = pd.DataFrame({"cell": map(str, range(60)), "cell_type": types, "cluster": clusters})
     table[["tsne_1", "tsne_2"]] = 0.0
     looks = json.loads(map_data({"r": table})["run-0"])["clusterings"]["cluster"]["looks"]
     assert [look[0] for look in looks] == [style.colour for style in styles]

@@ -7,6 +7,7 @@ it when it is asked for cells.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -91,8 +92,9 @@ def _check_choice_of_genes(options: Mapping[str, Any]) -> None:
 
 def _states(options: Mapping[str, Any]) -> list[list[int]]:
     """Return the states of the files that options name, which may change between two runs."""
-    named = [Path(options[key]) for key in ("path", "labels", "batches") if options.get(key)]
-    return [state_of(path) for path in named if path.exists()]
+    named = [options[key] for key in ("path", "labels", "batches") if options.get(key)]
+    # os.path, as Path raises for a name that is too long
+    return [state_of(Path(path)) for path in named if os.path.exists(path)]  # noqa: PTH110
 
 
 def _scaled(dataset: Dataset, clip: float) -> Dataset:

@@ -1,6 +1,6 @@
 """The optimiser."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -47,12 +47,23 @@ class Adam:
             for name, tensor in state._asdict().items():
                 yield f"adam.{name}.{i}", tensor
 
-    def step(self, loss: Tensor) -> None:
+    def step(self, loss: Tensor, add: Callable[[list[Tensor]], None] | None = None) -> None:
         """Change the parameters against the gradient of the loss.
 
         Each large parameter is changed as soon as its gradient is computed: it is still in the
         cache then, and is freed before the next gradient is computed.
+
+        Args:
+            loss: of a batch.
+            add: adds to all gradients those of other processes, in place.
         """
+        if add is not None:
+            loss.backward()
+            for p in self._states:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            add([p.grad for p in self._states if p.grad is not None])
+            self._change(*self._states)
+            return
         with ExitStack() as hooks:
             for p in self._large:
                 hooks.enter_context(p.register_post_accumulate_grad_hook(self._change))

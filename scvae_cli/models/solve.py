@@ -11,7 +11,7 @@ from torch import Generator
 
 from scvae_cli.models.batches import place
 from scvae_cli.models.model import Model
-from scvae_cli.models.train import COLUMNS
+from scvae_cli.models.training import COLUMNS
 
 
 @torch.inference_mode()

@@ -14,7 +14,8 @@ from scvae_cli.models.batches import place
 from scvae_cli.models.checkpoint import Checkpoint, unpack
 from scvae_cli.models.model import Model
 from scvae_cli.models.rounds import Settings, rounds_of
-from scvae_cli.models.train import AfterStep, Training
+from scvae_cli.models.train import AfterStep
+from scvae_cli.models.training import Training
 
 
 class Together:

@@ -1,27 +1,20 @@
 """Train models by gradients; `models.solve` fits those that have a closed form."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from time import perf_counter
+from collections.abc import Callable
 from typing import Unpack
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.sparse import csr_array
-from torch import Generator, Tensor
 
 from scvae_cli.covariates import Covariates
-from scvae_cli.errors import Kind, RunError
-from scvae_cli.models.adam import Adam, keep_freed_memory
 from scvae_cli.models.batches import Batches, place
 from scvae_cli.models.checkpoint import Checkpoint
-from scvae_cli.models.losses import ACTIVE
 from scvae_cli.models.model import Model
-from scvae_cli.models.replay import Replay
-from scvae_cli.models.rounds import Rounds, Settings, rounds_of
-
-COLUMNS = ["epoch", "total", "reconstruction", "kl", "seconds"]
+from scvae_cli.models.rounds import Settings, rounds_of
+from scvae_cli.models.team import Team
+from scvae_cli.models.training import Training
 
 # Called with the number of rounds that are done, that of steps of the next one, and what makes a
 # checkpoint of them.
@@ -39,6 +32,7 @@ def train(
     validate: Callable[[Model], float] | None = None,
     start: Checkpoint | None = None,
     keep: AfterStep = lambda *_: None,
+    team: Team | None = None,
     **settings: Unpack[Settings],
 ) -> pd.DataFrame:
     """Minimise the model's loss with Adam over shuffled batches of cells.
@@ -53,6 +47,7 @@ def train(
         validate: computes a loss on what was held out; the best round's weights are kept.
         start: a checkpoint of the same training, to resume it from; the end is the same.
         keep: called after each step, and after each round.
+        team: the processes that train the model together, if there are several.
         settings: see `Settings`.
 
     Returns:
@@ -60,225 +55,26 @@ def train(
 
     Raises:
         RunError: the loss is no longer finite.
+        TeamLostError: another process of the team has ended.
     """
-    training = Training(model, device, rounds_of(x, settings), settings, validate)
+    training = Training(model, device, rounds_of(x, settings), settings, validate, team)
     training.restore(start)
     for row in training.history:
         on_epoch(row)
-    batches = place(x, counts, covariates, device)
+    _finish(training, place(x, counts, covariates, device), on_epoch, keep)
+    return pd.DataFrame(training.history, columns=training.columns)
+
+
+def _finish(
+    training: Training,
+    batches: Batches,
+    on_epoch: Callable[[dict[str, float]], None],
+    keep: AfterStep,
+) -> None:
+    """Do the rounds that are left of a training, and take its best weights."""
     while not training.is_over:
         for _ in training.steps(batches):
             keep(len(training.history), training.in_round, training.checkpoint)
         on_epoch(training.end_round())
         keep(len(training.history), 0, training.checkpoint)
     training.take_best()
-    return pd.DataFrame(training.history, columns=training.columns)
-
-
-def _kls(model: Model) -> list[str]:
-    """Name the monitors that are KLs of latents."""
-    return [name for name in model.monitors if name.startswith("kl_z")]
-
-
-class Training:
-    """A training between two steps.
-
-    Args:
-        model: on `device`; trained in place.
-        device: where to compute.
-        rounds: how long to train.
-        settings: how to train.
-        validate: computes the validation loss, if there is one.
-
-    Attributes:
-        history: a row for each round that is done.
-        step: number of steps that are done.
-        batch: number of batches of this epoch that are done.
-        seen: number of cells of this round that are done.
-        seconds: what the steps of this round took.
-        best: the weights with the least validation loss so far.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        device: torch.device,
-        rounds: Rounds,
-        settings: Settings,
-        validate: Callable[[Model], float] | None,
-    ) -> None:
-        keep_freed_memory()
-        self.model, self.device, self.rounds, self.settings = model, device, rounds, settings
-        self.validate = validate
-        self.optimizer = Adam(model.parameters(), settings["lr"])
-        self.shuffler = Generator().manual_seed(settings["batch_seed"])
-        self.noise = Generator(device).manual_seed(settings["noise_seed"])
-        self.shuffled = self.shuffler.get_state()  # from which the order of this epoch comes
-        self.order: Sequence[Tensor] = ()
-        # Of the loss terms and monitors of this round's cells so far.
-        self.sums = torch.zeros(3 + len(model.monitors), device=device)
-        self.replay = Replay(self.noise)
-        self.history: list[dict[str, float]] = []
-        self.step, self.batch, self.seen, self.seconds = 0, 0, 0, 0.0
-        self.best = {} if validate is None else _copy(model)
-
-    @property
-    def in_round(self) -> int:
-        """Return the number of steps of this round that are done."""
-        return self.step - len(self.history) * self.rounds.length
-
-    @property
-    def is_over(self) -> bool:
-        """Return whether all rounds are done, or the validation loss no longer falls."""
-        patience = self.settings.get("patience")
-        if patience is not None and self.history and self.validate is not None:
-            losses = [row["validation"] for row in self.history]
-            if len(losses) - 1 - losses.index(min(losses)) >= patience:
-                return True
-        return len(self.history) >= len(self.rounds)
-
-    @property
-    def columns(self) -> list[str]:
-        """Name the columns of the history; see `end_round`."""
-        length = [] if self.rounds.are_epochs else ["updates"]
-        validation = [] if self.validate is None else ["validation"]
-        active = ["active"] if _kls(self.model) else []
-        return [*COLUMNS, *length, *validation, *active, *self.model.monitors]
-
-    def steps(self, batches: Batches) -> Iterator[None]:
-        """Train for a round, or the rest of one, on these cells; pause after each step."""
-        self.model.train()
-        began = perf_counter() - self.seconds
-        while self.step < self.rounds.end(len(self.history)):
-            if not self.order:
-                self.shuffled = self.shuffler.get_state()
-                order = torch.randperm(batches.n_cells, generator=self.shuffler)
-                self.order = order.to(batches.device).split(self.settings["batch_size"])
-            index = self.order[self.batch]
-            self._step(batches, index)
-            self.step += 1
-            self.seen += len(index)
-            self.batch += 1
-            if self.batch == len(self.order):
-                self.batch, self.order = 0, ()
-                self.shuffled = self.shuffler.get_state()
-            self.seconds = perf_counter() - began
-            yield
-        self.check()  # which waits for a GPU to be done
-        self.seconds = perf_counter() - began
-
-    def _step(self, batches: Batches, index: Tensor) -> None:
-        """Do a step on the cells with these indices (n,)."""
-        progress = len(self.history) / len(self.rounds)
-        kl_warmup = self.settings.get("kl_warmup")
-        warm = min(1.0, progress / kl_warmup) if kl_warmup else 1.0
-
-        def step(index: Tensor) -> None:
-            cells = batches.take(index)
-            loss = self.model.loss(cells.x, self.noise, cells.counts, progress, cells.covariates)
-            if warm < 1.0:
-                loss = loss.with_kl_weighted(warm)
-            self.optimizer.step(loss.total)
-            terms = torch.stack([loss.total, loss.reconstruction, loss.kl])
-            self.sums += torch.cat([terms, loss.monitors]).detach() * len(index)
-
-        if index.is_cuda:
-            kind = warm, progress if self.model.follows_progress else None
-            self.replay(step, index, kind)
-        else:
-            step(index)
-
-    def end_round(self) -> dict[str, float]:
-        """End a round.
-
-        Returns:
-            Its row of the history: how often the cells were seen, the mean loss terms of the
-            round's cells while training, seconds, updates and validation loss (if there are), and
-            what the model monitors; where that is KLs of latents, how many are above `ACTIVE`.
-        """
-        means = (self.sums / self.seen).tolist()
-        number = len(self.history) + 1
-        epoch = number if self.rounds.are_epochs else round(self.rounds.epochs_done(self.step), 3)
-        row: dict[str, float] = dict(zip(COLUMNS, [epoch, *means[:3], self.seconds], strict=True))
-        if not self.rounds.are_epochs:
-            row["updates"] = self.step
-        if self.validate is not None:
-            row["validation"] = loss = self.validate(self.model)
-            if not math.isfinite(loss):
-                reason = f"the validation loss is {loss}"
-                raise RunError(Kind.DIVERGED, None, reason, "a smaller lr may help")
-            if loss < min((r["validation"] for r in self.history), default=math.inf):
-                self.best = _copy(self.model)
-        monitored = dict(zip(self.model.monitors, means[3:], strict=True))
-        kls = [monitored[name] for name in _kls(self.model)]
-        active = {"active": sum(kl > ACTIVE for kl in kls)} if kls else {}
-        self.history.append({**row, **active, **monitored})
-        self.sums.zero_()
-        self.seen, self.seconds = 0, 0.0
-        return self.history[-1]
-
-    def take_best(self) -> None:
-        """Give the model the weights with the least validation loss, if there is one."""
-        if self.validate is not None and self.history:
-            self.model.load_state_dict(self.best)
-
-    def check(self) -> None:
-        """Raise RunError where the loss is no longer finite."""
-        total, reconstruction, kl = self.sums[:3].tolist()
-        if not all(map(math.isfinite, (total, reconstruction, kl))):
-            is_epoch = self.rounds.are_epochs
-            what, number = ("epoch", len(self.history) + 1) if is_epoch else ("update", self.step)
-            raise RunError(
-                Kind.DIVERGED,
-                None,
-                f"the loss is {total} in {what} {number} (reconstruction "
-                f"{reconstruction:.6g}, kl {kl:.6g})",
-                "a smaller lr may help",
-            )
-
-    def checkpoint(self) -> Checkpoint:
-        """Return all that `restore` needs.
-
-        Raises:
-            RunError: the loss is no longer finite.
-        """
-        self.check()
-        counts = self.step, self.batch, self.seen
-        return Checkpoint(dict(self._tensors()), self.history, counts, self.seconds)
-
-    def restore(self, checkpoint: Checkpoint | None) -> None:
-        """Return to where a training with the same settings was; without a checkpoint, stay.
-
-        Raises:
-            ValueError: its settings were others; nothing was changed.
-        """
-        if checkpoint is None:
-            return
-        tensors = dict(self._tensors())
-        shapes = [{n: t.shape for n, t in x.items()} for x in (tensors, checkpoint.tensors)]
-        if shapes[0] != shapes[1]:
-            raise ValueError("it is of another model")
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                tensor.copy_(checkpoint.tensors[name])
-        self.shuffler.set_state(checkpoint.tensors["shuffled"])
-        self.noise.set_state(checkpoint.tensors["noise"])
-        self.history = list(checkpoint.history)
-        self.step, self.batch, self.seen = checkpoint.counts
-        self.seconds = checkpoint.seconds
-        self.order = ()
-
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in self.model.state_dict().items():
-            yield f"model.{name}", tensor
-        yield from self.optimizer.state()
-        yield "shuffled", self.shuffled
-        yield "noise", self.noise.get_state()
-        yield "sums", self.sums
-        for name, tensor in self.best.items():
-            yield f"best.{name}", tensor
-
-
-def _copy(model: Model) -> dict[str, Tensor]:
-    """Return a copy of the weights."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

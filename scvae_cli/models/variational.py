@@ -12,6 +12,7 @@ from scvae_cli.models.autoencoder import Conditioning, EncoderDecoder
 from scvae_cli.models.losses import ACTIVE, kl_normal
 from scvae_cli.models.model import Loss
 from scvae_cli.models.sparse import Cells
+from scvae_cli.models.team import draw
 
 
 class Variational(EncoderDecoder):
@@ -121,8 +122,7 @@ class BetaVAE(Variational):
 
 def sample_normal(mu: Tensor, logvar: Tensor, generator: Generator) -> Tensor:
     """Draw from N(mu, sigma^2), elementwise."""
-    eps = torch.randn(mu.shape, generator=generator, dtype=mu.dtype, device=mu.device)
-    return mu + (0.5 * logvar).exp() * eps
+    return mu + (0.5 * logvar).exp() * draw(torch.randn, mu, generator)
 
 
 def report_collapse(kl: Tensor, n_cells: int) -> list[str]:

@@ -11,6 +11,7 @@ from scvae_cli.models import layers
 from scvae_cli.models.losses import kl_bernoulli, kl_spike_slab, kl_spike_slabs
 from scvae_cli.models.model import Loss
 from scvae_cli.models.sparse import Cells, GeneLinear
+from scvae_cli.models.team import draw
 from scvae_cli.models.variational import Variational, report_collapse, sample_normal
 
 
@@ -94,7 +95,7 @@ class VSC(Variational):
     ) -> Tensor:
         """Draw z (n_cells, n_latent) from the relaxed posterior."""
         slab = sample_normal(mu, logvar, generator)
-        eta = torch.rand(mu.shape, generator=generator, dtype=mu.dtype, device=mu.device)
+        eta = draw(torch.rand, mu, generator)
         c = self.c + progress * (self.c_end - self.c)
         return torch.sigmoid(c * (eta - 1.0 + log_gamma.exp())) * slab
 

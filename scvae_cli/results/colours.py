@@ -16,6 +16,7 @@ letter at the centre of each type. Shades change where clusters share a main typ
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -100,20 +101,25 @@ def main_types(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
     return mains
 
 
-def cluster_looks(mains: np.ndarray, looks: Sequence[Look]) -> list[Look]:
+def cluster_looks(mains: np.ndarray, looks: Sequence[Look], names: Sequence[str]) -> list[Look]:
     """Return a look for each cluster: its main type's colour, in another shade where it is taken.
 
-    Where there is one type alone, or none, each cluster has a colour of its own.
+    A cluster without any type has a colour that no type has; so have all where types are one.
 
     Args:
         mains: (n_clusters,) main types.
         looks: of the types.
+        names: of the types.
     """
     if len(looks) == 1:
         return [_nth_look(i) for i in range(len(mains))]
+    free = count(sum(name != UNLABELLED for name in names))
     taken: Counter[str] = Counter()
     of_clusters = []
     for main in mains:
+        if names[main] == UNLABELLED:
+            of_clusters.append(_nth_look(next(free)))
+            continue
         colour = looks[main].colour
         nth = taken[colour]
         taken[colour] += 1

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jinja2.utils import htmlsafe_json_dumps
 
-from scvae_cli.columns import OWN, PLACED, PLACES
+from scvae_cli.columns import OWN, PLACES
 from scvae_cli.results.colours import (
     VIRIDIS,
     Look,
@@ -22,16 +22,18 @@ from scvae_cli.results.colours import (
 )
 from scvae_cli.visible import UNLABELLED, visible
 
-MOST_DRAWN = 50_000  # cells of a run on a page: a few megabytes, which still turn smoothly
 MOST_VALUES = 100  # of a column that have a colour of their own; a legend of more is no help
 CLUSTERS = {"cluster": "cluster", "latent_cluster": "cluster of the latent space"}
 STEPS = 2**16 - 2  # places along the longest side of a map
 UNMAPPED = 2**16 - 1
+GENE_STEPS = 255  # values of a gene that differ: one byte a cell
 PRECISE = 1e-5  # of the range of a column's numbers: what a colour or a label can show
 
 
 def map_data(
-    maps: Mapping[str, pd.DataFrame], links: Mapping[str, str] | None = None
+    maps: Mapping[str, pd.DataFrame],
+    links: Mapping[str, str] | None = None,
+    genes: Mapping[str, pd.DataFrame | None] | None = None,
 ) -> dict[str, str]:
     """Return JSON by id: `look` of the types, `cells-N` that runs on the same data share, `run-N`.
 
@@ -41,11 +43,13 @@ def map_data(
     Args:
         maps: title of a run to its cells.csv.
         links: addresses of the pages of these runs, by their titles.
+        genes: title of a run to its expression.csv, if it has one.
     """
+    genes = genes or {}
     labels = {title: _texts(cells["cell_type"]) for title, cells in maps.items()}
     types = sorted(set().union(*labels.values()), key=lambda name: (name == UNLABELLED, name))
     codes = {title: pd.Categorical(texts, types).codes for title, texts in labels.items()}
-    first, number = _same_cells(maps, codes)
+    first, number = _same_cells(maps, codes, genes)
     sizes = np.bincount(np.concatenate([codes[title] for title in first]), minlength=len(types))
     looks, order = type_looks(sizes, types), by_size(sizes, types)
     ranks = np.argsort(order)
@@ -61,6 +65,7 @@ def map_data(
             "names": _texts(maps[title]["cell"]),
             "types": packed(ranks[codes[title]]),
             "columns": _columns(maps[title]),
+            "genes": _genes(genes.get(title)),
         }
     for i, (title, cells) in enumerate(maps.items()):
         data[f"run-{i}"] = {
@@ -71,42 +76,24 @@ def map_data(
     return {key: _json(value) for key, value in data.items()}
 
 
-def drawn(cells: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the cells that a page shows on its map, and what it says of the others, if any.
-
-    Of too many cells with a place, `MOST_DRAWN` at random: the same for runs on the same cells.
-
-    Args:
-        cells: cells.csv of a run.
-    """
-    said = ""
-    if PLACED in cells and (n := int(cells[PLACED].astype(bool).sum())):
-        said = (
-            f"t-SNE mapped {len(cells) - n:,} cells, drawn at random; the others are placed "
-            "beside the mapped cells that are nearest to them in the latent space. "
-        )
-    if len(cells) <= MOST_DRAWN:
-        return cells, said
-    mapped = np.flatnonzero(cells["tsne_1"].notna())
-    kept = np.random.default_rng(0).permutation(mapped)[:MOST_DRAWN]
-    said += f"This map shows {len(kept):,} of {len(cells):,} cells; cells.csv has all."
-    return cells.iloc[np.sort(kept)].reset_index(drop=True), said
-
-
 def _same_cells(
-    maps: Mapping[str, pd.DataFrame], codes: Mapping[str, np.ndarray]
+    maps: Mapping[str, pd.DataFrame],
+    codes: Mapping[str, np.ndarray],
+    genes: Mapping[str, pd.DataFrame | None],
 ) -> tuple[list[str], dict[str, int]]:
     """Return the first run on each data, and the number of its data for each run.
 
     Args:
         maps: title of a run to its cells.csv.
         codes: (n_cells,) types of each run's cells.
+        genes: title of a run to its expression.csv.
     """
     numbers: dict[str, int] = {}
     first: list[str] = []
     of = {}
     for title, cells in maps.items():
-        known = _json([_texts(cells["cell"]), codes[title].tolist(), _columns(cells)])
+        told = [_texts(cells["cell"]), codes[title].tolist(), _columns(cells)]
+        known = _json([*told, _genes(genes.get(title))])
         if known not in numbers:
             numbers[known] = len(first)
             first.append(title)
@@ -154,17 +141,13 @@ def _clustering(
     counted = (codes >= 0) & mapped
     np.add.at(counts, (codes[counted], labels[counted]), 1)
     mains = main_types(counts, types)
-    of_clusters = cluster_looks(mains, looks)
-    untyped = [i for i, main in enumerate(mains) if types[main] == UNLABELLED]
-    n_typed = sum(name != UNLABELLED for name in types)
-    spare = type_looks(np.arange(n_typed + len(untyped), 0, -1), [""] * (n_typed + len(untyped)))
-    for nth, i in enumerate(untyped):
-        of_clusters[i] = spare[n_typed + nth]
+    of_clusters = cluster_looks(mains, looks, types)
     titles = []
     for i, (name, main) in enumerate(zip(names, mains, strict=True)):
         n = int(counts[i].sum())
         share = f"{100 * counts[i, main] / max(n, 1):.0f} % of {n}"
-        titles.append(f"{name} ({n})" if i in untyped else f"{name}: {types[main]} ({share})")
+        main_type = "" if types[main] == UNLABELLED else f": {types[main]}"
+        titles.append(f"{name}{main_type} ({share if main_type else n})")
     return {"codes": packed(codes), "names": names, "titles": titles, "looks": of_clusters}
 
 
@@ -183,6 +166,21 @@ def _columns(cells: pd.DataFrame) -> list[dict[str, Any]]:
         {"name": visible(name), **(_numbers if _is_numeric(column) else _values)(column)}
         for name, column in kept.items()
     ]
+
+
+def _genes(expression: pd.DataFrame | None) -> dict[str, Any]:
+    """Return genes: names, the largest value of each, and steps (n_genes, n_cells) from 0 to it.
+
+    Args:
+        expression: expression.csv of a run, if it has one.
+    """
+    if expression is None:
+        return {"names": [], "tops": [], "steps": packed(np.zeros(0, dtype=int))}
+    values = np.nan_to_num(expression.drop(columns="cell").to_numpy(dtype=float).T, posinf=0)
+    tops = values.max(1, initial=0)
+    steps = np.rint(np.clip(values / np.where(tops > 0, tops, 1)[:, None], 0, 1) * GENE_STEPS)
+    names = [visible(name) for name in expression.columns if name != "cell"]
+    return {"names": names, "tops": tops.tolist(), "steps": packed(steps.astype(int))}
 
 
 def _is_numeric(column: pd.Series) -> bool:
@@ -250,7 +248,7 @@ def _least(values: np.ndarray) -> str:
         return "i1" if values.dtype.kind == "i" else "f4"
     low, high = known.min(), known.max()
     if known.size == values.size and (known % 1 == 0).all():
-        for kind in ("i1", "i2", "i4"):
+        for kind in ("i1", "u1", "i2", "i4"):
             if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
                 return kind
     with np.errstate(over="ignore", invalid="ignore"):

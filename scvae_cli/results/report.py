@@ -34,10 +34,12 @@ def html(
     figures: Mapping[str, bytes],
     maps: Mapping[str, pd.DataFrame],
     provenance: Mapping[str, str],
+    genes: Mapping[str, pd.DataFrame | None] | None = None,
     command: str = "",
     warnings: Sequence[str] = (),
     links: Mapping[str, str] | None = None,
     curves: Sequence[Panel] = (),
+    sweep: str = "",
 ) -> str:
     """Return the page: title, warnings, map, beside it the lead, then tables and figures.
 
@@ -48,24 +50,23 @@ def html(
         figures: caption to PNG.
         maps: title of a run to its cells.csv, the run to show first being the first.
         provenance: what the page was made from.
+        genes: title of a run to its expression.csv, or None where it has none.
         command: the command line that made it; empty where there is not one.
         warnings: what to know before anything else.
         links: addresses of the pages of the runs that have a map, by their titles.
         curves: from `curves.loss_curves`.
+        sweep: the address of the page of the sweep that the run is part of; empty without one.
     """
     scripts = [_asset(name) for name in (*(OF_MAPS if maps else ()), "report.js")]
+    texts = {"title": title, "lead": lead, "command": command, "warnings": warnings}
     return _template().render(
+        **texts,
         policy=_policy(scripts),
-        title=title,
-        style=_asset("report.css"),
-        lead=lead,
-        command=command,
-        warnings=warnings,
-        most_warnings=MOST_WARNINGS,
+        sweep=sweep,
         tables=[table_of(caption, table) for caption, table in tables.items()],
         figures={text: base64.b64encode(png).decode() for text, png in figures.items()},
         maps=list(maps),
-        map_data=map_data(maps, links or {}) if maps else {},
+        map_data=map_data(maps, links or {}, genes or {}) if maps else {},
         curves=curves,
         provenance=provenance,
         scripts=scripts,
@@ -87,6 +88,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals |= {"style": _asset("report.css"), "most_warnings": MOST_WARNINGS}
     return environment.get_template("report.html.jinja")
 
 

@@ -2,7 +2,57 @@
 
 // The legend of a map, its colour bar, the small maps of other runs, and all controls.
 
+const GENE = "gene "; // begins the keys of ways to colour by a gene
+const GENE_STEPS = 255; // values of a gene that differ
+
 Object.assign(Maps.prototype, {
+  // Offers all ways to colour that the run has, and the genes that one can type; chooses one.
+  offer(key) {
+    const { by, gene } = this.form;
+    const { ways, genes } = this.now;
+    const of = (kind) => [...ways].filter(([, way]) => (way.kind ?? "") === kind)
+      .map(([name, way]) => new Option(clip(way.title), name));
+    by.replaceChildren(...of(""));
+    for (const kind of ["kept columns", "genes"]) {
+      const group = document.createElement("optgroup");
+      group.label = kind;
+      group.append(...of(kind));
+      if (group.children.length) by.append(group);
+    }
+    by.value = key;
+    gene.parentElement.hidden = !genes.names.length;
+    document.getElementById("genes").replaceChildren(...genes.names.map((name) => new Option(name)));
+  },
+
+  // Adds the way to colour by a gene, if the key is of one that this run has and shows not yet.
+  express(key) {
+    const { ways, genes, names } = this.now;
+    const at = key.startsWith(GENE) ? genes.names.indexOf(key.slice(GENE.length)) : -1;
+    if (at < 0 || ways.has(key)) return;
+    this.expression ??= new Map(); // by the genes that runs on the same cells share
+    if (!this.expression.has(genes)) this.expression.set(genes, unpack(genes.steps));
+    const steps = this.expression.get(genes).subarray(at * names.length, (at + 1) * names.length);
+    const top = genes.tops[at];
+    ways.set(key, { title: genes.names[at], kind: "genes", range: [0, top],
+      numbers: Float32Array.from(steps, (step) => (step / GENE_STEPS) * top) });
+  },
+
+  // Colours by the gene that was typed; says so where the page has no such gene.
+  gene(text) {
+    const { names } = this.now.genes;
+    const same = (a, b) => a.localeCompare(b, "en", { sensitivity: "accent" }) === 0;
+    const name = names.find((n) => n === text) ?? names.find((n) => same(n, text));
+    this.status.textContent = "";
+    if (name) {
+      this.express(GENE + name);
+      this.offer(GENE + name);
+      this.colour();
+    } else if (text && !names.some((n) => n.toLowerCase().startsWith(text.toLowerCase()))) {
+      this.status.textContent = `This page has no values of ${clip(text)}, but of the ${names.length} `
+        + `genes that vary most. Of cells in a file, data.keep=[auto,${clip(text)}] keeps them.`;
+    }
+  },
+
   // One legend for both maps, or a bar where colours are numbers.
   entries() {
     const { numbers, range, title } = this.way;
@@ -105,6 +155,7 @@ Object.assign(Maps.prototype, {
     form.by.addEventListener("change", () => this.colour());
     form.view.addEventListener("change", () => { this.point(this.panes.flat, -1); this.paint(); });
     form.names.addEventListener("change", () => this.shown.forEach((map) => map.ask()));
+    form.gene.addEventListener("input", () => this.gene(form.gene.value.trim()));
     form.find.addEventListener("input", () => this.find(form.find.value.trim()));
     const zoom = (factor) => () => this.shown.forEach((map) => zoomAt(map, factor));
     form.elements.in.addEventListener("click", zoom(1.4));

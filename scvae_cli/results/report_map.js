@@ -5,7 +5,7 @@
 const [MAX_HOVER, MAX_ROWS, MAX_NAME] = [60, 14, 26]; // characters, rows, characters on a map
 const N_STEPS = 256; // colours of a scale
 const MISSED = 65535; // place of a cell that is not on the map
-const READERS = { i1: Int8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array, f4: Float32Array,
+const READERS = { i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array, f4: Float32Array,
   f8: Float64Array };
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
@@ -45,9 +45,9 @@ function opened(number, look) {
     const { name, names, looks, range } = column;
     const way = names ? { codes: unpack(column.codes), looks, names, legend: counted(names) }
       : { numbers: unpack(column.numbers), range };
-    ways.set(`column ${name}`, { title: name, kept: true, ...way });
+    ways.set(`column ${name}`, { title: name, kind: "kept columns", ...way });
   }
-  return { names: cells.names, ways, link: run.link, flat: placesOf(run.flat, 2),
+  return { names: cells.names, genes: cells.genes, ways, link: run.link, flat: placesOf(run.flat, 2),
     deep: placesOf(run.deep, 3) };
 }
 
@@ -96,16 +96,8 @@ class Maps {
     const { ways, flat, deep, link } = this.now;
     const { by, view } = this.form;
     const chosen = by.value;
-    const groups = [false, true].map((kept) => [...ways].filter(([, way]) => Boolean(way.kept) === kept)
-      .map(([key, way]) => new Option(clip(way.title), key)));
-    by.replaceChildren(...groups[0]);
-    if (groups[1].length) {
-      const kept = document.createElement("optgroup");
-      kept.label = "kept columns";
-      kept.append(...groups[1]);
-      by.append(kept);
-    }
-    by.value = ways.has(chosen) ? chosen : [...ways.keys()][0];
+    this.express(chosen);
+    this.offer(ways.has(chosen) ? chosen : [...ways.keys()][0]);
     view.parentElement.hidden = !deep;
     if (!deep) view.value = "flat";
     this.panes.flat.place(flat, 2);

@@ -9,11 +9,11 @@ from scvae_cli.errors import InputError, Kind
 from scvae_cli.measures import MEASURE_NAMES, SPACES, WITH_BATCHES
 from scvae_cli.results.by_type import types_and_clusters
 from scvae_cli.results.html_tables import Shown
-from scvae_cli.results.map_data import drawn
 from scvae_cli.results.report import html
 from scvae_cli.results.runs import cells_in_words, provenance
+from scvae_cli.results.some_cells import drawn
 from scvae_cli.results.table import shown
-from scvae_cli.runs.files import FILES, files_of
+from scvae_cli.runs.files import FILES, REPORT, files_of
 from scvae_cli.runs.run import Run
 
 KINDS = ("vsc", "trained")  # what a run may be, to have figures other than maps
@@ -52,17 +52,20 @@ def run_page(run: Run) -> str:
         if not file.startswith("figures/map_")
     }
     name = run.data.get("name", config["data"])
-    on_map, said = drawn(cells)
+    on_map = drawn(cells, run.expression())
     lead = f"{cells_in_words(run.data)}, {config.get('latent_dim')} latent features."
     return html(
         title=f"{config['model']} on {name}, seed {config['seed']}",
-        lead=[lead, said] if said else [lead],
+        lead=[lead, on_map.said] if on_map.said else [lead],
         tables={**_scores(run), **_settings(run), **_types(cells), **_times(run)},
         figures={caption: path.read_bytes() for caption, path in paths.items() if path.exists()},
-        maps={run.path.name: on_map},
+        maps={run.path.name: on_map.cells},
+        genes={run.path.name: on_map.genes},
         provenance=provenance([run]),
         command=str(run.record.get("command", "")),
         warnings=run.warnings,
+        # The sweep writes its page when all jobs have ended.
+        sweep=f"../{REPORT}" if (run.path.parent / "sweep.json").exists() else "",
     )
 
 

@@ -36,8 +36,8 @@ def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
     Raises:
         InputError: it cannot be created, or it has to be that path and holds something already.
     """
-    missing = [p for p in (wanted, *wanted.parents) if not p.exists()]
     try:
+        missing = [p for p in (wanted, *wanted.parents) if not p.exists()]
         for n in count(1):
             wanted.parent.mkdir(parents=True, exist_ok=True)
             path = wanted if n == 1 else wanted.with_name(f"{wanted.name}-{n}")

@@ -78,6 +78,13 @@ FILES = {
             repeats=True,
         ),
         RunFile(
+            "expression.csv",
+            "cell, and logarithms of the genes that vary most: colours of report.html",
+            "figures",
+            ("cell",),
+            repeats=True,
+        ),
+        RunFile(
             "scores.json",
             "how well clusters agree with types: on the map, in the latent space",
             "score",

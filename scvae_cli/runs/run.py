@@ -139,6 +139,10 @@ class Run:
         """Read cells.csv, which a run has that is done, as a DataFrame."""
         return self.table("cells", FILES["cells.csv"].columns)
 
+    def expression(self) -> Any:
+        """Read expression.csv as a DataFrame; None where the run has none."""
+        return self.table("expression", ["cell"]) if "expression.csv" in self.files else None
+
     def written(self, name: str) -> bytes:
         """Return the bytes of a file, which must be those that the run wrote.
 

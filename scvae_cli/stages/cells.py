@@ -1,5 +1,6 @@
 """Load the cells, and refuse settings that cannot work with them."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,8 @@ def _state(config: Config) -> list[int] | None:
     """Return the state of the file that cells.h5ad is to have the rest of, if any."""
     if not config.h5ad or not isinstance(config.data, FileConfig):
         return None
-    path = Path(config.data.path)
-    return state_of(path) if path.exists() else None
+    there = os.path.exists(config.data.path)  # noqa: PTH110 - Path raises for too long a name
+    return state_of(Path(config.data.path)) if there else None
 
 
 def types_in_words(dataset: Dataset) -> str:

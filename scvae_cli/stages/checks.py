@@ -8,6 +8,7 @@ from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.holdout import split_cells
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.options import NetworkBlock
+from scvae_cli.processes import n_processes
 
 
 def check_settings(config: Config, dataset: Dataset, n_clusters: int) -> None:
@@ -16,6 +17,11 @@ def check_settings(config: Config, dataset: Dataset, n_clusters: int) -> None:
     Raises:
         InputError: one cannot.
     """
+    if config.ensemble is not None and (n := n_processes()) > 1:
+        reason = f"does not go with torchrun's {n} processes: members are trained side by side"
+        raise InputError(
+            Kind.CONFLICT, Given("ensemble", config.ensemble), reason, "start one process"
+        )
     if config.likelihood not in (None, "gaussian"):
         _check_counts(config, dataset)
     mapped_labels = dataset.labels[

@@ -17,7 +17,7 @@ from scvae_cli.models.rounds import Settings, rounds_of
 from scvae_cli.models.train import train
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
-from scvae_cli.stages.fit import computing_with, settings_of, threads_of_step
+from scvae_cli.stages.fit import computing_with, threads_of_step, training_settings
 from scvae_cli.untrusted import pages
 
 MANY = 50_000  # cells from which on a run says what it will take
@@ -63,7 +63,7 @@ def _times(context: Context, dataset: Dataset, model: Model) -> tuple[float, flo
     counts = None if config.likelihood in (None, "gaussian") else dataset.counts(len(first))
     covariates = None if told is None else told.some(first)
     model.begin(x, counts, covariates)
-    members = settings_of(config)
+    members = training_settings(config)
     short: Settings = {**members[0], "epochs": 3, "updates": None}
     times = [perf_counter()]
     with computing_with(threads_of_step(config, model, len(first))):

@@ -13,13 +13,14 @@ from scvae_cli.config import Config
 from scvae_cli.console import Stage
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.errors import Given, InputError, Kind, RunError
-from scvae_cli.interrupts import held
+from scvae_cli.interrupts import Held, held
 from scvae_cli.models.checkpoint import Checkpoint, Checkpointer, unpack
 from scvae_cli.models.ensemble import Ensemble
 from scvae_cli.models.model import Model
 from scvae_cli.models.registry import build
 from scvae_cli.models.rounds import Settings
 from scvae_cli.models.solve import solve
+from scvae_cli.models.team import Order, Team, TeamLostError, joined
 from scvae_cli.models.together import Together
 from scvae_cli.models.train import train
 from scvae_cli.stages.cells import Loaded
@@ -41,17 +42,10 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
     """
     config, writer = context.config, context.writer
     dataset, options = loaded.dataset, config.model_options
-    with context.stage("train") as shown:
-        model = build(
-            n_genes=dataset.n_genes,
-            n_latent=config.latent_dim,
-            seed=config.seeds.weights,
-            others=[seeds.weights for seeds in config.member_seeds[1:]],
-            covariates=dataset.covariates,
-            **options,
-        ).to(context.device)
+    with context.stage("train") as shown, joined() as team:
+        model = new_model(config, dataset, context.device)
         data = hold_out(config, dataset, context.device)
-        history = _fitted(context, loaded, model, data, shown)
+        history = _fitted(context, loaded, model, data, shown, team)
         if len(history):
             shown.say(_in_words(history))
         else:
@@ -66,6 +60,18 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
         {"n_genes": dataset.n_genes, "n_latent": config.latent_dim, **options},
     )
     return model, history
+
+
+def new_model(config: Config, dataset: Dataset, device: torch.device) -> Model:
+    """Return the model of the settings with its first weights."""
+    return build(
+        n_genes=dataset.n_genes,
+        n_latent=config.latent_dim,
+        seed=config.seeds.weights,
+        others=[seeds.weights for seeds in config.member_seeds[1:]],
+        covariates=dataset.covariates,
+        **config.model_options,
+    ).to(device)
 
 
 def _in_words(history: pd.DataFrame) -> str:
@@ -85,7 +91,12 @@ def _in_words(history: pd.DataFrame) -> str:
 
 
 def _fitted(
-    context: Context, loaded: Loaded, model: Model, data: TrainingData, shown: Stage
+    context: Context,
+    loaded: Loaded,
+    model: Model,
+    data: TrainingData,
+    shown: Stage,
+    team: Team | None,
 ) -> pd.DataFrame:
     """Give the model its weights, from wherever they come; return the history."""
     config, writer = context.config, context.writer
@@ -102,7 +113,7 @@ def _fitted(
             device=context.device,
             validate=data.validate,
         )
-    history = _train(context, model, data, shown)
+    history = _train(context, loaded, model, data, shown, team)
     if isinstance(model, Ensemble):
         _standardise(context, model, loaded.dataset)
     return history
@@ -136,10 +147,21 @@ def _restore(
     return history
 
 
-def _train(context: Context, model: Model, data: TrainingData, shown: Stage) -> pd.DataFrame:
+def _train(
+    context: Context,
+    loaded: Loaded,
+    model: Model,
+    data: TrainingData,
+    shown: Stage,
+    team: Team | None,
+) -> pd.DataFrame:
     """Train from the start or a checkpoint, and keep checkpoints; see `train`."""
     config, writer = context.config, context.writer
     rows: list[dict[str, float]] = []
+    start = _checkpoint(context)
+    if team is not None:
+        team.tell(Order(config.model_dump(), loaded.dataset.fingerprint(), context.device, start))
+        writer.note(processes=team.size)
     model.begin(data.x, data.counts, data.covariates)
 
     def on_round(row: dict[str, float]) -> None:
@@ -152,11 +174,11 @@ def _train(context: Context, model: Model, data: TrainingData, shown: Stage) -> 
             "counts": data.counts,
             "covariates": data.covariates,
             "validate": data.validate,
-            "start": _checkpoint(context),
+            "start": start,
         }
         keep = Checkpointer(config.checkpoint.every, writer.write_checkpoint, interrupt)
-        settings = settings_of(config)
-        try:
+        settings = training_settings(config)
+        with _kept_when_it_fails(context, rows, interrupt):
             if isinstance(model, Ensemble):
                 together = Together(model.models, data.x, settings=settings, **how)
                 return together.train(
@@ -166,14 +188,36 @@ def _train(context: Context, model: Model, data: TrainingData, shown: Stage) -> 
                     keep=keep,
                 )
             with computing_with(threads_of_step(config, model, data.x.shape[0])):
-                return train(model, data.x, on_epoch=on_round, keep=keep, **how, **settings[0])
-        except RunError:
-            if rows:
-                writer.write_table("history", pd.DataFrame(rows))
-            raise
+                how |= {"team": team, "keep": keep}
+                return train(model, data.x, on_epoch=on_round, **how, **settings[0])
 
 
-def settings_of(config: Config) -> list[Settings]:
+@contextmanager
+def _kept_when_it_fails(
+    context: Context, rows: list[dict[str, float]], interrupt: Held
+) -> Iterator[None]:
+    """Keep what a training had when it failed, and raise why.
+
+    Args:
+        context: of the run.
+        rows: of its history.
+        interrupt: the signal that may have come.
+    """
+    try:
+        yield
+    except TeamLostError as lost:
+        if lost.checkpoint is not None:
+            context.writer.write_checkpoint(lost.checkpoint.pack())
+        interrupt.leave()  # which may be what ended the other process, too
+        reason, fix = "another process of the training has ended", "resume=FOLDER continues"
+        raise RunError(Kind.UNAVAILABLE, None, reason, fix) from lost
+    except RunError:
+        if rows:
+            context.writer.write_table("history", pd.DataFrame(rows))
+        raise
+
+
+def training_settings(config: Config) -> list[Settings]:
     """Return how to train each member of the ensemble, or the one model."""
     assert config.lr is not None
     return [

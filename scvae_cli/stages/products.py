@@ -11,14 +11,18 @@ from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.dataset_h5ad import annotated, write_h5ad
 from scvae_cli.data.state import state_of
+from scvae_cli.data.varying import most_varying
 from scvae_cli.errors import InputError
 from scvae_cli.measures import MEASURE_NAMES
 from scvae_cli.models.model import Model
 from scvae_cli.options import FileConfig
+from scvae_cli.runs.files import NAMES
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
 from scvae_cli.stages.space import Clusters, Maps
 
+MOST_VALUES = 500_000  # of expression.csv, so that neither it nor report.html grows by a megabyte
+DIGITS = 2
 N_GENES = 20  # genes to name of those that a latent raises, and of those that it lowers
 
 
@@ -45,6 +49,16 @@ def sparsity_of(context: Context, model: Model, dataset: Dataset) -> Sparsity | 
     writer.write_table("latents", sparsity.latents)
     writer.write_table("drivers", sparsity.genes)
     return sparsity
+
+
+def keep_expression(context: Context, dataset: Dataset) -> None:
+    """Write expression.csv, whose genes report.html can colour by; nothing without any."""
+    n_genes = min(context.config.figures.genes, MOST_VALUES // dataset.n_cells)
+    genes = most_varying(dataset, n_genes, NAMES)
+    if not genes:
+        return
+    columns = {name: np.round(values, DIGITS) for name, values in genes.items()}
+    context.writer.write_table("expression", {"cell": dataset.cells, **columns})
 
 
 def draw_figures(

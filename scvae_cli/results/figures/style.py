@@ -130,7 +130,7 @@ def by_cluster(labels: np.ndarray, names: Sequence[str], clusters: np.ndarray) -
     counts = np.zeros((clusters.max() + 1, len(names)), dtype=int)
     np.add.at(counts, (clusters, labels), 1)
     mains = main_types(counts, names)
-    looks = cluster_looks(mains, type_looks(counts.sum(0), names))
+    looks = cluster_looks(mains, type_looks(counts.sum(0), names), names)
     typed = list(names) != [UNLABELLED]
     styles = []
     for i, (main, look) in enumerate(zip(mains, looks, strict=True)):

@@ -1,0 +1,13 @@
+"""Be one of the processes that torchrun started, and not the first."""
+
+
+def follow() -> None:
+    """Help the first process to train, and say nothing but what that cannot know.
+
+    Raises:
+        InputError: the cells that this process reads are not those of the first one.
+        SystemExit: another process has ended.
+    """
+    from scvae_cli.pipeline import help_to_train
+
+    help_to_train()

@@ -1,0 +1,65 @@
+"""Compare a trained network with an untrained one: did training help to find the types?"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from scvae_cli.analysis.cluster import kmeans
+from scvae_cli.analysis.embed import embed
+from scvae_cli.analysis.score import score
+from scvae_cli.data.dataset import Dataset
+from scvae_cli.models.registry import build
+from scvae_cli.stages.cells import Loaded
+from scvae_cli.stages.context import Context
+
+MOST_CELLS = 5_000  # labelled ones that are compared; k-means of more takes seconds
+STARTS = 10  # of k-means at most
+MARGIN = 0.02  # of NMI, about what another seed of k-means changes
+
+
+def doubt_training(context: Context, loaded: Loaded, latent: np.ndarray, n_epochs: int) -> None:
+    """Warn where the latent space holds the known types no better than before training.
+
+    Cells, clusters and measure are the same for both: k-means on at most `MOST_CELLS` labelled
+    cells, in NMI. Says nothing of models that are not trained, or of cells without types.
+
+    Args:
+        context: of the run.
+        loaded: the cells.
+        latent: (n_cells, n_latent), trained.
+        n_epochs: that the network was trained for.
+    """
+    config, dataset = context.config, loaded.dataset
+    if not (dataset.is_labelled and n_epochs):
+        return
+    known = np.flatnonzero(dataset.labels >= 0)
+    if len(known) > MOST_CELLS:
+        chosen = np.random.default_rng(config.seeds.sample).choice(known, MOST_CELLS, False)
+        known = np.sort(chosen)
+    before = _untrained(context, dataset, known)
+    options = config.cluster.model_dump() | {"n_clusters": min(loaded.n_clusters, len(known))}
+    options["n_init"] = min(options["n_init"], STARTS)
+    measure = partial(score, dataset.labels[known], nmi_average=config.score.nmi_average)
+    untrained, trained = (measure(kmeans(z, **options)[0]).nmi for z in (before, latent[known]))
+    if trained < untrained + MARGIN:
+        context.warn(
+            f"in the latent space of the same network before training, k-means finds the types as "
+            f"well (NMI {untrained:.2f}, trained {trained:.2f}); longer training, another "
+            "likelihood, a smaller beta or more cells may help"
+        )
+
+
+def _untrained(context: Context, dataset: Dataset, cells: np.ndarray) -> np.ndarray:
+    """Return the latent space (n_some, n_latent) of some cells before the network is trained."""
+    config, covariates = context.config, dataset.covariates
+    network = build(
+        n_genes=dataset.n_genes,
+        n_latent=config.latent_dim,
+        seed=config.seeds.weights,
+        covariates=covariates,
+        **config.model_options,
+    ).to(context.device)
+    told = None if covariates is None else covariates.some(cells)
+    how: dict[str, Any] = {"batch_size": config.batch_size, "device": context.device}
+    return embed(network, dataset.x[cells], told, kind="mean", seed=0, **how)

@@ -1,0 +1,84 @@
+"""One training by two processes that torchrun starts, against the same by one process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import FAST
+from safetensors.numpy import load_file
+
+TINY = [*FAST, "map_3d=false", "cluster.n_init=1", "device=cpu"]
+MODELS = {
+    "vsc": ["model=vsc", "batch_size=200"],  # 300 cells: batches of two sizes
+    "counts": ["model=vae", "likelihood=nb", "updates=9", "epochs=null", "validation=molecules",
+               "validation_share=0.2", "batch_size=299"],  # whose last batch is of one cell
+}  # fmt: skip
+
+
+def start(folder: Path, *words: str, processes: int = 2) -> subprocess.Popen:
+    team = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
+    command = [sys.executable, *(team if processes > 1 else []), "-m", "scvae_cli", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+def trained(folder: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    history = pd.read_csv(folder / "history.csv").drop(columns="seconds")
+    return history, load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_processes_train_as_one_does(tmp_path, name):
+    for processes in (1, 2):
+        words = [*TINY, *MODELS[name], f"hydra.run.dir={processes}"]
+        process = start(tmp_path, "train", *words, processes=processes)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert out.count("\n1\n" if processes == 1 else "\n2\n") <= 1  # one of them speaks
+    (history, weights), (other, others) = (trained(tmp_path / n) for n in "12")
+    assert np.allclose(history, other, rtol=1e-3, atol=1e-4), (history - other).abs().max()
+    assert weights.keys() == others.keys()
+    for key in weights:
+        assert np.allclose(weights[key], others[key], rtol=1e-2, atol=1e-4), key
+    record = json.loads((tmp_path / "2" / "run.json").read_text())
+    assert record["processes"] == 2
+
+
+def test_a_process_that_dies_ends_the_run_with_a_checkpoint(tmp_path):
+    words = [*TINY, "model=vae", "epochs=100000", "hydra.run.dir=r"]
+    process = start(tmp_path, "train", *words)
+    record = tmp_path / "r" / "run.json"
+    until = time.monotonic() + 120
+    while not (
+        record.exists() and "epoch" in (json.loads(record.read_text()).get("progress") or "")
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    told = json.loads(record.read_text())
+    assert told["status"] == "failed"
+    assert "another process of the training has ended" in told["reason"]
+    assert (tmp_path / "r" / "checkpoint.safetensors").exists()
+    assert err.count("scvae: ") == 1
+
+
+@pytest.mark.parametrize("words", [["show", "r"], ["train", "-m", "seed=1,2"]])
+def test_what_several_processes_cannot_do(scvae, monkeypatch, words):
+    for key, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(key, value)
+    result = scvae(*words)
+    assert result.code == 2
+    assert "start it without torchrun" in result.err
