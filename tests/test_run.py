@@ -345,14 +345,13 @@ def test_a_training_that_does_not_fit_is_refused(scvae, tmp_path, folder, settin
 
 def test_of_many_cells_some_are_mapped(scvae, tmp_path, monkeypatch):
     """The others are placed; what the run will take is said, which changes nothing of it."""
-    monkeypatch.setattr("scvae_cli.stages.expected.MANY", 300)
-    result = scvae("train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20")
+    with monkeypatch.context() as patch:
+        patch.setattr("scvae_cli.stages.expected.MANY", 300)
+        result = scvae("train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20")
     assert result.code == 0, result.err
     line = next(text for text in result.err.splitlines() if "will take about" in text)
     assert re.search(r"about \d+ s, of which \d+ s to train, and \d+\.\d GB of memory; samp", line)
     assert line.endswith("samples are drawn for tsne.max_cells=100")
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     assert "t-SNE maps 100 of 300 cells, drawn at random (tsne.max_cells), and the" in result.err
     run = tmp_path / "outputs" / "latest"
     cells = pd.read_csv(run / "cells.csv")
