@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench benchmark benchmark-quick batches labels sparsity faults test coverage lint types lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench benchmark benchmark-quick batches labels sparsity faults docs test pipelines coverage lint types lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -64,6 +64,15 @@ sparsity: .venv/ready  ## whether latents of the VSC are programmes of genes; wr
 test: .venv/ready  ## run the tests
 	$(BIN)/python -m pytest
 
+PIPELINES := .venv-pipelines/bin
+.venv-pipelines/ready: requirements-pipelines.lock .venv/ready
+	$(PYTHON) -m venv --clear .venv-pipelines
+	$(PIPELINES)/python -m pip install --quiet --disable-pip-version-check -r requirements-pipelines.lock
+	@touch $@
+
+pipelines: .venv-pipelines/ready  ## run MultiQC, Snakemake and hadolint on what is made for them
+	SCVAE_PIPELINES=$(abspath $(PIPELINES)) $(BIN)/python -m pytest tests/test_pipelines.py
+
 coverage: .venv/ready  ## run the tests and report the lines that none of their processes reached
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
@@ -72,6 +81,9 @@ coverage: .venv/ready  ## run the tests and report the lines that none of their 
 
 faults: .venv/ready  ## kill, fill and spoil runs, and see what is lost; writes docs/reliability.md
 	$(BIN)/python -m benchmarks.faults
+
+docs: .venv/ready  ## build the site in docs/_build/html; runs its tutorials, warnings are errors
+	$(BIN)/python -m sphinx -q -E -W --keep-going -n -j 2 -b html docs docs/_build/html
 
 lint: types  ## check style and types
 	$(BIN)/ruff check .
@@ -85,6 +97,9 @@ lock: .venv/ready  ## pin what pyproject.toml newly asks for; pins that still fi
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --fork-strategy fewest --no-annotate --custom-compile-command 'make lock' \
 	  $(addprefix --no-emit-package ,$(TORCH_OWN)) --output-file requirements.lock
+	$(BIN)/uv pip compile --group pyproject.toml:pipelines --universal --python-version 3.11 \
+	  --fork-strategy fewest --no-annotate --custom-compile-command 'make lock' \
+	  --output-file requirements-pipelines.lock
 
 # torch pins these itself, where its build for the platform needs them.
 TORCH_OWN := triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti \
@@ -96,4 +111,4 @@ wheel: .venv/ready  ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove .venv and what was built; outputs/ stays
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-pipelines build dist docs/_build .mypy_cache .pytest_cache .ruff_cache

@@ -69,7 +69,7 @@ def fit(
         keys: settings without: `experiment="best"`, `model="vae"`, `likelihood="nb"`, `seed=0`.
 
     Returns:
-        The trained run, which embeds other cells: `latent`, `embed`, `predict_types`.
+        The trained run. `latent` has its cells, `embed` and `predict_types` take others.
 
     Raises:
         InputError: cells or settings cannot be used.

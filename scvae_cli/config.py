@@ -17,6 +17,7 @@ from scvae_cli.options import (
     Place,
     Positive,
     Probability,
+    Sample,
     Seed,
 )  # fmt: skip
 
@@ -114,7 +115,9 @@ class Config(Block):
     tsne: TSNEConfig
     cluster: ClusterConfig
     score: ScoreConfig
-    figures: FiguresConfig = FiguresConfig(format="png", dpi=200)  # runs of older versions lack it
+    multiqc: Sample = False  # runs of older versions lack it, and the next two
+    quiet: bool = False
+    figures: FiguresConfig = FiguresConfig(format="png", dpi=200)
     checkpoint: CheckpointConfig
 
     @property

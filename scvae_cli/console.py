@@ -68,7 +68,7 @@ class Stage:
 class _Bar:
     """Progress of a stage: a moving bar on a terminal, a line every tenth of the way elsewhere."""
 
-    def __init__(self, rich: Rich, label: str, *, quiet: bool) -> None:
+    def __init__(self, rich: Rich, label: str, *, quiet: bool, live: bool) -> None:
         self._rich = rich
         self._quiet = quiet
         bar: ProgressColumn = BarColumn(bar_width=16)
@@ -76,7 +76,7 @@ class _Bar:
         text = TextColumn("{task.fields[text]}", markup=False)
         self.progress = Progress(
             name, bar, text, _TimeLeft(),
-            console=rich, transient=True, disable=not rich.is_terminal or rich.quiet,
+            console=rich, transient=True, disable=not live,
         )  # fmt: skip
         self._task = self.progress.add_task(f"  {label:<9}", total=None, text="")
         self._tenths = 0
@@ -124,20 +124,22 @@ class _TimeLeft(ProgressColumn):
 class Jobs:
     """The jobs of a sweep: a line for each that ended; on a terminal also a bar for the others."""
 
-    def __init__(self, rich: Rich, total: int, done: int) -> None:
+    def __init__(self, rich: Rich, total: int, done: int, *, quiet: bool, live: bool) -> None:
         self._rich = rich
+        self._quiet = quiet
         text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
         self._bar = Progress(BarColumn(bar_width=20), text, console=rich)
         self._task = self._bar.add_task("", total=total, completed=done)
         self._running = Text()
         parts = Group(self._bar, self._running)
         self.shown: AbstractContextManager[Any] = (
-            Live(parts, console=rich, transient=True) if rich.is_terminal else nullcontext()
+            Live(parts, console=rich, transient=True) if live else nullcontext()
         )
 
-    def ended(self, text: str, warnings: Sequence[str] = ()) -> None:
+    def ended(self, text: str, warnings: Sequence[str] = (), *, failed: bool = False) -> None:
         """Write a line for a job that is done or failed, and one for each warning of its run."""
-        _print(self._rich, text)
+        if failed or warnings or not self._quiet:
+            _print(self._rich, text)
         for warning in warnings:
             _print(self._rich, ("    warning: ", "yellow"), warning)
 
@@ -156,15 +158,18 @@ class Console:
     """Standard output and error, on a terminal or not.
 
     Args:
-        quiet: whether a run's lines and scores go only to the log; its progress is shown.
+        quiet: whether all but warnings, errors and the folder goes only to the log; progress is
+            shown.
         silent: whether everything goes only to the log.
+        live: whether progress is shown on a terminal.
     """
 
-    def __init__(self, *, quiet: bool = False, silent: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, silent: bool = False, live: bool = True) -> None:
         self._quiet = quiet or silent
         plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
         self._err = Rich(stderr=True, quiet=silent, **plain)
         self._out = Rich(quiet=silent, **plain)
+        self._live = live and self._err.is_terminal and not silent
 
     def line(self, text: str) -> None:
         """Write a line about the whole run."""
@@ -186,14 +191,13 @@ class Console:
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
         """Show a text on a terminal while the block runs."""
-        shown = self._err.is_terminal and not self._err.quiet
-        with self._err.status(Text(visible(text))) if shown else nullcontext():
+        with self._err.status(Text(visible(text))) if self._live else nullcontext():
             yield
 
     @contextmanager
     def jobs(self, total: int, done: int) -> Iterator["Jobs"]:
         """Yield the display of a sweep's jobs, which is shown until the end of the block."""
-        jobs = Jobs(self._err, total, done)
+        jobs = Jobs(self._err, total, done, quiet=self._quiet, live=self._live)
         with jobs.shown:
             yield jobs
 
@@ -206,7 +210,7 @@ class Console:
             report: is told how far the stage is, in words.
         """
         label = stage_name(name)
-        bar = _Bar(self._err, label, quiet=self._quiet)
+        bar = _Bar(self._err, label, quiet=self._quiet, live=self._live)
         stage = Stage(bar, report)
         start = perf_counter()
         with bar.progress:
@@ -238,6 +242,8 @@ class Console:
 
     def table(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Write a table of texts; the keys of the first row name the columns."""
+        if self._quiet:
+            return
         padding = 2 if len(rows[0]) < 6 else 1
         table = Table(box=None, padding=(0, padding), header_style="bold")
         for i, name in enumerate(rows[0]):
@@ -249,14 +255,15 @@ class Console:
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Write pairs of a name and a text, one line each."""
-        facts = list(facts)
-        width = max(len(name) for name, _ in facts)
+        facts = [] if self._quiet else list(facts)
+        width = max((len(name) for name, _ in facts), default=0)
         for name, text in facts:
             _print(self._out, (f"{name:<{width}}  ", "bold"), text)
 
     def folder(self, path: Path) -> None:
         """Write the path of the folder with all results."""
-        self._err.print()
+        if not self._quiet:
+            self._err.print()
         _print(self._out, str(path))
 
 

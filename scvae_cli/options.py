@@ -1,9 +1,11 @@
 """Define the options of each model and each source of cells, with their bounds; see `config`."""
 
 import os.path
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 MOST = 2**31 - 1  # more cells, genes, units or epochs than any machine takes
 Count = Annotated[int, Field(ge=1, le=MOST)]
@@ -13,6 +15,7 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Widths = Annotated[list[Count], Field(min_length=1)]
 Place = Annotated[str, AfterValidator(os.path.expanduser)]
+Sample = Annotated[bool | str, BeforeValidator(lambda v: _sample(v))]
 Texts = Annotated[list[str], BeforeValidator(lambda v: _texts(v))]
 Activation = Literal["linear", "relu"]
 
@@ -27,6 +30,16 @@ def _texts(value: Any) -> Any:
     """Return one or several values as a list; an int or a bool, which may be a label, as str."""
     values = value if isinstance(value, list) else [value]
     return [str(v) if isinstance(v, bool | int) else v for v in values]
+
+
+def _sample(value: Any) -> bool | str:
+    """Return the name of a sample, which may be a number; or whether it has one at all."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | str) and re.fullmatch(r"[\w.+=-]+", str(value)):
+        return str(value)
+    message = "must be true, false, or a name of letters, digits and . _ + = -"
+    raise PydanticCustomError("sample", message)
 
 
 class ModelBlock(Block):

@@ -1,9 +1,13 @@
 """Shared by all tests: the command, as a person would use it, and the real data if any."""
 
+import json
 import os
+import re
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -14,6 +18,21 @@ from scvae_cli.errors import Kind, UserError
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside each other, each on one core
     os.environ |= {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
+
+# The files that take longest come first, so that processes beside each other end together.
+LONGEST = [
+    "test_sweep.py", "test_run.py", "test_faults.py", "test_report.py", "test_readme.py",
+    "test_files.py", "test_pbmc3k.py", "test_choose.py", "test_team.py", "test_paper.py",
+    "test_stores.py", "test_hostile.py", "test_likelihoods.py", "test_covariates.py",
+    "test_trained.py", "test_tampered.py",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort tests by their file."""
+    place = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
 
 # A run of seconds whose cells are told apart by a trained model and not by an untrained one.
 SMALL = [
@@ -29,6 +48,7 @@ SMALL = [
     "lr=0.002",
     "cluster.n_init=10",
     "tsne.max_iter=300",
+    "figures.dpi=60",
 ]
 FAST = [*SMALL, "epochs=2"]
 
@@ -61,6 +81,19 @@ class Result:
         return lines[0]
 
 
+PAGE = (Path(__file__).parents[1] / "docs" / "pipelines.md").read_text()
+
+
+def told_as_json(result: Result, command: str) -> dict:
+    """What a command printed, which must be JSON and nothing else, under the keys of the page."""
+    assert all(line.startswith("warning: ") for line in result.err.splitlines()), result.err
+    value = json.loads(result.out, parse_constant=pytest.fail)
+    rows = PAGE.split(f"\n`scvae {command} --json`\n")[1].split("\n`scvae")[0].split("\n## ")[0]
+    heads = re.findall(r"^\| (`.*?) \|", rows, re.M)
+    assert {*value} == {key for head in heads for key in re.findall(r"`(\w+)`", head)}
+    return value
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
     """A cache for all tests, and not the user's."""
@@ -76,10 +109,43 @@ def interruptible():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory):
+    """Makes the run of these settings, once for all tests that ask for it.
+
+    They read it, or change a copy.
+    """
+    made: dict[tuple[str, ...], Path] = {}
+
+    def make(*settings: str) -> Path:
+        if settings not in made:
+            folder = tmp_path_factory.mktemp("run")
+            words = ["train", *settings, "hydra.run.dir=r"]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("sys.argv", ["scvae", *words])
+                patch.chdir(folder)
+                main(words)
+            made[settings] = folder / "r"
+        return made[settings]
+
+    return make
+
+
+class Here:
+    """Does in this process what a worker does in its own, which takes seconds to start."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.fixture
 def scvae(capfd, monkeypatch, tmp_path):
-    """Runs `scvae ARGUMENTS` in this process, in a folder of its own."""
+    """Runs `scvae ARGUMENTS` in this process, jobs of sweeps too, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scvae_cli.launch.sweep.Worker", Here)
 
     errors: list[UserError] = []
     make = UserError.__init__

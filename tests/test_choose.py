@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 from threading import Thread
 from time import sleep
@@ -34,12 +32,13 @@ from scvae_cli.data.holdout import halves
 from scvae_cli.data.preprocess import binomial_deviance
 from scvae_cli.errors import Kind
 from scvae_cli.launch.compose import compose
+from scvae_cli.launch.worker import Worker
 from scvae_cli.models.registry import build
 from scvae_cli.runs.files import read_table
 
 CELLS = ["synthetic", *(word for word in SMALL if word.startswith("data.") or "=" not in word)]
 STEADY, LUCKY = np.array([0.010, 0.011, 0.0105]), np.array([0.02, -0.01, 0])
-QUICK = ["--candidates", "pca-20,pca-sqrt,vae-nb", "updates=3", "batch_size=64", "--to", "c",
+QUICK = ["--candidates", "pca-20,pca-sqrt,vae-nb", "updates=3", "batch_size=64",
          "hydra/launcher=basic", "tsne.max_iter=250"]  # fmt: skip
 
 
@@ -191,17 +190,23 @@ def test_equal_candidates_beat_the_control_in_one_of_twenty_tables_at_most():
 
 
 @pytest.fixture(scope="module")
-def choose(tmp_path_factory):
-    """Runs `scvae choose` in a process and a folder of its own; called again, it continues."""
-    folder = tmp_path_factory.mktemp("choose")
+def chosen(tmp_path_factory):
+    """A folder for what is chosen, and how often it was."""
+    return tmp_path_factory.mktemp("choose") / "c", []
+
+
+@pytest.fixture
+def choose(scvae, chosen):
+    """Where `scvae choose` wrote, what it said, and how to call it again: it continues."""
+    folder, results = chosen
 
     def run():
-        command = [sys.executable, "-m", "scvae_cli", "choose", *CELLS, *QUICK]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done
+        results.append(scvae("choose", *CELLS, *QUICK, "--to", str(folder)))
+        assert results[-1].code == 0, results[-1].err
 
-    return folder / "c", run(), run
+    if not results:
+        run()
+    return folder, results[0], run
 
 
 def test_choose_trains_measures_recommends_and_runs(choose):
@@ -217,7 +222,7 @@ def test_choose_trains_measures_recommends_and_runs(choose):
     latent = read_table(run, "latent").iloc[:, 1:].to_numpy(np.float32)
     assert np.array_equal(anndata.read_h5ad(run / "cells.h5ad").obsm["X_scvae"], latent)
     assert "had no say" in (folder / "choice.md").read_text()
-    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    assert all(len(line) <= 80 for line in done.out.splitlines())
     assert "Which latent space?" in (folder / "report.html").read_text()
 
 
@@ -260,6 +265,7 @@ class AfterTheFirstRun(Thread):
 
 def test_minutes_end_the_training_and_what_there_is_is_measured(scvae, tmp_path, monkeypatch):
     monkeypatch.setattr("scvae_cli.commands.choose.Timer", AfterTheFirstRun)
+    monkeypatch.setattr("scvae_cli.launch.sweep.Worker", Worker)  # which the time's end stops
     result = scvae(
         "choose", *CELLS, "--candidates", "vae-nb", "--to", "c", "--minutes", "9",
         "updates=100000", "batch_size=64", "hydra/launcher=basic",

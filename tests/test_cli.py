@@ -9,10 +9,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import FAST
+from conftest import FAST, PAGE
 
 from scvae_cli.config import Config
 from scvae_cli.errors import Kind, UserError, written
+from scvae_cli.interrupts import WORDS
+from scvae_cli.launch.execute import DONE, FAILED, REFUSED
 from scvae_cli.options import FileConfig
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +44,11 @@ def test_light_commands_do_not_import_heavy_libraries(tmp_path, arguments):
     assert not list(tmp_path.iterdir())
     if "--cfg" not in arguments and "-sc" not in arguments:
         assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_the_page_on_pipelines_has_all_exit_codes():
+    codes = re.findall(r"^\| (\d+) \|", PAGE, re.M)
+    assert {*map(int, codes)} == {DONE, FAILED, REFUSED, *WORDS}
 
 
 def test_help_names_every_key(scvae):

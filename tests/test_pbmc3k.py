@@ -349,6 +349,7 @@ def test_presets_are_what_they_say(preset):
 @pytest.mark.slow
 def test_a_preset_runs_on_the_reports_cells(scvae, real_data, tmp_path):
     short = [a for a in FAST if not a.startswith(("data", "batch", "lr"))]
-    result = scvae("train", "experiment=report/vsc", *short)
+    quick = ["map_3d=false", "tsne.max_cells=300"]
+    result = scvae("train", "experiment=report/vsc", *short, *quick)
     assert result.code == 0, result.err
     assert "2,638 cells x 13,714 genes, 9 cell types" in result.err

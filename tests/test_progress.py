@@ -53,6 +53,28 @@ def test_a_stage_shows_how_far_it_is_and_reports_it(terminal):
     assert max(map(len, drawn)) <= 80
 
 
+def test_quiet_shows_only_what_went_wrong_and_the_folder(terminal, tmp_path):
+    console = Console(quiet=True, live=False)
+    with console.busy("loading"), console.stage("train") as stage:
+        stage.progress({"epoch": 3, "reconstruction": 1.0, "kl": 1.0, "total": 2.0}, 4)
+    with console.jobs(3, 0) as jobs:
+        jobs.update(1, ["one"], 0, 1, None)
+        jobs.ended("[1/3] a job that is done")
+        jobs.ended("[2/3] a job that failed", failed=True)
+        jobs.ended("[3/3] a job", ["that warns"])
+    console.line("a line")
+    console.table([{"a": "table"}])
+    console.facts([("a", "fact")])
+    console.scores({"2-D map": {"nmi": 0.5}})
+    console.warn("a warning")
+    console.error("an error")
+    console.folder(tmp_path)
+    assert terminal.getvalue().splitlines() == [
+        "[2/3] a job that failed", "[3/3] a job", "    warning: that warns",
+        "warning: a warning", "scvae: an error", str(tmp_path),
+    ]  # fmt: skip
+
+
 def test_a_record_tells_how_far_its_stage_is(tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "SELDOM", 0.0)
     writer = RunWriter(tmp_path, RECORD)
@@ -84,7 +106,10 @@ def test_a_sweep_shows_what_its_jobs_do(terminal, tmp_path):
         record = {**RECORD, "stage": "train" if progress else "tsne_3d", "progress": progress}
         (tmp_path / name / "run.json").write_text(json.dumps(record))
     plan = [SimpleNamespace(name=name) for name in names]
-    view = Jobs(Rich(file=terminal, force_terminal=True, width=80, color_system=None), 3, 0)
+    view = Jobs(
+        Rich(file=terminal, force_terminal=True, width=80, color_system=None), 3, 0,
+        quiet=False, live=True,
+    )  # fmt: skip
     with view.shown:
         Watch(SimpleNamespace(folder=tmp_path, plan=plan, done=[]), view)._look()
     drawn = [line.rstrip() for line in lines(terminal)]

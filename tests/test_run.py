@@ -105,15 +105,14 @@ def test_default_run_on_real_cells_twice(scvae, tmp_path):
 
 @pytest.mark.parametrize("name", ["ae", "vae", "vsc", "pca", "vsc_uai"])
 def test_trained_models_find_the_types_and_untrained_ones_do_not(scvae, tmp_path, name):
-    trained = scvae("train", *SMALL, f"model={name}", "output_dir=trained", "tsne.max_iter=500")
+    words = ["train", *SMALL, f"model={name}", "map_3d=false"]
+    trained = scvae(*words, "output_dir=trained", "tsne.max_iter=500")
     assert trained.code == 0, trained.err
     scores = read(tmp_path / "trained" / "latest", "scores.json")
     assert scores["latent"]["ari"] > 0.9
     assert scores["tsne"]["ari"] > 0.9
     if name != "pca":
-        untrained = scvae(
-            "train", *SMALL, f"model={name}", "output_dir=untrained", "epochs=1", "lr=1e-30"
-        )
+        untrained = scvae(*words, "output_dir=untrained", "epochs=1", "lr=1e-30")
         assert untrained.code == 0, untrained.err
         scores = read(tmp_path / "untrained" / "latest", "scores.json")
         assert scores["latent"]["ari"] < 0.3
@@ -122,16 +121,15 @@ def test_trained_models_find_the_types_and_untrained_ones_do_not(scvae, tmp_path
 
 def test_latent_clusters_are_matched_to_the_types(scvae, tmp_path):
     """The files agree with each other: clusters in cells.csv give the accuracy that ARI says."""
-    assert scvae("train", *SMALL, "model=pca").code == 0
+    assert scvae("train", *SMALL, "model=pca", "map_3d=false").code == 0
     cells = pd.read_csv(tmp_path / "outputs" / "latest" / "cells.csv")
     table = pd.crosstab(cells.cell_type, cells.latent_cluster).to_numpy()
     rows, columns = linear_sum_assignment(-table)
     assert table[rows, columns].sum() / len(cells) > 0.97
 
 
-def test_weights_and_architecture_can_be_read_back(scvae, tmp_path):
-    assert scvae("train", *FAST).code == 0
-    path = tmp_path / "outputs" / "latest" / "model.safetensors"
+def test_weights_and_architecture_can_be_read_back(run_of):
+    path = run_of(*FAST) / "model.safetensors"
     assert load_file(path)["encoder.0.weight"].shape == (200, 128)
     header = path.read_bytes()
     size = int.from_bytes(header[:8], "little")
@@ -140,33 +138,31 @@ def test_weights_and_architecture_can_be_read_back(scvae, tmp_path):
     assert (architecture["n_genes"], architecture["n_latent"]) == (200, 6)
 
 
-def test_a_sample_is_embedded_on_request(scvae, tmp_path):
-    for kind in ("mean", "sample", "mu"):
-        assert scvae("train", *FAST, f"embedding={kind}", f"output_dir={kind}").code == 0
-    latents = {
-        kind: pd.read_csv(tmp_path / kind / "latest" / "latent.csv").drop(columns="cell")
+def test_a_sample_is_embedded_on_request(run_of):
+    runs = {
+        kind: run_of(*FAST, "map_3d=false", f"embedding={kind}")
         for kind in ("mean", "sample", "mu")
     }
+    latents = {k: pd.read_csv(run / "latent.csv").drop(columns="cell") for k, run in runs.items()}
     assert not latents["mean"].equals(latents["sample"])
     assert not latents["mean"].equals(latents["mu"])
 
 
-def test_seeds_change_the_model_and_not_the_cells(scvae, tmp_path):
-    for seed in (0, 1):
-        assert scvae("train", *FAST, f"seed={seed}", f"output_dir=s{seed}").code == 0
-    runs = [tmp_path / f"s{seed}" / "latest" for seed in (0, 1)]
+def test_seeds_change_the_model_and_not_the_cells(run_of):
+    runs = [run_of(*FAST), run_of(*FAST, "map_3d=false", "seed=1")]
     first, second = (read(run, "run.json")["data"]["fingerprint"] for run in runs)
     assert first == second
     assert (runs[0] / "latent.csv").read_bytes() != (runs[1] / "latent.csv").read_bytes()
 
 
 def test_keys_without_effect_warn_and_are_recorded_as_null(scvae, tmp_path):
-    result = scvae("train", *FAST, "model=ae", "beta=4")
+    words = ["train", *FAST, "model=ae", "map_3d=false"]
+    result = scvae(*words, "beta=4")
     assert result.code == 0
     assert result.err.count("warning: beta has no effect") == 1
     config = yaml.safe_load((tmp_path / "outputs" / "latest" / "config.yaml").read_text())
     assert config["beta"] is None
-    assert "has no effect" not in scvae("train", *FAST, "model=ae").err
+    assert "has no effect" not in scvae(*words).err
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_folder(scvae, tmp_path):
@@ -186,9 +182,8 @@ def test_a_preset_of_ones_own_wins_over_the_defaults(scvae, tmp_path):
     (tmp_path / "mine" / "experiment" / "wide.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /model: vae\nbeta: 8\nlatent_dim: 3\n"
     )
-    result = scvae(
-        "train", "--config-dir", "mine", "experiment=wide", *FAST, "latent_dim=4", "model.branch=5"
-    )
+    given = [*FAST, "map_3d=false", "latent_dim=4", "model.branch=5"]
+    result = scvae("train", "--config-dir", "mine", "experiment=wide", *given)
     assert result.code == 0, result.err
     config = yaml.safe_load((tmp_path / "outputs" / "latest" / "config.yaml").read_text())
     assert (config["model"]["name"], config["beta"], config["latent_dim"]) == ("vae", 8.0, 4)
@@ -224,22 +219,20 @@ def test_every_product_is_on_disk_before_the_next_stage(
         assert "tsne3d_3" in pd.read_csv(folder / "cells.csv")
 
 
-def test_no_result_is_overwritten(scvae, tmp_path):
-    first = scvae("train", *FAST, "hydra.run.dir=here")
-    assert first.code == 0
+def test_no_result_is_overwritten(scvae, run_of, tmp_path):
+    shutil.copytree(run_of(*FAST), tmp_path / "here")
     before = {
         name: (tmp_path / "here" / name).read_bytes() for name in contents(tmp_path / "here")
     }
-    second = scvae("train", *FAST, "hydra.run.dir=here", "seed=1")
-    second.refused(Kind.EXISTS)
-    assert second.error.value == Path("here")
+    result = scvae("train", *FAST, "hydra.run.dir=here", "seed=1")
+    result.refused(Kind.EXISTS)
+    assert result.error.value == Path("here")
     after = {name: (tmp_path / "here" / name).read_bytes() for name in contents(tmp_path / "here")}
     assert before == after
 
 
-def test_nothing_in_a_run_folder_is_a_pickle(scvae, tmp_path):
-    assert scvae("train", *FAST).code == 0
-    for path in (tmp_path / "outputs").rglob("*"):
+def test_nothing_in_a_run_folder_is_a_pickle(run_of):
+    for path in run_of(*FAST).rglob("*"):
         if path.is_file():
             assert not path.read_bytes().startswith(b"\x80"), path
             assert path.suffix in {
@@ -289,7 +282,7 @@ def test_runs_of_one_second_do_not_share_a_folder(tmp_path):
     assert len(claimed) == len(set(claimed)) == 40
 
 
-def test_one_training_serves_several_embeddings(scvae, tmp_path):
+def test_one_training_serves_several_embeddings(scvae, run_of, tmp_path):
     assert scvae("train", "model=vae", *FAST, "embedding=sample", "hydra.run.dir=a").code == 0
     # As if by a version that had fewer settings: those that it lacked are as they were then.
     file = tmp_path / "a" / "config.yaml"
@@ -302,7 +295,7 @@ def test_one_training_serves_several_embeddings(scvae, tmp_path):
     result = scvae(*common, "map_3d=false", "hydra.run.dir=b")
     assert result.code == 0, result.err
     # The mean that a fresh training with the same settings would embed.
-    assert scvae("train", "model=vae", *FAST, "hydra.run.dir=c").code == 0
+    shutil.copytree(run_of("model=vae", *FAST, "map_3d=false"), tmp_path / "c")
     latents = {name: (tmp_path / name / "latent.csv").read_bytes() for name in "abc"}
     assert latents["b"] == latents["c"] != latents["a"]
     for name in ("history.csv", "model.safetensors"):
@@ -323,19 +316,19 @@ def test_one_training_serves_several_embeddings(scvae, tmp_path):
         ("foreign", [], Kind.DIFFERS, ["model=vae"]),
     ],
 )
-def test_a_training_that_does_not_fit_is_refused(scvae, tmp_path, folder, settings, kind, facts):
-    base = ["train", "model=vae", *FAST, "map_3d=false"]
-    assert scvae(*base, "hydra.run.dir=a").code == 0
-    for name in ("cut", "other", "foreign"):
-        shutil.copytree(tmp_path / "a", tmp_path / name)
+def test_a_training_that_does_not_fit_is_refused(
+    scvae, run_of, tmp_path, folder, settings, kind, facts
+):
+    base = ["model=vae", *FAST, "map_3d=false"]
+    for name in ("a", "cut", "other", "foreign"):
+        shutil.copytree(run_of(*base), tmp_path / name)
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     record = tmp_path / "other" / "run.json"
     record.write_text(record.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
-    assert scvae("train", "model=pca", *FAST, "hydra.run.dir=pca").code == 0
-    weights = tmp_path / "pca" / "model.safetensors"
+    weights = run_of(*FAST, "model=pca", "map_3d=false") / "model.safetensors"
     shutil.copy(weights, tmp_path / "foreign" / "model.safetensors")
-    result = scvae(*base, f"trained={folder}", *settings, "hydra.run.dir=new")
+    result = scvae("train", *base, f"trained={folder}", *settings, "hydra.run.dir=new")
     result.refused(kind, "trained")
     assert str(result.error.value) == folder  # a path, or text
     for fact in facts:

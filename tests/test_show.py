@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import scanpy
-from conftest import FAST
+import yaml
+from conftest import FAST, told_as_json
 
 from scvae_cli.errors import Kind
+from scvae_cli.runs.files import files_of
 
 
 def facts(out: str) -> dict[str, str]:
@@ -16,7 +18,10 @@ def facts(out: str) -> dict[str, str]:
 
 
 def test_show_a_run(scvae, tmp_path):
-    assert scvae("train", *FAST, "model=vae", "map_3d=false", "hydra.run.dir=r").code == 0
+    words = [*FAST, "model=vae", "map_3d=false", "hydra.run.dir=r", "multiqc=true", "quiet=true"]
+    result = scvae("train", *words)
+    assert (result.code, result.out) == (0, "r\n")
+    assert all(line.startswith("warning: ") for line in result.err.splitlines())
     result = scvae("show", "r")
     assert result.code == 0, result.err
     told = facts(result.out)
@@ -25,6 +30,26 @@ def test_show_a_run(scvae, tmp_path):
     assert told["model"] == "model vae, beta 2.0, latent_dim 6, epochs 2, seed 0, embedding mean"
     nmi = json.loads((tmp_path / "r" / "scores.json").read_text())["latent"]["nmi"]
     assert f"latent space    {nmi:.3f}" in result.out
+
+    value = told_as_json(scvae("show", "r", "--json"), "show RUN")
+    assert (value["kind"], value["path"], value["status"]) == ("run", "r", "done")
+    scores = json.loads((tmp_path / "r" / "scores.json").read_text())
+    assert value["scores"] == {space: scores[space] for space in ("tsne", "latent")}
+    assert value["settings"] == yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())
+    assert value["data"]["cell_types"] == {f"type_{i}": 75 for i in range(1, 5)}
+    made = {*files_of("multiqc")} - {*files_of()}
+    assert made == {name for name in value["files"] if "_mqc" in name}
+    assert value["damaged"] == []
+
+    before = {name: (tmp_path / "r" / name).read_bytes() for name in made}
+    assert len(before) == 3
+    (tmp_path / "r" / "map_2d_mqc.html").unlink()
+    (tmp_path / "r" / "scores_mqc.tsv").write_text("nothing")
+    value = told_as_json(scvae("show", "r", "--json"), "show RUN")
+    assert sorted(value["damaged"]) == ["map_2d_mqc.html", "scores_mqc.tsv"]
+    scvae("verify", "r", "--json").refused(Kind.DAMAGED)
+    assert scvae("train", "resume=r").code == 0
+    assert {name: (tmp_path / "r" / name).read_bytes() for name in made} == before
 
 
 def test_show_a_sweep_with_a_run_that_failed(scvae):
@@ -39,6 +64,17 @@ def test_show_a_sweep_with_a_run_that_failed(scvae):
     assert told["data"] == "300 cells x 200 genes, 4 cell types"
     assert "map NMI" in result.out
     assert f"{failed.name}: failed, the loss is" in result.err
+    told = told_as_json(scvae("show", "s", "--json"), "show SWEEP")
+    assert (told["n_jobs"], told["n_done"], told["not_begun"]) == (2, 1, [])
+    assert [run["status"] for run in told["runs"]] == ["done", "failed"]
+    assert [run["setting"] for run in told["runs"]] == [
+        {"model": "vae", "lr": lr, "seed": 0} for lr in (1e-3, 1e30)
+    ]
+    assert told["runs"][1]["reason"].startswith("the loss is")
+    done, lost = told["means"]
+    assert (done["n"], done["failed"], lost["n"], lost["failed"]) == (1, 0, 0, 1)
+    nmi = told["runs"][0]["scores"]["tsne"]["nmi"]
+    assert done["scores"]["tsne_nmi"] == {"mean": nmi, "sd": None, "low": None, "high": None}
     assert scvae("show", ".").refused(Kind.MISSING).endswith("sums up the runs below it")
 
 
@@ -54,6 +90,10 @@ def test_data_of_scanpy(scvae):
     largest = cells.obs["bulk_labels"].value_counts()
     line = next(x for x in result.out.splitlines() if largest.index[0] in x)
     assert line.split()[-2] == str(largest.iloc[0])
+    told = told_as_json(scvae("data", "pbmc68k", "--json"), "data NAME-or-FILE")
+    assert (told["n_cells"], told["n_genes"]) == cells.raw.shape
+    assert told["share_nonzero"] == pytest.approx(density)
+    assert told["cell_types"] == largest.to_dict()
 
 
 def test_data_of_a_file(scvae, tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -297,8 +298,8 @@ def test_a_sweep_tells_the_warnings_of_its_jobs(scvae, tmp_path):
     assert result.code == 0, result.err
     lines = result.err.splitlines()
     (job,) = [i for i, line in enumerate(lines) if "000-vae" in line and "NMI" in line]
-    assert lines[job + 1].startswith("    warning: ")
-    shown = [line.removeprefix("    warning: ") for line in lines[job + 1 : job + 3]]
+    of_job = takewhile(lambda line: line.startswith("    warning: "), lines[job + 1 :])
+    shown = [line.removeprefix("    warning: ") for line in of_job]
     assert "posterior collapse" in shown[1]
     told = pd.read_csv(tmp_path / "s" / "results.csv")["warnings"]
     assert told[0] == "; ".join(shown)

@@ -51,6 +51,27 @@ def train(scvae, counts, *settings: str) -> None:
     assert result.code == 0, result.err
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Where runs of `counts` are kept, by name of the model."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def trained(scvae, runs, tmp_path, counts):
+    """Gives the test c.h5ad and the run r of a model, trained once for all tests."""
+
+    def give(model: str) -> None:
+        if not (runs / model).exists():
+            train(scvae, counts, f"model={model}")
+            shutil.copytree("r", runs / model)
+        else:
+            counts.write_h5ad("c.h5ad")
+            shutil.copytree(runs / model, "r")
+
+    return give
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -70,7 +91,7 @@ def test_its_own_cells_get_its_own_latents(scvae, tmp_path, counts, settings):
 
 def test_pbmc3k_from_the_archives_folder(scvae, real_data, tmp_path):
     """All 2,700 cells of the file: those that the run had get what they had."""
-    settings = ["data=pbmc3k", "model=vae", "epochs=1", "map_3d=false", "tsne.max_iter=250"]
+    settings = ["data=pbmc3k", "model=vae", "epochs=1", "map_3d=false", "tsne.max_cells=300"]
     assert scvae("train", *settings, "cluster.n_init=1", "hydra.run.dir=r").code == 0
     shutil.unpack_archive(next((real_data / "pbmc3k").glob("*.tar.gz")), tmp_path)
     folder = "filtered_gene_bc_matrices/hg19"
@@ -104,9 +125,9 @@ def test_genes_in_another_order_by_ids_and_more_of_them(scvae, tmp_path, counts)
     assert (tmp_path / "latent.csv").read_bytes() == (tmp_path / "r/latent.csv").read_bytes()
 
 
-def test_of_two_genes_of_one_symbol_the_first_is_meant(scvae, tmp_path, counts):
+def test_of_two_genes_of_one_symbol_the_first_is_meant(scvae, trained, tmp_path, counts):
     """As `var_names_make_unique` has it: the others become GENE3-1, GENE3-2."""
-    train(scvae, counts, "model=vae")
+    trained("vae")
     other = anndata.concat([counts, counts[:, 3:5]], axis=1, merge="same")
     other.X[:, 60:] *= 2
     other.var["symbol"] = other.var_names
@@ -115,8 +136,8 @@ def test_of_two_genes_of_one_symbol_the_first_is_meant(scvae, tmp_path, counts):
     np.testing.assert_array_equal(run.embed(other), run.latent.to_numpy(np.float32))
 
 
-def test_genes_that_are_missing_count_as_zero(scvae, tmp_path, counts):
-    train(scvae, counts, "model=vae")
+def test_genes_that_are_missing_count_as_zero(scvae, trained, tmp_path, counts):
+    trained("vae")
     fewer = counts[:, :45].copy()
     fewer.write_h5ad(tmp_path / "fewer.h5ad")
     result = scvae("embed", "r", "fewer.h5ad")
@@ -153,8 +174,8 @@ def test_values_are_brought_to_what_the_run_had(scvae, tmp_path, counts):
     assert said[5].endswith("logged here (the run's were counts)")
 
 
-def test_counts_are_refused_where_their_total_is_not_known(scvae, counts):
-    train(scvae, counts, "model=vae")
+def test_counts_are_refused_where_their_total_is_not_known(scvae, trained, counts):
+    trained("vae")
     run = scvae_cli.load("r")
     with pytest.raises(InputError) as caught:
         run.embed(counts, layer="counts")
@@ -323,8 +344,8 @@ def test_python_is_told_of_genes_and_doubts_in_its_own_words(pca, counts):
     assert any(line.endswith("taken as logged (else values='counts')") for line in said), said
 
 
-def test_the_command_is_told_in_the_words_of_settings(scvae, tmp_path, counts):
-    train(scvae, counts, "model=pca")
+def test_the_command_is_told_in_the_words_of_settings(scvae, trained, tmp_path, counts):
+    trained("pca")
     cells = counts.copy()
     negative(cells)
     cells.write_h5ad("n.h5ad")
@@ -364,8 +385,8 @@ BAD: dict[str, tuple[list[str], Kind, str | None, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_mistakes_are_one_line(scvae, tmp_path, counts, name):
-    train(scvae, counts, "model=pca")
+def test_mistakes_are_one_line(scvae, trained, tmp_path, counts, name):
+    trained("pca")
     empty = counts.copy()
     empty.X = csr_matrix(np.where(np.arange(70)[:, None] == 3, 0, counts.X.toarray()))
     empty.write_h5ad("empty.h5ad")
@@ -429,8 +450,8 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_a_strangers_run_does_no_harm(scvae, tmp_path, counts, how):
-    train(scvae, counts, "model=vae")
+def test_a_strangers_run_does_no_harm(scvae, trained, tmp_path, counts, how):
+    trained("vae")
     spoil(tmp_path / "r", how)
     kind, file = SPOILT[how]
     assert scvae("embed", "r", "c.h5ad").refused(kind).startswith(f"scvae: r/{file}: ")

@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+from benchmarks.faults import runs
 from benchmarks.faults.runs import SETTINGS, Fault, done, lost, new_name, train
 
 
@@ -27,7 +28,7 @@ def spoil(folder: Path, reference: Path, name: str, how: str, rng: random.Random
     else:
         damaged = whole[: int(len(whole) * float(how.split()[-2]) / 100)]
     (run / name).write_bytes(damaged)
-    code, said = done(train(f"resume={run.name}", cwd=folder))
+    code, said = runs.resumed(run.name, folder)
     return Fault(how, name, code, said, lost(reference, run) if code == 0 else ["not mended"])
 
 
@@ -53,7 +54,7 @@ def checkpoint(folder: Path, reference: Path, model: str, how: str, rng: random.
         path.write_bytes(_flipped(whole, rng))
     elif how == "cut":
         path.write_bytes(whole[: rng.randrange(len(whole))])
-    code, said = done(train(f"resume={name}", cwd=folder))
+    code, said = runs.resumed(name, folder)
     record = json.loads((folder / name / "run.json").read_text())
     noticed = any("checkpoint" in text for text in record.get("warnings", []))
     wrong = lost(reference, folder / name)

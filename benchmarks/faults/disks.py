@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.faults import runs
 from benchmarks.faults.runs import SETTINGS, Fault, done, lost, train
 
 
@@ -108,5 +109,5 @@ def _training(folder: Path, model: str, run: Path) -> subprocess.Popen[str]:
 
 def _lost_after_resume(folder: Path, reference: Path, run: Path) -> list[str]:
     """Resume a run; return what it lost, or the last line of the command that failed."""
-    code, text = done(train(f"resume={run}", cwd=folder))
+    code, text = runs.resumed(run, folder)
     return lost(reference, run) if code == 0 else [text]

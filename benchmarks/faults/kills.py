@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from benchmarks.faults import runs
 from benchmarks.faults.runs import (
     SETTINGS,
     Fault,
@@ -166,7 +167,7 @@ def two_at_once(folder: Path, reference: Path, model: str) -> Fault:
     process = train(*SETTINGS, f"model={model}", "hydra.run.dir=one", cwd=folder)
     while not (folder / "one" / "config.yaml").exists():
         time.sleep(0.01)
-    code, said = done(train("resume=one", cwd=folder))
+    code, said = runs.resumed("one", folder)
     first, _ = done(process)
     wrong = lost(reference, folder / "one") if first == 0 else ["the first"]
     return Fault("a second process", "at once", code, said, wrong)

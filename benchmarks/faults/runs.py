@@ -67,9 +67,14 @@ def done(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, lines[-1] if lines else ""
 
 
+def resumed(run: str | Path, cwd: Path) -> tuple[int, str]:
+    """Resume a run; return the command's exit code and the last line that it wrote."""
+    return done(train(f"resume={run}", cwd=cwd))
+
+
 def resume(run: str | Path, cwd: Path) -> None:
     """Resume a run, which must end well."""
-    code, text = done(train(f"resume={run}", cwd=cwd))
+    code, text = resumed(run, cwd)
     assert code == 0, text
 
 

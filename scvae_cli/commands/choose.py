@@ -1,7 +1,8 @@
 """`scvae choose FILE`: which latent space for these cells?
 
 Trains candidates as a sweep, measures them without the cells' types, recommends one and runs it.
-The folder has the sweep, choice.csv, .md and .png, report.html, and that run in chosen-NAME/.
+The folder has the sweep, choice.csv, .md and .png, report.html, and that run in chosen-NAME/,
+which the link `chosen` points at.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from scvae_cli.choice.plan import (
     sweep_words,
 )
 from scvae_cli.commands.arguments import Parser
+from scvae_cli.config import Config
 from scvae_cli.console import Console
 from scvae_cli.data.sources import SOURCES, load
 from scvae_cli.errors import Given, InputError, Kind, unknown_choice
@@ -38,6 +40,7 @@ from scvae_cli.launch.sweep import JOBS_ONLY
 from scvae_cli.launch.train import launch
 from scvae_cli.options import FileConfig, PBMC3kConfig
 from scvae_cli.results.runs import find_runs
+from scvae_cli.runs.claim import point_latest
 from scvae_cli.runs.run import Run, find
 from scvae_cli.threads import available
 
@@ -60,10 +63,11 @@ def choose(arguments: list[str]) -> None:
         SystemExit: it was interrupted, or a run failed that is needed.
     """
     asked = _parse(arguments)
-    console = Console()
     words = [*_source(asked.what), *asked.settings]
+    config = compose(words)
+    console = Console(quiet=config.quiet, live=not config.quiet)
     with console.busy("loading cells"):
-        words += _further(words)
+        words += _further(config, words)
     candidates = [name for name in asked.candidates if _fits(name, words)]
     for name in sorted({*asked.candidates} - {*candidates}):
         console.line(f"{name} is left out: it chooses genes, and these cells keep all of theirs")
@@ -99,6 +103,7 @@ def _choose(
     text = shlex.join(["scvae", "train", *command])
     console.line(f"Recommended, and run now: {text}")
     chosen = _run_chosen(command, folder / f"{CHOSEN}{verdict.chosen}", again, console)
+    point_latest(folder, chosen.path, "chosen")
     write_choice(folder, table, verdict, chosen=chosen, runs=done, command=text)
     console.folder(Path(shown(folder / "report.html")))
 
@@ -157,13 +162,12 @@ def _source(what: str) -> list[str]:
     return ["data=file", f"data.path={what if Path(what).exists() else quoted(what)}"]
 
 
-def _further(words: list[str]) -> list[str]:
+def _further(config: Config, words: list[str]) -> list[str]:
     """Return what the user did not say: how many genes and clusters, and how to run the sweep.
 
     Raises:
         InputError: the cells cannot be had, are too few, or have no whole counts.
     """
-    config = compose(words)
     dataset = load(**config.data.model_dump())
     given = Given("data", dataset.name)
     if dataset.recipe.totals is None or not dataset.recipe.whole:

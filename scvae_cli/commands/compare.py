@@ -6,10 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from scvae_cli.commands.arguments import Parser
+from scvae_cli.commands.json_output import add_json, print_json
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError, Kind, unknown_choice
 from scvae_cli.launch.places import at_home
 from scvae_cli.measures import MEASURES, SCORES
+from scvae_cli.results.as_json import comparison_json
 from scvae_cli.results.pages import write_summary
 from scvae_cli.results.runs import find_runs
 from scvae_cli.results.table import HIDDEN, main_score, results, settings_of
@@ -46,7 +48,22 @@ def compare(arguments: list[str]) -> None:
         *_notes(table, by, n_repeated, [run.status for run in runs]),
         *(f"Left out: {line}." for line in damaged),
     ]
-    show(runs, console, by=by, score=score, sort=asked.sort)
+    if not asked.json:
+        show(runs, console, by=by, score=score, sort=asked.sort)
+        _show_notes(runs, notes, console)
+    if asked.to:
+        folder, _ = claim(asked.to, exact=True)
+        title = f"{len(runs)} runs compared"
+        write_summary(folder, runs, title=title, notes=notes, by=by, score=score)
+        if not asked.json:
+            console.folder(folder)
+    if asked.json:
+        told = {"kind": "comparison", **comparison_json(runs, by, score), "notes": notes}
+        print_json({**told, "written": str(folder) if asked.to else None})
+
+
+def _show_notes(runs: list[Run], notes: list[str], console: Console) -> None:
+    """Show what to know of the means, which runs have no result, and what runs warn of."""
     for note in notes:
         console.line(note)
     for run in runs:
@@ -56,11 +73,6 @@ def compare(arguments: list[str]) -> None:
     for text, names in _warnings(runs).items():
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         console.warn(f"{text} ({', '.join(names[:MOST_NAMED])}{more})")
-    if asked.to:
-        folder, _ = claim(asked.to, exact=True)
-        title = f"{len(runs)} runs compared"
-        write_summary(folder, runs, title=title, notes=notes, by=by, score=score)
-        console.folder(folder)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -88,7 +100,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--to", metavar="FOLDER", type=at_home, help="write tables, figures and report.html"
     )
-
+    add_json(parser)
     asked = parser.parse_args(arguments)
     if asked.score not in (None, *SCORES):
         raise unknown_choice("--score", asked.score, SCORES)

@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
 from scvae_cli.commands.arguments import Parser
+from scvae_cli.commands.json_output import add_json, print_json
 from scvae_cli.console import Console
 from scvae_cli.data.annotated import read_obs
 from scvae_cli.data.batches import suspects
@@ -42,17 +44,21 @@ def data(arguments: list[str]) -> None:
         "what", metavar="NAME-or-FILE", help=f"{', '.join(SOURCES)}, or a file or folder of cells"
     )
     parser.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE", help="its settings")
-    asked = parser.parse_args(arguments)
-    if asked.what in SOURCES:
-        overrides = [f"data={asked.what}"]
-    else:
-        overrides = ["data=file", f"data.path={quoted(asked.what)}"]
+    add_json(parser)
+    asked = parser.parse_intermixed_args(arguments)
+    own = ["data=file", f"data.path={quoted(asked.what)}"]
+    overrides = [f"data={asked.what}"] if asked.what in SOURCES else own
     console = Console()
     remarks: list[str] = []
     doubts: list[str] = []
     config = compose([*overrides, *asked.overrides])
     with console.busy("loading cells"):
         dataset = load(**config.data.model_dump(), say=remarks.append, warn=doubts.append)
+    columns = [] if dataset.is_labelled else _columns(config.data)
+    likely = _likely(columns)
+    if asked.json:
+        print_json(_as_json(dataset, columns, likely, remarks, doubts))
+        return
     for remark in remarks:
         console.line(remark)
     for doubt in doubts:
@@ -61,15 +67,12 @@ def data(arguments: list[str]) -> None:
     if dataset.is_labelled:
         console.table(_types(dataset))
         return
-    columns = _columns(config.data)
     if not columns:
         console.line("no cell types; data.labels=FILE.csv (barcode, type) gives them")
         return
     console.table(columns)
-    types = [row["column"] for row in columns if row["may be"] == "types"]
-    likely = [name for name in types if TYPES.search(name)] or types
     if likely:
-        console.line(f"no cell types; data.label_key={likely[0]} takes them from that column")
+        console.line(f"no cell types; data.label_key={likely} takes them from that column")
 
 
 MOST_TYPES = 200  # values of a column that may be types
@@ -99,16 +102,60 @@ def _columns(source: DataConfig) -> list[dict[str, str]]:
     return rows
 
 
+def _likely(columns: list[dict[str, str]]) -> str | None:
+    """Return the column that most likely holds types, if there is one."""
+    types = [row["column"] for row in columns if row["may be"] == "types"]
+    return next((name for name in types if TYPES.search(name)), types[0] if types else None)
+
+
+def _as_json(
+    dataset: Dataset,
+    columns: list[dict[str, str]],
+    likely: str | None,
+    remarks: list[str],
+    warnings: list[str],
+) -> dict[str, Any]:
+    """Return what the cells are, as JSON has it."""
+    x, (groups, names) = dataset.x, dataset.groups
+    sizes = np.bincount(groups)
+    types = {names[i]: sizes[i] for i in np.argsort(-sizes, kind="stable")}
+    return {
+        "kind": "data",
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint(),
+        "n_cells": dataset.n_cells,
+        "n_genes": dataset.n_genes,
+        "median_genes": np.median((x > 0).sum(axis=1)),
+        "share_nonzero": _filled(dataset),
+        "min": x.min(),
+        "max": x.max(),
+        "values": dataset.recipe.values,
+        "cell_types": types if dataset.is_labelled else {},
+        "columns": [
+            {"name": row["column"], "n_values": int(row["values"]), "may_be": row["may be"]}
+            for row in columns
+        ],
+        "label_key": likely,
+        "remarks": remarks,
+        "warnings": warnings,
+    }
+
+
+def _filled(dataset: Dataset) -> float:
+    """Return the share of values that are not zero."""
+    x = dataset.x
+    return x.nnz / float(np.prod(x.shape)) if isinstance(x, csr_array) else 1.0
+
+
 def _facts(dataset: Dataset) -> dict[str, str]:
     """Return what there is to say of all cells, line by line."""
     x = dataset.x
     genes = (x > 0).sum(axis=1)
-    filled = x.nnz / np.prod(x.shape) if isinstance(x, csr_array) else 1.0
     return {
         "data": dataset.name,
         "cells": f"{dataset.n_cells:,}",
         "genes": f"{dataset.n_genes:,}, {np.median(genes):,.0f} in the median cell",
-        "non-zeros": f"{100 * filled:.1f} %",
+        "non-zeros": f"{100 * _filled(dataset):.1f} %",
         "values": f"{x.min():.3g} to {x.max():.3g}",
         "fingerprint": dataset.fingerprint()[:16],
     }

@@ -1,12 +1,15 @@
 """`scvae show RUN`: what a run or a sweep was and got, at a glance."""
 
 from pathlib import Path
+from typing import Any
 
 from scvae_cli.commands.arguments import Parser
+from scvae_cli.commands.json_output import add_json, print_json
 from scvae_cli.console import Console, minutes
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.places import at_home
 from scvae_cli.measures import SPACES
+from scvae_cli.results.as_json import comparison_json, run_json
 from scvae_cli.results.runs import cells_in_words, find_runs
 from scvae_cli.runs.files import read_json
 from scvae_cli.runs.run import Run, find
@@ -14,6 +17,7 @@ from scvae_cli.runs.run import Run, find
 EXAMPLES = {
     "outputs/latest": "the newest run or sweep",
     "outputs/2026-11-22/21-31-16-sweep": "a sweep: its table of means",
+    "outputs/latest --json": "for a program",
 }
 
 
@@ -29,12 +33,15 @@ def show(arguments: list[str]) -> None:
         examples=EXAMPLES,
     )
     parser.add_argument("run", metavar="RUN", type=at_home, help="folder of a run or a sweep")
-    path: Path = parser.parse_args(arguments).run
+    add_json(parser)
+    asked = parser.parse_args(arguments)
+    path: Path = asked.run
     console = Console()
     if (path / "run.json").exists():
-        _show_run(Run(path).read_all(), console)
+        run = Run(path).read_all()
+        print_json(run_json(run)) if asked.json else _show_run(run, console)
     elif (path / "sweep.json").exists():
-        _show_sweep(path, console)
+        print_json(_sweep_json(path)) if asked.json else _show_sweep(path, console)
     else:
         raise _no_run(path)
 
@@ -57,6 +64,24 @@ def _show_run(run: Run, console: Console) -> None:
     console.facts([*_facts(run).items(), *warnings])
     if run.scores:
         console.scores({name: run.scores[space] for space, name in SPACES.items()})
+
+
+def _sweep_json(path: Path) -> dict[str, Any]:
+    """Return what a sweep was, the means of its runs, and each of them."""
+    record = read_json(path, "sweep")
+    folders = [path / job["folder"] for job in record["jobs"]]
+    runs = {folder: run for folder in folders if (run := find(folder)) is not None}
+    return {
+        "kind": "sweep",
+        "path": str(path),
+        "command": record["command"],
+        "started": record.get("started", []),
+        "data": record.get("data", {}),
+        "n_jobs": len(folders),
+        "n_done": sum(run.status == "done" for run in runs.values()),
+        "not_begun": [str(folder) for folder in folders if folder not in runs],
+        **comparison_json([*runs.values()]),
+    }
 
 
 def _show_sweep(path: Path, console: Console) -> None:

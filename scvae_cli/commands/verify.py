@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.commands.arguments import Parser
+from scvae_cli.commands.json_output import add_json, print_json
 from scvae_cli.config import Config
 from scvae_cli.console import Console
 from scvae_cli.errors import Given, InputError, Kind
@@ -44,23 +45,29 @@ def verify(arguments: list[str]) -> None:
         epilog="Exit code 0: identical, or within rounding; 1: different.",
     )
     parser.add_argument("run", metavar="RUN", type=at_home, help="folder of a run")
-    path = parser.parse_args(arguments).run.absolute()
+    add_json(parser)
+    asked = parser.parse_args(arguments)
+    path = asked.run.absolute()
     run, config = _open(path)
-    console = Console()
+    console = Console(quiet=asked.json)
     today = {"versions": versions(), "git": git_state()}
-    for changed in filter(None, (difference(code, today) for code in codes(run.record))):
+    changes = [told for code in codes(run.record) if (told := difference(code, today))]
+    for changed in changes:
         console.line(f"{shown(path)} {changed}: rounding may differ")
     with suppress(OSError, KeyError, ValueError):
         os.chdir(run.record["cwd"])  # which the paths in its settings start from
     with TemporaryDirectory(prefix="scvae-verify-") as folder:
-        changes: dict[str, Any] = {"output_dir": folder, "h5ad": False}
-        changes |= {key: run.record[key] for key in ("threads", "device") if key in run.record}
-        repeat = _repeat(config.model_copy(update=changes), Path(folder) / "run")
-        outcomes = _outcomes(run, repeat)
-    console.table(
-        [{"file": name, "came out": text or "identical"} for name, text in outcomes.items()]
-    )
-    if any(text.startswith("different") for text in outcomes.values()):
+        here: dict[str, Any] = {"output_dir": folder, "h5ad": False}
+        here |= {key: run.record[key] for key in ("threads", "device") if key in run.record}
+        repeat = _repeat(config.model_copy(update=here), Path(folder) / "run")
+        outcomes = {name: text or "identical" for name, text in _outcomes(run, repeat).items()}
+    same = not any(text.startswith("different") for text in outcomes.values())
+    if asked.json:
+        answer = {"kind": "verification", "path": str(path), "same": same}
+        print_json({**answer, "files": outcomes, "changes": changes})
+    else:
+        console.table([{"file": name, "came out": text} for name, text in outcomes.items()])
+    if not same:
         raise SystemExit(1)
 
 

@@ -15,7 +15,7 @@ from scvae_cli.launch.places import shown
 from scvae_cli.runs.files import REPORT
 from scvae_cli.runs.provenance import git_state, versions
 from scvae_cli.runs.run import Run
-from scvae_cli.runs.writer import MOVED, RunWriter, add_file
+from scvae_cli.runs.writer import MOVED, RunWriter, add_files
 from scvae_cli.visible import Lines
 
 if TYPE_CHECKING:
@@ -143,13 +143,15 @@ def fault(error: OSError, path: Path) -> str:
 
 
 def write_report(path: Path, console: "Console") -> int:
-    """Write report.html of a run that is done. Returns an exit code."""
+    """Write report.html, and MultiQC's files, of a run that is done. Returns an exit code."""
+    from scvae_cli.results.multiqc import run_files
     from scvae_cli.results.run_page import run_page
 
     try:
         if not path.is_dir():
             raise FileNotFoundError(errno.ENOENT, MOVED, str(path))
-        add_file(path, REPORT, run_page(Run(path)).encode())
+        run = Run(path)
+        add_files(path, {REPORT: run_page(run).encode(), **run_files(run)})
     except InputError as error:
         console.error(str(error))
         return REFUSED

@@ -41,7 +41,7 @@ def resume(path: Path, others: list[str]) -> None:
 
     run = _open(path, others)
     config = _settings(run)
-    console = Console()
+    console = Console(quiet=config.quiet, live=not config.quiet)
     if run.has_result:
         code = _finished(run, console)
     else:
@@ -86,11 +86,14 @@ def _open(path: Path, others: list[str]) -> Run:
 
 
 def _finished(run: Run, console: "Console") -> int:
-    """Make the page of a run that is done, if it is not there. Returns an exit code."""
+    """Make the pages of a run that is done, if one is not there. Returns an exit code."""
     console.line("the run is done, and its files are what it wrote")
-    if not run.damaged and (run.path / REPORT).exists():
+    wanted = [REPORT, *(["scores_mqc.tsv"] if run.settings.get("multiqc") else [])]
+    lost = [*run.damaged, *(name for name in wanted if not (run.path / name).exists())]
+    if not lost:
         return DONE
-    console.line(f"{REPORT} is missing or differs from what was written, and is made again")
+    names = ", ".join(dict.fromkeys(lost))
+    console.line(f"{names}: missing, or not what was written; made again")
     return write_report(run.path, console)
 
 

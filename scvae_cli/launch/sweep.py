@@ -4,6 +4,7 @@ results.csv         a row a job, kept up to date while jobs end
 summary.md, .csv    mean, sd and 95 % interval over seeds, a row a setting
 differences.csv     settings against each other, paired by seed
 figures/*.png, report.html
+*_mqc.*             of multiqc=true: the table of means and the maps, for MultiQC
 sweep.json          what was asked for, by what version, on which data
 NNN-MODEL-DATA-.../ a run's folder for each job
 attempts/           folders of jobs that were killed or failed, and were done again
@@ -44,6 +45,7 @@ from scvae_cli.launch.recorded import recorded_words
 from scvae_cli.launch.train import launch
 from scvae_cli.launch.watch import Watch
 from scvae_cli.launch.worker import Worker
+from scvae_cli.results.multiqc import write_sweep as write_multiqc
 from scvae_cli.results.pages import write_summary
 from scvae_cli.results.terminal import show
 from scvae_cli.runs.claim import discard, lock, point_latest, unlock
@@ -73,7 +75,7 @@ def sweep(
         InputError: something asked for is not allowed; nothing was started.
         SystemExit: a job failed, or the sweep was interrupted.
     """
-    console = Console()
+    console = Console(quiet=config.quiet, live=not config.quiet)
     jobs = [[override for override in job if not _steers(override)] for job in jobs]
     plan, n_repeated = plan_jobs(config, jobs, loader)
     worker = Worker()
@@ -189,6 +191,7 @@ def _sum_up(begun: Sweep, console: Console, n_repeated: int) -> list[str]:
     write_summary(
         begun.folder, runs, title=title, notes=notes, by=None, score=None, command=command
     )
+    write_multiqc(begun.folder, runs, begun.plan[0].config.multiqc)
     if not JOBS_ONLY.get():
         show(runs, console, by=None, score=None, sort=None)
         console.folder(Path(shown(begun.folder)))

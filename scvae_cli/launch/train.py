@@ -105,6 +105,8 @@ def job(cfg: DictConfig) -> int:
     arguments = overrides if of_sweep else sys.argv[1:]
     try:
         config = parse(cfg, keys_of(overrides))
+        if config.quiet:
+            console = Console(quiet=True, silent=of_sweep, live=False)
         if of_sweep and config.on_error == "stop" and _a_failed_one(path.parent):
             return FAILED
         for key, why in _unused(config, overrides).items():

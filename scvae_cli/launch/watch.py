@@ -64,7 +64,7 @@ class Watch:
                 continue
             self._runs[job.name] = run
             new = True
-            self._view.ended(self._line(job, run), run.warnings)
+            self._view.ended(self._line(job, run), run.warnings, failed=run.status == "failed")
         ended = len(self._runs) - self._before
         left = len(self._plan) - len(self._runs)
         seconds = (perf_counter() - self._start) / ended * left if ended else None

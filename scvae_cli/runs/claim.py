@@ -102,7 +102,7 @@ def unlock(file_lock: FileLock) -> None:
     file_lock.release()
 
 
-def point_latest(output_dir: Path, folder: Path) -> None:
+def point_latest(output_dir: Path, folder: Path, name: str = "latest") -> None:
     """Point output_dir/latest at a folder below output_dir, if links can be made.
 
     A file or folder called `latest` that is no such link belongs to the user, and stays.
@@ -110,9 +110,10 @@ def point_latest(output_dir: Path, folder: Path) -> None:
     Args:
         output_dir: where run folders go.
         folder: of a run or a sweep.
+        name: of the link.
     """
     root, target = (Path(os.path.realpath(path)) for path in (output_dir, folder))
-    latest = root / "latest"
+    latest = root / name
     if root not in target.parents or not (_is_ours(latest) or not os.path.lexists(latest)):
         return
     clear(root)

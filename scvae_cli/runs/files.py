@@ -131,6 +131,9 @@ FILES = {
             "report.html",
             "all of it on one page, with maps to turn and to point at; works offline",
         ),
+        RunFile("scores_mqc.tsv", "for MultiQC: the scores", where="multiqc"),
+        RunFile("history_mqc.tsv", "for MultiQC: the loss of each epoch", where="multiqc"),
+        RunFile("map_2d_mqc.html", "for MultiQC: the 2-D map", where="multiqc"),
         RunFile("scvae.log", "what the terminal showed"),
     )
 }
@@ -138,6 +141,8 @@ FILES = {
 NAMES = {"cell": str, "gene": str, "id": str, "cell_type": lambda name: name or None}
 MISSABLE = NAMES["cell_type"]  # text, or None where there is none
 REPORT = "report.html"
+# Made of the other files, when these are all there.
+MADE_LAST = (REPORT, "scores_mqc.tsv", "history_mqc.tsv", "map_2d_mqc.html")
 CHECKPOINT = "checkpoint.safetensors"  # the training as it stands, until it is over
 
 
@@ -235,23 +240,6 @@ def read_table(
     """Read NAME.csv of a run's folder as a DataFrame; see `read_csv`."""
     file = path / f"{name}.csv"
     return read_csv(contents_of(file), file, needed, kept)
-
-
-def read_weights(path: Path) -> tuple[dict[str, Any], Any]:
-    """Read a run's weights by name, and its history.csv as a DataFrame.
-
-    Raises:
-        InputError: they are missing or damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    contents = contents_of(path / "model.safetensors")
-    try:
-        weights = load(contents)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(Kind.DAMAGED, path / "model.safetensors", f"damaged ({error})") from error
-    return weights, read_table(path, "history", LOSSES)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

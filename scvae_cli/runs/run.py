@@ -11,12 +11,11 @@ from scvae_cli.errors import InputError, Kind
 from scvae_cli.runs.files import (
     FILES,
     LOSSES,
-    REPORT,
+    MADE_LAST,
     contents_of,
     read_json,
     read_settings,
     read_table,
-    read_weights,
     sha256_of,
 )
 
@@ -128,7 +127,16 @@ class Run:
     @cached_property
     def weights(self) -> tuple[dict[str, Any], Any]:
         """The model's tensors by name, and history.csv as a DataFrame."""
-        return read_weights(self.path)
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        path = self.path / "model.safetensors"
+        contents = contents_of(path)
+        try:
+            weights = load(contents)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise InputError(Kind.DAMAGED, path, f"damaged ({error})") from error
+        return weights, read_table(self.path, "history", LOSSES)
 
     def table(self, name: str, needed: Sequence[str] = ()) -> Any:
         """Read NAME.csv as a DataFrame that has the needed columns; see `read_csv`."""
@@ -163,8 +171,9 @@ class Run:
 
     @property
     def has_result(self) -> bool:
-        """Whether it is done, and its files are those that it wrote, but for the page on them."""
-        return self.status == "done" and "files" in self.record and not {*self.damaged} - {REPORT}
+        """Whether it is done, and its files are those that it wrote, but for pages on them."""
+        lost = {*self.damaged} - {*MADE_LAST}
+        return self.status == "done" and "files" in self.record and not lost
 
     @property
     def is_intact(self) -> bool:

@@ -21,7 +21,7 @@ UNTRAINED = {"path", "dir", "labels", "batches"}
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {
     "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
-    "checkpoint", "figures",
+    "checkpoint", "figures", "multiqc", "quiet",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from scvae_cli.errors import InputError, Kind
 from scvae_cli.runs.claim import LOCK, RESERVE_FILE, lock, point_latest, unlock
 from scvae_cli.runs.files import (
     CHECKPOINT,
-    REPORT,
+    MADE_LAST,
     csv_of,
     json_text,
     read_json,
@@ -112,10 +112,11 @@ class RunWriter:
             self.note(progress=text)
 
     def end(self, **fields: Any) -> None:
-        """Add to run.json for the last time; remove a page that was made before."""
+        """Add to run.json for the last time; remove pages that were made before."""
         self._record.pop("progress", None)
-        if fields.get("status") == "done" and self._digests.pop(REPORT, None):
-            (self.path / REPORT).unlink(missing_ok=True)
+        for name in MADE_LAST if fields.get("status") == "done" else ():
+            if self._digests.pop(name, None):
+                (self.path / name).unlink(missing_ok=True)
         try:
             self._check_there()
         except OSError:
@@ -229,16 +230,18 @@ class RunWriter:
             self._digests[name] = hashlib.sha256(contents).hexdigest()
 
 
-def add_file(path: Path, name: str, contents: bytes) -> None:
-    """Write a file of a run that has ended, and its SHA-256 into run.json.
+def add_files(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write files of a run that has ended, and their SHA-256 into run.json.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: one cannot be written.
     """
-    write_file(path / name, contents)
+    for name, contents in files.items():
+        write_file(path / name, contents)
     record = read_json(path, "run")
-    files = {**record.get("files", {}), name: hashlib.sha256(contents).hexdigest()}
-    write_file(path / "run.json", json_text({**record, "files": files}))
+    new = {name: hashlib.sha256(contents).hexdigest() for name, contents in files.items()}
+    known = {**record.get("files", {}), **new}
+    write_file(path / "run.json", json_text({**record, "files": known}))
 
 
 def mark_failed(path: Path, reason: str, when: str) -> None:
