@@ -38,6 +38,7 @@ class TSNEConfig(Block):
     angle: Annotated[float, Field(ge=0, le=1)]
     seed: Seed
     max_cells: Annotated[int, Field(ge=2)] | None
+    place_others: bool = False  # runs of older versions lack it
 
 
 class ClusterConfig(Block):
@@ -50,6 +51,7 @@ class ClusterConfig(Block):
     tol: NonNegative
     algorithm: Literal["lloyd", "elkan"]
     seed: Seed
+    max_cells: Annotated[int, Field(ge=2)] | None = None  # runs of older versions lack it
 
 
 class CheckpointConfig(Block):
@@ -62,6 +64,7 @@ class ScoreConfig(Block):
     """Settings of the measures of agreement with the known types."""
 
     nmi_average: Literal["geometric", "arithmetic"]
+    max_cells: Annotated[int, Field(ge=2)] | None = None  # runs of older versions lack it
 
 
 class FiguresConfig(Block):

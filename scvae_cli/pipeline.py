@@ -7,6 +7,7 @@ from scvae_cli.runs.writer import RunWriter
 from scvae_cli.stages.cells import load_cells
 from scvae_cli.stages.context import open_context
 from scvae_cli.stages.control import doubt_training
+from scvae_cli.stages.expected import announce
 from scvae_cli.stages.fit import fit_model
 from scvae_cli.stages.follow import train_along
 from scvae_cli.stages.loggers import log_scores
@@ -44,6 +45,7 @@ def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[s
     context = open_context(config, writer, console)
     loaded = load_cells(context)
     dataset = loaded.dataset
+    announce(context, loaded)
     model, history = fit_model(context, loaded)
     latent = embed_cells(context, model, dataset)
     maps = map_cells(context, dataset, latent)

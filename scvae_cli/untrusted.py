@@ -58,7 +58,7 @@ def bounded() -> Iterator[None]:
     A library that asks for more than is left gets an error from the system.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    address_space, left = _pages()[0], _left()
+    address_space, left = pages()[0], _left()
     try:
         if address_space and math.isfinite(left):
             limit = int(address_space + max(left, 0))
@@ -235,13 +235,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _left() -> float:
     """Return how many bytes this process may still take of the memory and of `ulimit -v`."""
-    address_space, resident = _pages()
+    address_space, resident = pages()
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     left = memory() - resident
     return left if limit == resource.RLIM_INFINITY else min(left, limit - address_space)
 
 
-def _pages() -> tuple[float, float]:
+def pages() -> tuple[float, float]:
     """Return the bytes of address space and of memory that this process has; 0 without /proc."""
     with suppress(OSError, ValueError):
         address_space, resident = Path("/proc/self/statm").read_text().split()[:2]

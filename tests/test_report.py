@@ -16,7 +16,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
-from scvae_cli.results import map_data, report
+from scvae_cli.results import map_data, report, some_cells
 from scvae_cli.results.by_type import types_and_clusters
 from scvae_cli.results.colours import VIRIDIS
 from scvae_cli.results.curves import Curve, Panel
@@ -331,6 +331,24 @@ def test_maps_are_small_and_as_precise_as_a_screen():
     np.testing.assert_allclose(flat[:-5] * step + places.min(0), places, atol=step)
     assert set(unpacked(data["run-1"]["flat"]).reshape(-1, 2)[:-5, 0]) == {0}
     assert data["run-1"]["deep"] == data["run-0"]["deep"]
+
+
+def test_of_many_cells_a_page_draws_some_of_those_with_a_place(monkeypatch):
+    monkeypatch.setattr(some_cells, "MOST_DRAWN", 100)
+    table = cells(["A", "B"], n=300)
+    genes = pd.DataFrame({"cell": table["cell"], "CD3D": np.arange(300.0)})
+    shown, of_shown, said = some_cells.drawn(table, genes)
+    assert list(of_shown["cell"]) == list(shown["cell"])
+    assert len(shown) == 100
+    assert shown["tsne_1"].notna().all()
+    assert set(shown["cell"]) <= set(table["cell"])
+    assert said == "This map shows 100 of 300 cells; cells.csv has all."
+    again, none, _ = some_cells.drawn(table.assign(cluster=0), None)
+    assert none is None
+    assert list(again["cell"]) == list(shown["cell"])  # so that runs on the same cells share them
+    unpacked(Reader(page(maps={"one": shown})).data["run-0"]["flat"])
+    few, _, said = some_cells.drawn(table.head(90), None)
+    assert (len(few), said) == (90, "")
 
 
 def test_types_and_clusters_are_counted():

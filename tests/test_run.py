@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -335,22 +336,44 @@ def test_a_training_that_does_not_fit_is_refused(
     assert not (tmp_path / "new").exists()
 
 
-def test_of_many_cells_some_are_mapped(scvae, tmp_path):
-    result = scvae("train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20")
+def test_of_many_cells_some_are_mapped(scvae, tmp_path, monkeypatch):
+    """The others are placed; what the run will take is said, which changes nothing of it."""
+    with monkeypatch.context() as patch:
+        patch.setattr("scvae_cli.stages.expected.MANY", 300)
+        result = scvae("train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20")
     assert result.code == 0, result.err
-    assert "t-SNE maps 100 of 300 cells, drawn at random (tsne.max_cells)" in result.err
+    line = next(text for text in result.err.splitlines() if "will take about" in text)
+    assert re.search(r"about \d+ s, of which \d+ s to train, and \d+\.\d GB of memory; samp", line)
+    assert line.endswith("samples are drawn for tsne.max_cells=100")
+    assert "t-SNE maps 100 of 300 cells, drawn at random (tsne.max_cells), and the" in result.err
     run = tmp_path / "outputs" / "latest"
     cells = pd.read_csv(run / "cells.csv")
-    mapped = cells["tsne_1"].notna()
+    mapped = ~cells["tsne_placed"]
     assert (len(cells), mapped.sum()) == (300, 100)
-    for column in ("cluster", "tsne_2", "tsne3d_1"):
-        assert (cells[column].notna() == mapped).all()
-    assert cells["latent_cluster"].notna().all()
+    assert cells.notna().all(axis=None)
+    assert (
+        "t-SNE mapped 100 cells, drawn at random; the others are placed"
+        in (run / "report.html").read_text()
+    )
     assert ",3.0," not in (run / "cells.csv").read_text()  # clusters stay whole numbers
     shown = cells[mapped]
     ari = adjusted_rand_score(shown["cell_type"], shown["cluster"])
     scores = json.loads((run / "scores.json").read_text())
     assert scores["tsne"]["ari"] == pytest.approx(ari)
+    alone = scvae(
+        "train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20", "tsne.place_others=false",
+        "map_3d=false", "hydra.run.dir=r",
+    )  # fmt: skip
+    assert alone.code == 0, alone.err
+    assert "will take" not in alone.err
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (run, tmp_path / "r")]
+    assert weights[0] == weights[1]
+    left = pd.read_csv(tmp_path / "r" / "cells.csv")
+    assert "tsne_placed" not in left
+    for column in ("cluster", "tsne_2"):
+        assert (left[column].notna() == mapped).all()
+        assert (left[column][mapped] == cells[column][mapped]).all()
+    assert left["latent_cluster"].notna().all()
     result = scvae("train", *FAST, "tsne.max_cells=30")
     result.refused(Kind.VALUE, "tsne.perplexity")
     assert "mapped cells, which is 30 in data=synthetic" in result.error.reason

@@ -14,10 +14,11 @@ import torch
 from scipy.sparse import csr_array
 
 from benchmarks.command import DOCS, answer
-from benchmarks.training import cuda
+from benchmarks.training import cuda, growth
 from benchmarks.training.contest import contest
 from benchmarks.training.hardware import lower_bound, machine
-from benchmarks.training.memory import growth, memory
+from benchmarks.training.memory import growth as memory_growth
+from benchmarks.training.memory import memory
 from benchmarks.training.page import Measured, text
 from benchmarks.training.whole_runs import answers, stages
 from scvae_cli.data.sources import load
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, nargs="*", default=[3000, 30000, 300000])
     parser.add_argument("--to", type=Path, default=DOCS / "performance.md")
     asked = parser.parse_args()
-    page = text(measure(asked.cells))
+    page = growth.with_part(text(measure(asked.cells)), growth.part(growth.measure()))
     asked.to.write_text(page)
     print(page)
 
@@ -49,7 +50,7 @@ def measure(sizes: list[int]) -> Measured:
         folder = Path(name)
         answered = answers()
         shares = [stages(overrides, folder) for overrides in ([], ["model=vae", "data=pbmc3k"])]
-        rows = [memory(x, folder), *growth(sizes, folder)]
+        rows = [memory(x, folder), *memory_growth(sizes, folder)]
     if torch.cuda.is_available():
         cuda.measure()
     on_a_gpu = pd.read_csv(cuda.TABLE)

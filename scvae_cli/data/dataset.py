@@ -13,6 +13,7 @@ from scvae_cli.covariates import Covariates
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.visible import UNLABELLED
 
+PIECE = 4096  # cells whose counts are computed at once
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
 
 
@@ -128,10 +129,14 @@ class Dataset:
         types: np.ndarray = np.array(names)[groups]
         return types
 
-    def counts(self) -> csr_array | None:
+    def counts(self, first: int | None = None) -> csr_array | None:
         """Return the counts (n_cells, n_genes), float32, that x comes from.
 
-        None where it comes from something else, or from counts that are not whole.
+        Args:
+            first: of how many cells, the first ones; None for all.
+
+        Returns:
+            Them; None where x comes from something else, or from counts that are not whole.
 
         Example:
             >>> import numpy as np
@@ -147,9 +152,14 @@ class Dataset:
             return None
         if not self.recipe.whole:
             return None
-        scale = np.repeat(totals / target_sum, np.diff(self.x.indptr))
-        counts = np.rint(np.expm1(self.x.data, dtype=np.float64) * scale).astype(np.float32)
-        return csr_array((counts, self.x.indices, self.x.indptr), shape=self.x.shape)
+        x, scales = self.x if first is None else self.x[:first], totals / target_sum
+        counts = np.empty(x.nnz, np.float32)
+        for cell in range(0, x.shape[0], PIECE):  # in float64, all would take 24 bytes each
+            ends = x.indptr[cell : cell + PIECE + 1]
+            some = slice(ends[0], ends[-1])
+            scale = np.repeat(scales[cell : cell + len(ends) - 1], np.diff(ends))
+            counts[some] = np.rint(np.expm1(x.data[some], dtype=np.float64) * scale)
+        return csr_array((counts, x.indices, x.indptr), shape=x.shape)
 
     def fingerprint(self) -> str:
         """Return the sha256 of all values, names and labels, equal on all machines."""

@@ -117,7 +117,12 @@ def variable_genes(
         except ValueError:  # of the loess, in its own words
             continue
         return np.flatnonzero(table["highly_variable"].to_numpy())
-    raise InputError(
+    raise no_variable_genes(n_genes)
+
+
+def no_variable_genes(n_genes: int) -> InputError:
+    """Return the error for genes whose means do not differ enough."""
+    return InputError(
         Kind.CONTENT,
         Given("data.genes", n_genes),
         "the genes' means differ too little to say which vary most",

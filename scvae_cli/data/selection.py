@@ -61,7 +61,7 @@ def select(
         )
     values, var = _values_and_genes(cells, wording, layer, raw)
     if gene_names is not None:
-        var = _renamed(var, gene_names, wording)
+        var = renamed(var, gene_names, wording)
     x = _sparse(values, wording)
     x.sum_duplicates()
     x.eliminate_zeros()
@@ -131,7 +131,7 @@ def _values_and_genes(
     return values, var
 
 
-def _renamed(var: pd.DataFrame, column: str, wording: Wording) -> pd.DataFrame:
+def renamed(var: pd.DataFrame, column: str, wording: Wording) -> pd.DataFrame:
     """Return the table of genes with the names in this column as its index.
 
     Raises:
@@ -178,13 +178,7 @@ def _check(selected: anndata.AnnData, wording: Wording, cells: anndata.AnnData) 
     Raises:
         InputError: names occur twice, or values are not finite, or negative.
     """
-    for names, what, hint in (
-        (selected.obs_names, "cell", "make them unique (adata.obs_names_make_unique())"),
-        (selected.var_names, "gene", "make them unique (adata.var_names_make_unique())"),
-    ):
-        if names.has_duplicates:
-            twice = names[names.duplicated()][0]
-            raise InputError(Kind.NAMES, wording.cells, f"the {what} {twice} is there twice", hint)
+    check_names(selected, wording)
     values = selected.X.data
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())
@@ -196,6 +190,17 @@ def _check(selected: anndata.AnnData, wording: Wording, cells: anndata.AnnData) 
             f"has negative values ({values.min():.4g}), so it was scaled",
             _elsewhere(cells, wording),
         )
+
+
+def check_names(cells: anndata.AnnData, wording: Wording) -> None:
+    """Refuse cells or genes of one name (InputError)."""
+    for names, what, hint in (
+        (cells.obs_names, "cell", "make them unique (adata.obs_names_make_unique())"),
+        (cells.var_names, "gene", "make them unique (adata.var_names_make_unique())"),
+    ):
+        if names.has_duplicates:
+            twice = names[names.duplicated()][0]
+            raise InputError(Kind.NAMES, wording.cells, f"the {what} {twice} is there twice", hint)
 
 
 def _elsewhere(cells: anndata.AnnData, wording: Wording) -> str:

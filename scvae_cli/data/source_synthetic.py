@@ -128,10 +128,10 @@ def _counts(
     """
     edges = np.cumsum(rates / rates.sum(axis=1, keepdims=True), axis=1)
     blocks = [slice(i, i + BLOCK) for i in range(0, len(labels), BLOCK)]
-    return vstack([_draw(rng, edges, labels[b], sizes[b]) for b in blocks], format="csr")
+    return vstack([draw(rng, edges, labels[b], sizes[b]) for b in blocks], format="csr")
 
 
-def _draw(
+def draw(
     rng: np.random.Generator, edges: np.ndarray, labels: np.ndarray, sizes: np.ndarray
 ) -> csr_array:
     """Draw `sizes` molecules of each cell, over genes by the type's cumulative rates `edges`."""

@@ -21,6 +21,7 @@ from scvae_cli.data.source_file import file
 from scvae_cli.data.source_pbmc3k import pbmc3k
 from scvae_cli.data.source_pbmc68k import pbmc68k
 from scvae_cli.data.source_synthetic import synthetic
+from scvae_cli.data.state import state_of
 from scvae_cli.errors import Given, InputError, Kind
 
 SOURCES: dict[str, Callable[..., Dataset]] = {
@@ -87,17 +88,6 @@ def _check_choice_of_genes(options: Mapping[str, Any]) -> None:
         raise InputError(
             Kind.CONFLICT, given, "needs the number of genes to keep", "give data.genes=2000"
         )
-
-
-def state_of(path: Path) -> list[int]:
-    """Return what changes where a file or folder does: number of entries, bytes, last change.
-
-    Raises:
-        OSError: it is not there.
-    """
-    entries = path.rglob("*") if path.is_dir() else ()
-    stats = [path.stat(), *(entry.stat() for entry in entries if entry.exists())]
-    return [len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)]
 
 
 def _states(options: Mapping[str, Any]) -> list[list[int]]:

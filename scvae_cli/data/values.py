@@ -67,15 +67,10 @@ def recognise(x: csr_matrix, usual: str | None = None) -> Values:
     data = x.data.astype(np.float64)
     if not len(data):
         return Values(usual or "counts", "all zero", whole=True)
-    whole = bool((np.abs(data - np.rint(data)) <= NOISE).all())
-    totals = _totals(x, data)
-    total = _one(totals)
-    span = f"totals {_number(totals.min())} to {_number(totals.max())}"
+    whole, totals = are_whole(data), _totals(x, data)
     if whole:
-        if total in ROUND and 0 < _spread(totals) < ROUNDED and len(totals) >= ENOUGH:
-            why = f"whole numbers, but the total of each cell is about {_number(total)}"
-            return Values("normalized", why, whole, total, sure=False)
-        return Values("counts", f"whole numbers, {span}", whole)
+        return recognise_whole(totals)
+    span = _span(totals)
     views = {"x": data} | {
         name: inverse(data)
         for name, (limit, inverse) in BASES.items()
@@ -98,6 +93,24 @@ def recognise(x: csr_matrix, usual: str | None = None) -> Values:
         total = 1.0 if totals.max() <= 1 else None
         return Values("normalized", "whole multiples of each cell's least", whole, total)
     return _unsure(data, span, usual)
+
+
+def are_whole(data: np.ndarray) -> bool:
+    """Tell whether all values, float64, are whole numbers, but for rounding."""
+    return bool((np.abs(data - np.rint(data)) <= NOISE).all())
+
+
+def recognise_whole(totals: np.ndarray) -> Values:
+    """Tell what whole values of cells are, by the totals of the cells that have any."""
+    total = _one(totals)
+    if total in ROUND and 0 < _spread(totals) < ROUNDED and len(totals) >= ENOUGH:
+        why = f"whole numbers, but the total of each cell is about {_number(total)}"
+        return Values("normalized", why, True, total, sure=False)
+    return Values("counts", f"whole numbers, {_span(totals)}", whole=True)
+
+
+def _span(totals: np.ndarray) -> str:
+    return f"totals {_number(totals.min())} to {_number(totals.max())}"
 
 
 def _unsure(data: np.ndarray, span: str, usual: str | None) -> Values:

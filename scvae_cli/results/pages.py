@@ -16,6 +16,7 @@ from scvae_cli.results.html_tables import Shown
 from scvae_cli.results.means import about_means, brief, differences, interval_in_words, summarise
 from scvae_cli.results.report import html
 from scvae_cli.results.runs import provenance
+from scvae_cli.results.some_cells import Drawn, drawn
 from scvae_cli.results.summary_figures import first_runs, write_figures
 from scvae_cli.results.table import main_score, results, scores_of, settings_of, write_csv
 from scvae_cli.results.verdict import verdict
@@ -98,8 +99,8 @@ def write_summary(
     keys = [key for key in [*by, "seed"] if table[key].nunique(dropna=False) > 1]
     varied = [f"Varied: {', '.join(keys)}."] if keys else []
     lead = [*verdict(table, by, score), *varied, *notes]
-    drawn = write_figures(folder / "figures", runs, table, means, by)
-    summary = Summary(runs, by, table, means, pairs, drawn, title, lead, command)
+    figures = write_figures(folder / "figures", runs, table, means, by)
+    summary = Summary(runs, by, table, means, pairs, figures, title, lead, command)
     write_file(folder / "summary.md", summary_markdown(summary).encode())
     write_file(folder / "report.html", summary_report(summary, folder).encode())
 
@@ -114,15 +115,16 @@ def summary_report(summary: Summary, folder: Path) -> str:
     links = {run.path.name: _address(run, folder) for run in summary.runs}
     links = {name: address for name, address in links.items() if address}
     examples = _examples(summary)
+    said = dict.fromkeys(shown.said for _, shown in examples.values() if shown.said)
     return html(
         title=summary.title,
-        lead=summary.lead,
+        lead=[*summary.lead, *said],
         tables={**_means(summary), **_runs(summary, links), **_differences(summary)},
         figures={
             caption: png for name, (caption, png) in summary.figures.items() if name != "maps"
         },
-        maps={title: cells for title, (_, cells) in examples.items()},
-        genes={title: run.expression() for title, (run, _) in examples.items()},
+        maps={title: shown.cells for title, (_, shown) in examples.items()},
+        genes={title: shown.genes for title, (_, shown) in examples.items()},
         provenance=provenance(summary.runs),
         command=summary.command,
         warnings=_warnings(summary),
@@ -141,18 +143,18 @@ def _address(run: Run, folder: Path) -> str:
     return quote(os.path.relpath(page, folder.resolve())) if page.is_file() else ""
 
 
-def _examples(summary: Summary) -> dict[str, tuple[Run, pd.DataFrame]]:
+def _examples(summary: Summary) -> dict[str, tuple[Run, Drawn]]:
     """Return the first run of each setting and its cells, by what to call it; not too many."""
-    examples: dict[str, tuple[Run, pd.DataFrame]] = {}
+    examples: dict[str, tuple[Run, Drawn]] = {}
     n_cells = 0
     for name, run in first_runs(summary.runs, summary.table, summary.by).items():
-        cells = run.cells()
-        n_cells += len(cells)
+        shown = drawn(run.cells(), run.expression())
+        n_cells += len(shown.cells)
         if examples and n_cells > MOST_CELLS:
             break
         examples[", ".join([*([name] if name else []), f"seed {run.settings['seed']}"])] = (
             run,
-            cells,
+            shown,
         )
     return examples
 

@@ -11,6 +11,7 @@ from scvae_cli.results.by_type import types_and_clusters
 from scvae_cli.results.html_tables import Shown
 from scvae_cli.results.report import html
 from scvae_cli.results.runs import cells_in_words, provenance
+from scvae_cli.results.some_cells import drawn
 from scvae_cli.results.table import shown
 from scvae_cli.runs.files import FILES, REPORT, files_of
 from scvae_cli.runs.run import Run
@@ -44,18 +45,22 @@ def run_page(run: Run) -> str:
             Kind.DAMAGED, run.path, "its run.json and config.yaml do not say what was run"
         )
     cells = run.cells()
-    drawn = files_of(*KINDS, suffix=".png")
+    figures = files_of(*KINDS, suffix=".png")
     paths = {
-        FILES[file].holds: run.path / file for file in drawn if not file.startswith("figures/map_")
+        FILES[file].holds: run.path / file
+        for file in figures
+        if not file.startswith("figures/map_")
     }
     name = run.data.get("name", config["data"])
+    on_map = drawn(cells, run.expression())
+    lead = f"{cells_in_words(run.data)}, {config.get('latent_dim')} latent features."
     return html(
         title=f"{config['model']} on {name}, seed {config['seed']}",
-        lead=[f"{cells_in_words(run.data)}, {config.get('latent_dim')} latent features."],
+        lead=[lead, on_map.said] if on_map.said else [lead],
         tables={**_scores(run), **_settings(run), **_types(cells), **_times(run)},
         figures={caption: path.read_bytes() for caption, path in paths.items() if path.exists()},
-        maps={run.path.name: cells},
-        genes={run.path.name: run.expression()},
+        maps={run.path.name: on_map.cells},
+        genes={run.path.name: on_map.genes},
         provenance=provenance([run]),
         command=str(run.record.get("command", "")),
         warnings=run.warnings,

@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
-from scvae_cli.data.sources import load, state_of
+from scvae_cli.data.sources import load
+from scvae_cli.data.state import state_of
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.options import FileConfig
 from scvae_cli.runs.same import read_training

@@ -1,5 +1,6 @@
 """Compare a trained network with an untrained one: did training help to find the types?"""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,8 @@ def doubt_training(context: Context, loaded: Loaded, latent: np.ndarray, n_epoch
     before = _untrained(context, dataset, known)
     options = config.cluster.model_dump() | {"n_clusters": min(loaded.n_clusters, len(known))}
     options["n_init"] = min(options["n_init"], STARTS)
-    untrained, trained = (
-        score(dataset.labels[known], kmeans(z, **options)[0], **config.score.model_dump()).nmi
-        for z in (before, latent[known])
-    )
+    measure = partial(score, dataset.labels[known], nmi_average=config.score.nmi_average)
+    untrained, trained = (measure(kmeans(z, **options)[0]).nmi for z in (before, latent[known]))
     if trained < untrained + MARGIN:
         context.warn(
             f"in the latent space of the same network before training, k-means finds the types as "

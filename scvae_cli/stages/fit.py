@@ -195,7 +195,7 @@ def _train(
                     interrupted=lambda: interrupt.came is not None,
                     keep=keep,
                 )
-            with _threads(_of_a_step(config, model, data.x.shape[0])):
+            with computing_with(threads_of_step(config, model, data.x.shape[0])):
                 how |= {"team": team, "keep": keep}
                 return train(model, data.x, on_epoch=on_round, **how, **settings[0])
 
@@ -243,7 +243,7 @@ def training_settings(config: Config) -> list[Settings]:
     ]
 
 
-def _of_a_step(config: Config, model: Model, n_cells: int) -> int:
+def threads_of_step(config: Config, model: Model, n_cells: int) -> int:
     """Return the number of threads for a gradient step of a single model."""
     return for_step(
         torch.get_num_threads(),
@@ -253,7 +253,7 @@ def _of_a_step(config: Config, model: Model, n_cells: int) -> int:
 
 
 @contextmanager
-def _threads(n: int) -> Iterator[None]:
+def computing_with(n: int) -> Iterator[None]:
     """Let torch compute with n threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)

@@ -10,7 +10,7 @@ from scvae_cli.analysis.sparsity import Sparsity, describe_gates
 from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.dataset_h5ad import annotated, write_h5ad
-from scvae_cli.data.sources import state_of
+from scvae_cli.data.state import state_of
 from scvae_cli.data.varying import most_varying
 from scvae_cli.errors import InputError
 from scvae_cli.measures import MEASURE_NAMES

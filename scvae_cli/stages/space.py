@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvae_cli.analysis.cluster import kmeans
+from scvae_cli.analysis.cluster import kmeans, nearest_centroid
 from scvae_cli.analysis.decoded import find_axes, project
 from scvae_cli.analysis.diagnose import diagnose
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.mixing import mixing_scores
 from scvae_cli.analysis.score import score, silhouette
-from scvae_cli.analysis.tsne import choose, expected_seconds, tsne
-from scvae_cli.columns import PLACES
+from scvae_cli.analysis.tsne import choose, expected_seconds, place_others, tsne
+from scvae_cli.columns import PLACED, PLACES
 from scvae_cli.console import Stage, minutes
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.models.model import Model
@@ -31,13 +31,19 @@ class Maps:
 
     Attributes:
         mapped: (n_mapped,) indices of the cells that are mapped.
-        places: number of dimensions to (n_cells, n_dims) float32; NaN where not mapped.
+        places: number of dimensions to (n_cells, n_dims) float32; of cells that are not mapped
+            NaN, or where `place_others` puts them.
         columns: the same as columns of cells.csv.
     """
 
     mapped: np.ndarray
     places: Mapping[int, np.ndarray]
     columns: Mapping[str, np.ndarray]
+
+    @property
+    def has_placed(self) -> bool:
+        """Return whether cells that are not mapped have a place."""
+        return len(self.mapped) < len(self.places[2]) and bool(np.isfinite(self.places[2]).all())
 
     def of_mapped(self, n_dims: int) -> np.ndarray:
         """Return the places (n_mapped, n_dims) of the mapped cells."""
@@ -53,7 +59,8 @@ class Clusters:
         of_map: (n_mapped,) on the 2-D map.
         centroids: (n_clusters, 2) on the 2-D map.
         of_latent: (n_cells,) in the latent space.
-        columns: both as columns of cells.csv, `cluster` missing where not mapped.
+        columns: both as columns of cells.csv; `cluster` of a cell that was placed after t-SNE is
+            that of the nearest centroid, and missing where a cell has no place.
     """
 
     of_map: np.ndarray
@@ -137,6 +144,8 @@ def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
             places[n_dims] = context.kept_or("cells", names, n_cells, compute)
             shown.say(f"perplexity {config.tsne.perplexity:g}, {len(mapped):,} cells")
         columns |= dict(zip(names, places[n_dims].T, strict=True))
+        if n_dims == 2 and config.tsne.place_others and len(mapped) < n_cells:
+            columns[PLACED] = ~np.isin(np.arange(n_cells), mapped)
         context.writer.write_table("cells", {**_named(dataset), **columns})
     return Maps(mapped, places, columns)
 
@@ -144,8 +153,8 @@ def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
 def _map(
     context: Context, latent: np.ndarray, mapped: np.ndarray, n_dims: int, shown: Stage
 ) -> np.ndarray:
-    """Return places (n_cells, n_dims) by t-SNE, NaN of cells that are not mapped."""
-    options = context.config.tsne.model_dump(exclude={"max_cells"})
+    """Return places (n_cells, n_dims) by t-SNE, and then of the other cells if asked to."""
+    options = context.config.tsne.model_dump(exclude={"max_cells", "place_others"})
     options |= {"threads": context.threads}
     places = np.full((len(latent), n_dims), np.nan, np.float32)
 
@@ -154,6 +163,8 @@ def _map(
 
     on_step(0)
     places[mapped] = tsne(latent[mapped], n_dims, on_step=on_step, **options)
+    if context.config.tsne.place_others and len(mapped) < len(latent):
+        places = place_others(latent, mapped, places[mapped], threads=context.threads)
     return places
 
 
@@ -169,6 +180,8 @@ def cluster_cells(context: Context, loaded: Loaded, latent: np.ndarray, maps: Ma
         if (n := len(np.unique(numbers))) < n_clusters:
             context.warn(f"k-means finds {n} clusters on {where}, of the {n_clusters} asked for")
     everywhere = pd.Series(of_map, maps.mapped, dtype="Int64").reindex(range(dataset.n_cells))
+    if maps.has_placed:
+        everywhere = everywhere.fillna(pd.Series(nearest_centroid(maps.places[2], centroids)))
     columns = {"cluster": everywhere, "latent_cluster": of_latent}
     context.writer.write_table(
         "cells",
@@ -193,7 +206,7 @@ def score_clusters(
         Scores by measure, of the 2-D map (`tsne`) and the latent space (`latent`).
     """
     dataset, mapped = loaded.dataset, maps.mapped
-    options = context.config.score.model_dump()
+    options = context.config.score.model_dump(exclude={"max_cells"})
     with context.stage("score") as shown:
         if dataset.is_labelled:
             labels = dataset.labels
@@ -205,9 +218,16 @@ def score_clusters(
             scores = {"tsne": asdict(of_map), "latent": asdict(of_latent)}
             shown.say(f"against {types_in_words(dataset)}")
         else:
+            most, seed = context.config.score.max_cells, context.config.cluster.seed
             scores = {
-                "tsne": {"silhouette": silhouette(maps.of_mapped(2), clusters.of_map)},
-                "latent": {"silhouette": silhouette(latent, clusters.of_latent)},
+                "tsne": {
+                    "silhouette": silhouette(
+                        maps.of_mapped(2), clusters.of_map, max_cells=most, seed=seed
+                    )
+                },
+                "latent": {
+                    "silhouette": silhouette(latent, clusters.of_latent, max_cells=most, seed=seed)
+                },
             }
             shown.say("by the silhouette of the clusters")
         if (told := dataset.covariates) is not None and told.keys:
@@ -231,9 +251,11 @@ def _announce(context: Context, n_mapped: int, n_cells: int, dims: list[int]) ->
     """Say before a long map how long it will take, and if it leaves cells out."""
     max_iter = context.config.tsne.max_iter
     seconds = sum(expected_seconds(n_mapped, n_dims, max_iter) for n_dims in dims)
+    placed = context.config.tsne.place_others
     if n_mapped < n_cells:
         context.console.line(
             f"  t-SNE maps {n_mapped:,} of {n_cells:,} cells, drawn at random (tsne.max_cells)"
+            + (", and the others are placed beside their nearest" if placed else "")
         )
     if seconds > ANNOUNCED:
         hint = ", of which map_3d=false saves most" if 3 in dims else ""

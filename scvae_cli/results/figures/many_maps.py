@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scvae_cli.columns import PLACED
 from scvae_cli.results.colours import COLOURS
 from scvae_cli.results.figures.labels import MANY, centres, write_marks
 from scvae_cli.results.figures.legends import legend, legend_height, wrapped
@@ -82,7 +83,7 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> Figure:
         groups = groups.lettered()
     cells = []
     for names, (title, table) in zip(of_cells, maps.items(), strict=True):
-        mapped = table.dropna(subset=["tsne_1"])
+        mapped = _mapped(table)
         codes = pd.Categorical(names[mapped.index], types).codes.astype(int)
         places = mapped[["tsne_1", "tsne_2"]].to_numpy(float)
         cells.append(Cell(visible(title), places, groups._replace(codes=codes)))
@@ -97,9 +98,15 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> Figure:
     return map_rows(rows, [groups])
 
 
+def _mapped(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of cells.csv whose cells t-SNE mapped itself."""
+    mapped = table.dropna(subset=["tsne_1"])
+    return mapped[~mapped[PLACED].astype(bool)] if PLACED in mapped else mapped
+
+
 def _clusters(table: pd.DataFrame) -> Groups:
     """Return the mapped cells of a run, whose types are not known, by cluster."""
-    clusters = table.dropna(subset=["tsne_1"])["cluster"].to_numpy(int)
+    clusters = _mapped(table)["cluster"].to_numpy(int)
     groups = by_cluster(np.zeros_like(clusters), [UNLABELLED], clusters)
     styles = [style._replace(note="") for style in groups.styles]
     return groups._replace(styles=styles, title="cluster")

@@ -1,0 +1,104 @@
+"""Say before a long run how long it will take, in how much memory, and what is sampled."""
+
+import resource
+import sys
+from time import perf_counter
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from scvae_cli.analysis.tsne import expected_seconds
+from scvae_cli.config import Config
+from scvae_cli.console import minutes
+from scvae_cli.data.dataset import Dataset
+from scvae_cli.models.model import Model
+from scvae_cli.models.registry import build
+from scvae_cli.models.rounds import Settings, rounds_of
+from scvae_cli.models.train import train
+from scvae_cli.stages.cells import Loaded
+from scvae_cli.stages.context import Context
+from scvae_cli.stages.fit import computing_with, threads_of_step, training_settings
+from scvae_cli.untrusted import pages
+
+MANY = 50_000  # cells from which on a run says what it will take
+TRIAL = 40  # batches of an epoch that is timed
+PASSES = 1.5  # epochs that embedding and the looks at all cells take
+SECONDS = 2e-4  # of a cell: clusters, places, tables and the page
+BYTES = 1500  # of a cell: tables and their texts
+
+
+def announce(context: Context, loaded: Loaded) -> None:
+    """Say what a run on many cells will take, and note it in run.json.
+
+    Training is timed on some cells, by a model that is thrown away.
+    """
+    dataset, config = loaded.dataset, context.config
+    if dataset.n_cells < MANY or context.writer.kept_training() is not None:
+        return
+    model = build(
+        n_genes=dataset.n_genes, n_latent=config.latent_dim, seed=0, covariates=dataset.covariates,
+        **config.model_options,
+    ).to(context.device)  # fmt: skip
+    n_weights = sum(weights.numel() for weights in model.parameters())
+    is_trained = loaded.training is None and not model.is_solved
+    epoch, training = _times(context, dataset, model) if is_trained else (0.0, 0.0)
+    dims = (2, 3) if config.map_3d else (2,)
+    n_mapped = min(dataset.n_cells, config.tsne.max_cells or dataset.n_cells)
+    maps = sum(expected_seconds(n_mapped, n_dims, config.tsne.max_iter) for n_dims in dims)
+    seconds = training + PASSES * epoch + maps + SECONDS * dataset.n_cells
+    peak = max(_peak(), pages()[1] + _needed(config, dataset, n_weights))
+    context.writer.note(expected={"seconds": round(seconds), "bytes": round(peak)})
+    most = " at most" if config.patience is not None else ""
+    context.console.line(
+        f"  will take about {minutes(seconds)}{most}, of which {minutes(training)} to train, and "
+        f"{peak / 1e9:.1f} GB of memory; {_sampled(config, dataset)}"
+    )
+
+
+def _times(context: Context, dataset: Dataset, model: Model) -> tuple[float, float]:
+    """Return the seconds of an epoch, and of all of the training."""
+    config, told = context.config, dataset.covariates
+    first = np.arange(min(TRIAL * config.batch_size, dataset.n_cells))
+    x = dataset.x[: len(first)]
+    counts = None if config.likelihood in (None, "gaussian") else dataset.counts(len(first))
+    covariates = None if told is None else told.some(first)
+    model.begin(x, counts, covariates)
+    members = training_settings(config)
+    short: Settings = {**members[0], "epochs": 3, "updates": None}
+    times = [perf_counter()]
+    with computing_with(threads_of_step(config, model, len(first))):
+        train(
+            model, x, device=context.device, on_epoch=lambda row: times.append(perf_counter()),
+            counts=counts, covariates=covariates, **short,
+        )  # fmt: skip
+    step = float(np.diff(times)[1:].mean()) / rounds_of(x, short).length
+    n_steps = len(members) * rounds_of(dataset.x, members[0]).n_steps
+    epoch = len(members) * step * dataset.n_cells / config.batch_size
+    return epoch, step * n_steps / min(context.threads, len(members))
+
+
+def _needed(config: Config, dataset: Dataset, n_weights: int) -> float:
+    """Return the bytes that a run takes beside its cells."""
+    needed = 16.0 * n_weights * (config.ensemble or 1)  # with gradients and two moments
+    if config.likelihood not in (None, "gaussian") and isinstance(dataset.x, csr_array):
+        needed += 4.0 * dataset.x.nnz  # the counts
+    per_cell = BYTES + 8 * config.n_features
+    return needed + float(per_cell) * dataset.n_cells
+
+
+def _sampled(config: Config, dataset: Dataset) -> str:
+    """Say which stages do not compute with all cells, in the words of their settings."""
+    limits = {
+        "tsne.max_cells": config.tsne.max_cells,
+        "cluster.max_cells": config.cluster.max_cells,
+    }
+    if not dataset.is_labelled:
+        limits["score.max_cells"] = config.score.max_cells
+    some = [f"{key}={n}" for key, n in limits.items() if n is not None and n < dataset.n_cells]
+    return f"samples are drawn for {', '.join(some)}" if some else "nothing is sampled"
+
+
+def _peak() -> float:
+    """Return the most bytes of memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else 1024 * peak)
