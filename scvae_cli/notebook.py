@@ -26,7 +26,7 @@ class NotebookConsole(Console):
 
     def bar(self, label: str) -> Bar:
         """Return what shows the progress of a stage."""
-        line = _Line(self._err, label, quiet=True)
+        line = _Line(self._err, label, quiet=True, live=False)
         line.say = lambda text: self._show(f"{label}: {text}")
         return line
 
