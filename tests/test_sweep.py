@@ -351,6 +351,17 @@ def test_sweeps_of_one_second_do_not_share_a_folder(scvae, tmp_path, monkeypatch
     assert all(len(table(sweep)) == 2 for sweep in sweeps)
 
 
+def test_a_sweep_into_a_new_folder_is_resumed(scvae, tmp_path):
+    """The folder of output_dir is there by then, for which its name gets quotes."""
+    words = ["-m", *QUICK, "model=pca", "seed=0,1", "output_dir=new"]
+    assert scvae("train", *words).code == 0
+    (folder,) = (tmp_path / "new").glob("*/*-sweep")
+    (folder / "001-pca-synthetic-seed1" / "scores.json").unlink()
+    result = scvae("train", f"resume={folder}")
+    assert result.code == 0, result.err
+    assert (folder / "001-pca-synthetic-seed1" / "scores.json").exists()
+
+
 def test_two_processes_do_not_resume_one_sweep(scvae, tmp_path, finished):
     shutil.copytree(finished, tmp_path / "s")
     with FileLock(tmp_path / "s" / ".lock"):

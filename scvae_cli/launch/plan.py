@@ -1,7 +1,8 @@
 """The plan of a sweep: its jobs, their folders, which of them have a result."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -154,9 +155,9 @@ def check_same(
     for name in theirs:
         if name not in ours:
             refuse(f"the sweep there also has {name}")
-    overrides = {job["folder"]: set(job["overrides"]) for job in before["jobs"]}
+    overrides = {job["folder"]: _unquoted(job["overrides"]) for job in before["jobs"]}
     for job in plan:
-        if new := sorted(set(job.overrides) ^ overrides[job.name]):
+        if new := sorted(_unquoted(job.overrides) ^ overrides[job.name]):
             refuse(f"{job.name} differs in {' '.join(new)}")
     if differs := difference(before, record):
         refuse(differs)
@@ -168,6 +169,11 @@ def check_same(
                 if there.get(key) != value:
                     differs = first_difference(key, there.get(key), value)
                     refuse(f"{job.name} has {differs}")
+
+
+def _unquoted(words: Iterable[str]) -> set[str]:
+    """Return words without the quotes that a path gets once there is a file of its name."""
+    return {re.sub(r"['\"\\]", "", word) for word in words}
 
 
 def check_same_data(folder: Path, before: dict[str, Any], record: dict[str, Any]) -> None:
