@@ -64,12 +64,14 @@ def fit(
             out); else `latent` of the returned run has it.
         folder: a new folder for the whole run, as `scvae train` makes it: with maps, clusters,
             scores, figures and a copy of the cells. None: nothing is left on disk.
-        progress: whether to show the stages and their warnings while they run.
+        progress: whether to show how far it is: stages on a terminal, in a notebook one line
+            that changes.
         settings: settings with a dot in their keys, `{"data.genes": 2000}`.
         keys: settings without: `experiment="best"`, `model="vae"`, `likelihood="nb"`, `seed=0`.
 
     Returns:
-        The trained run. `latent` has its cells, `embed` and `predict_types` take others.
+        The trained run: `latent`, `history`, `plot_loss`; `embed` and `predict_types` for other
+        cells.
 
     Raises:
         InputError: cells or settings cannot be used.

@@ -4,11 +4,13 @@ The temporary name, `.NAME.writing-PLACE-PROCESS-RANDOM`, says which process wri
 that the files of killed processes can be removed and those of living ones kept.
 """
 
+import errno
 import hashlib
 import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -54,6 +56,31 @@ def write_file(path: Path, contents: bytes) -> None:
         temporary.write_bytes(contents)
 
 
+@contextmanager
+def making(path: Path) -> Iterator[Path]:
+    """Yield a new folder with the name of `path`, and move it to `path` at the end.
+
+    Its files are forced to disk before. At an error nothing of it is left.
+
+    Raises:
+        OSError: something is at `path` by now, or the folder cannot be written.
+    """
+    clear(path.parent)
+    outside = temporary_path(path)
+    try:
+        folder = outside / path.name
+        folder.mkdir(parents=True)
+        yield folder
+        for file in [file for file in folder.rglob("*") if file.is_file()]:
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "exists already", str(path))
+        folder.rename(path)
+    finally:
+        shutil.rmtree(outside, ignore_errors=True)
+
+
 def temporary_path(path: Path) -> Path:
     """Return an unused path beside `path`, whose name has the file's name and its writer."""
     name = path.name[:50]  # a file name has 255 bytes at most
@@ -61,7 +88,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def clear(folder: Path, *, locked: bool = False) -> None:
-    """Remove the temporary files in a folder whose writers were killed.
+    """Remove the temporary files and folders in a folder whose writers were killed.
 
     Whether a writer on another machine still runs cannot be checked from here. Its files are
     removed when they are a day old, or at once where this process holds the folder's lock.
@@ -79,7 +106,9 @@ def clear(folder: Path, *, locked: bool = False) -> None:
                 in_use = _lives(int(match["process"]))
             else:
                 in_use = not locked and time.time() - path.lstat().st_mtime < FORGOTTEN
-            if not in_use:
+            if not in_use and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif not in_use:
                 path.unlink(missing_ok=True)
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": "sum up runs and sweeps: means, intervals, what is best",
     "show": "what a run or a sweep was and got",
     "data": "what cells a file holds: values, types, columns that may be types",
+    "export": "copy a run or a sweep without what is private, for others",
     "verify": "do a run once more: does the same come out?",
     "paper": "reproduce the report: every run, table and figure, and what holds",
 }

@@ -11,6 +11,7 @@ from scvae_cli.options import (
     Count,
     DataConfig,
     FileConfig,
+    Loggers,
     ModelConfig,
     NetworkBlock,
     NonNegative,
@@ -108,6 +109,7 @@ class Config(Block):
     trained: Place | None
     map_3d: bool
     h5ad: bool | Literal["results"]
+    logger: Loggers | None = None  # runs of older versions lack it
     output_dir: Place
     on_error: Literal["continue", "stop"]
     resume: Place | None

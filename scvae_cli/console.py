@@ -38,7 +38,7 @@ LABELS = {"tsne_2d": "t-SNE 2-D", "tsne_3d": "t-SNE 3-D", "cluster": "k-means"}
 class Stage:
     """A running stage: the summary of its work, and its duration in seconds."""
 
-    def __init__(self, bar: "_Bar", report: Callable[[str], object]) -> None:
+    def __init__(self, bar: "Bar", report: Callable[[str], object]) -> None:
         self.text = ""
         self.seconds = 0.0
         self._bar = bar
@@ -65,7 +65,7 @@ class Stage:
         self._bar.move(text, done, total)
 
 
-class _Bar:
+class Bar:
     """Progress of a stage: a moving bar on a terminal, a line every tenth of the way elsewhere."""
 
     def __init__(self, rich: Rich, label: str, *, quiet: bool, live: bool) -> None:
@@ -201,6 +201,10 @@ class Console:
         with jobs.shown:
             yield jobs
 
+    def bar(self, label: str) -> Bar:
+        """Return what shows the progress of a stage."""
+        return Bar(self._err, label, quiet=self._quiet, live=self._live)
+
     @contextmanager
     def stage(self, name: str, report: Callable[[str], object] = len) -> Iterator[Stage]:
         """Show that a stage runs, then its summary and its duration.
@@ -210,14 +214,13 @@ class Console:
             report: is told how far the stage is, in words.
         """
         label = stage_name(name)
-        bar = _Bar(self._err, label, quiet=self._quiet, live=self._live)
+        bar = self.bar(label)
         stage = Stage(bar, report)
         start = perf_counter()
         with bar.progress:
             yield stage
         stage.seconds = perf_counter() - start
-        took = f"took {stage.seconds:.1f} s"
-        text = f"  {label:<9} {stage.text:<53} {took:>13}"
+        text = f"  {label:<9} {stage.text:<53} {f'took {stage.seconds:.1f} s':>13}"
         log.info(visible(text.strip()))
         if not self._quiet:
             _print(self._err, text)
@@ -265,6 +268,11 @@ class Console:
         if not self._quiet:
             self._err.print()
         _print(self._out, str(path))
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    return Rich().is_jupyter
 
 
 def stage_name(name: str) -> str:

@@ -15,12 +15,13 @@ import pandas as pd
 from scvae_cli import pipeline
 from scvae_cli.columns import AUTO
 from scvae_cli.config import Config
-from scvae_cli.console import Console
+from scvae_cli.console import Console, in_notebook
 from scvae_cli.data.labels import obs_column
 from scvae_cli.errors import Given, InputError, Kind, written
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.execute import first_record, now, reason_of, write_report
 from scvae_cli.launch.places import quoted
+from scvae_cli.notebook import NotebookConsole
 from scvae_cli.runs.claim import claim, discard
 from scvae_cli.runs.writer import RunWriter
 from scvae_cli.trained import TrainedRun, load
@@ -55,7 +56,7 @@ def fit(
         words = _words(settings, created[-1] / INPUT, whole=whole)
         config = compose(words)
         _write_input(adata, layer, settings, created[-1] / INPUT)
-        _execute(config, words, created[-1], Console(silent=not progress), whole=whole)
+        _execute(config, words, created[-1], _console(progress), whole=whole)
         run = load(created[-1])
     except BaseException as error:
         begun = (created[-1] / "run.json").exists() and not isinstance(error, InputError)
@@ -72,6 +73,11 @@ def fit(
     return run
 
 
+def _console(progress: bool) -> Console:
+    """Return what shows progress: lines on a terminal, one that changes in a notebook."""
+    return NotebookConsole() if progress and in_notebook() else Console(silent=not progress)
+
+
 def _folder(folder: str | Path | None) -> list[Path]:
     """Return the folder asked for, after those created for it, or a temporary one."""
     if folder is None:
@@ -81,7 +87,14 @@ def _folder(folder: str | Path | None) -> list[Path]:
 
 
 def _words(settings: dict[str, Any], file: Path, *, whole: bool) -> list[str]:
-    """Return the words after `scvae train` that ask for this."""
+    """Return the words after `scvae train` that ask for this.
+
+    Raises:
+        InputError: a logger would write into a folder that is not kept.
+    """
+    if not whole and settings.get("logger") is not None:
+        what = Given("logger", settings["logger"])
+        raise InputError(Kind.CONFLICT, what, "writes into the run's folder", "give folder=")
     given: dict[str, Any] = {"data": "file", "data.path": str(file)}
     if not whole:  # nothing is mapped or clustered, but checks ask for numbers that fit
         given |= {"cluster.n_clusters": 2, "tsne.perplexity": 1.0, "data.keep": []}

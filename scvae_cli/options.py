@@ -18,6 +18,10 @@ Place = Annotated[str, AfterValidator(os.path.expanduser)]
 Sample = Annotated[bool | str, BeforeValidator(lambda v: _sample(v))]
 Texts = Annotated[list[str], BeforeValidator(lambda v: _texts(v))]
 Activation = Literal["linear", "relu"]
+Loggers = Annotated[
+    list[Literal["tensorboard", "mlflow"]],
+    BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
+]
 
 
 class Block(BaseModel):

@@ -10,6 +10,7 @@ from scvae_cli.stages.control import doubt_training
 from scvae_cli.stages.expected import announce
 from scvae_cli.stages.fit import fit_model
 from scvae_cli.stages.follow import train_along
+from scvae_cli.stages.loggers import log_scores
 from scvae_cli.stages.products import (
     draw_figures,
     keep_expression,
@@ -50,6 +51,7 @@ def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[s
     maps = map_cells(context, dataset, latent)
     clusters = cluster_cells(context, loaded, latent, maps)
     scores = score_clusters(context, loaded, latent, maps, clusters)
+    log_scores(context, scores)
     doubt_training(context, loaded, latent, n_epochs=len(history))
     sparsity = sparsity_of(context, model, dataset)
     keep_expression(context, dataset)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -46,6 +47,7 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
         first, *others = _complaints(error, cfg, values)
         raise first.followed_by(others) from error
     config = config.model_copy(update=dict.fromkeys(config.ignored))
+    check_extras(config)
     if config.epochs is not None and config.updates is not None:
         reason = f"does not go together with epochs={config.epochs}"
         fix = "give one of them, and null for the other"
@@ -58,6 +60,19 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
                 Kind.MISSING, Given(key, None), f"model={config.model.name} needs {what}"
             )
     return config
+
+
+def check_extras(config: Config) -> None:
+    """Refuse a logger whose library is not installed.
+
+    Raises:
+        InputError: it is not.
+    """
+    for name in config.logger or []:
+        if find_spec(name) is None:
+            given = Given("logger", name)
+            fix = f"pip install scvae-cli[{name}]"
+            raise InputError(Kind.UNAVAILABLE, given, f"{name} is not installed", fix)
 
 
 def _choose_length(values: dict[Any, Any], given: Collection[str]) -> None:

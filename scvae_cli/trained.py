@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata
 import numpy as np
@@ -25,10 +25,14 @@ from scvae_cli.data.wording import PYTHON, Wording
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.models.model import Model
 from scvae_cli.models.registry import restore
-from scvae_cli.runs.files import MissingError, read_csv
+from scvae_cli.runs.files import MissingError
 from scvae_cli.runs.run import Run
+from scvae_cli.saved import axes_of, covariates_of, genes_of
 from scvae_cli.settings import restored
 from scvae_cli.visible import UNLABELLED
+
+if TYPE_CHECKING:
+    from scvae_cli.results.figures.loss_panel import Panel
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +80,31 @@ class TrainedRun:
     def history(self) -> pd.DataFrame:
         """Return history.csv: the terms of the loss, a row per epoch; empty for pca."""
         return pd.DataFrame(self.run.table("history"))
+
+    def plot_loss(self, term: str = "total", ax: "Panel | None" = None) -> "Panel":
+        """Draw a term of the loss over the training, as figures/loss.png has it.
+
+        Args:
+            term: `total`, `reconstruction`, `kl` (pale: of each latent), or `validation`, if some
+                was held out.
+            ax: axes of matplotlib to draw in; None for those of a new figure of pyplot. A
+                notebook shows that below its cell; elsewhere `plt.show()` opens a window.
+
+        Returns:
+            The axes.
+
+        Raises:
+            InputError: nothing was trained, or there is no such term.
+
+        Example:
+            >>> run = load("outputs/latest")
+            >>> ax = run.plot_loss()
+            >>> ax.get_xlabel(), ax.get_title(loc="left")
+            ('epoch', 'loss: reconstruction + 2 KL')
+        """
+        from scvae_cli.results.figures.loss_panel import plot_term  # matplotlib takes a second
+
+        return plot_term(self.history, term, self.config.beta, ax)
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -240,60 +269,12 @@ def load(path: Path | str) -> TrainedRun:
         raise InputError(
             Kind.DAMAGED, run.path / "run.json", "damaged (it does not say what the cells were)"
         )
-    genes = _genes(genes_csv, run.path / "genes.csv", config.data.scale is not None)
+    genes = genes_of(genes_csv, run.path / "genes.csv", config.data.scale is not None)
     n_genes = int(genes["used"].sum())
-    told = _covariates(run)
+    told = covariates_of(run)
     model = restore(
         weights, run.path / "model.safetensors", n_genes=n_genes, n_latent=config.latent_dim,
         others=range(1, config.ensemble or 1), covariates=told, **config.model_options,
     )  # fmt: skip
-    axes = _axes(run, n_genes, config.latent_dim) if config.embeds_decoded else None
+    axes = axes_of(run, n_genes, config.latent_dim) if config.embeds_decoded else None
     return TrainedRun(run, config, run.scores, model, genes, told, axes)
-
-
-def _axes(run: Run, n_genes: int, n_axes: int) -> Axes:
-    """Read the axes of a run whose cells lie on decoded expression.
-
-    Raises:
-        InputError: the file is damaged, or has other genes or axes.
-    """
-    path = run.path / "axes.csv"
-    names = ["mean", *(f"z{i}" for i in range(1, n_axes + 1))]
-    table = read_csv(run.written("axes.csv"), path, ["gene", *names])
-    if len(table) != n_genes or not all(pd.api.types.is_numeric_dtype(table[n]) for n in names):
-        raise InputError(Kind.DAMAGED, path, "damaged (these are not axes of the run's genes)")
-    return Axes.of(table[["gene", *names]])
-
-
-def _covariates(run: Run) -> Covariates | None:
-    """Return the covariates of the run's cells, without the cells.
-
-    Raises:
-        InputError: what run.json says of them is damaged.
-    """
-    batches, numbers = run.data.get("batches", {}), run.data.get("covariates", {})
-    try:
-        keys = {str(key): [*map(str, values)] for key, values in dict(batches).items()}
-        names = {str(name): (float(n["mean"]), float(n["sd"])) for name, n in numbers.items()}
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        damaged = "damaged (it does not say what the batches were)"
-        raise InputError(Kind.DAMAGED, run.path / "run.json", damaged) from error
-    if not keys and not names:
-        return None
-    scales = np.array([*names.values()]).reshape(-1, 2)
-    return Covariates(
-        tuple(keys),
-        tuple(map(tuple, keys.values())),
-        np.empty((0, len(keys)), np.int64),
-        tuple(names),
-        np.empty((0, len(names)), np.float32),
-        *scales.T,
-    )
-
-
-def _genes(contents: bytes, path: Path, scaled: bool) -> pd.DataFrame:
-    """Read the table of genes and check it."""
-    genes = read_csv(contents, path, ["gene", "used", *(["mean", "sd"] if scaled else [])])
-    if genes["used"].dtype != bool:
-        raise InputError(Kind.DAMAGED, path, "damaged (used is not True or False)")
-    return genes

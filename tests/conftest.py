@@ -24,7 +24,7 @@ LONGEST = [
     "test_sweep.py", "test_run.py", "test_faults.py", "test_report.py", "test_readme.py",
     "test_files.py", "test_pbmc3k.py", "test_choose.py", "test_team.py", "test_paper.py",
     "test_stores.py", "test_hostile.py", "test_likelihoods.py", "test_covariates.py",
-    "test_trained.py", "test_tampered.py",
+    "test_trained.py", "test_tampered.py", "test_export.py", "test_notebook.py", "test_loggers.py",
 ]  # fmt: skip
 
 

@@ -34,8 +34,13 @@ RULES = {
     "data": set(),
     "models": set(),
     "analysis": {"models"},
-    "trained": {"analysis", "config", "data", "models", "runs", "settings"},
-    "fitting": {"config", "console", "data", "launch", "pipeline", "runs", "trained"},
+    "trained": {
+        "analysis", "config", "data", "models", "results.figures.loss_panel", "runs", "saved",
+        "settings"},
+    "saved": {"analysis", "runs"},
+    "fitting": {
+        "config", "console", "data", "launch", "notebook", "pipeline", "runs", "trained"},
+    "notebook": {"console"},
     "cli": {"commands", "launch"},
     "config": set(),
     "settings": {"config"},
@@ -44,6 +49,7 @@ RULES = {
 DOORS = {
     "matplotlib": {"results"}, "rich": {"console"}, "hydra": {"launch"},
     "jinja2": {"results"}, "scanpy": {"data"}, "seaborn": {"results"},
+    "mlflow": {"stages"}, "IPython": {"notebook"},
 }  # fmt: skip
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 45
 

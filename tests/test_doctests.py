@@ -26,7 +26,7 @@ def folder(tmp_path_factory) -> Path:
         patch.chdir(path)
         main([
             "train", "data=synthetic", "data.n_cells=60", "data.n_genes=40", "data.n_types=3",
-            "data.umis=200", "data.gene_sd=1", "model=vae", "latent_dim=3", "epochs=1",
+            "data.umis=200", "data.gene_sd=1", "model=vae", "latent_dim=3", "epochs=2",
             "batch_size=32", "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=1",
             "map_3d=false", "h5ad=true",
         ])  # fmt: skip

@@ -87,6 +87,8 @@ def test_what_is_no_record_is_refused(scvae, run, tmp_path, name, how):
 
 
 ODD: dict[str, Any] = {
+    "format": ["1", 0, None, True, 1.0],
+    "exported": [True, {}, "x"],
     "seconds": [{"a": "b"}, None, [1], {"a": None}],
     "files": [[1], None, {"a": 1}, {"../x": "0" * 64}, {"/etc/passwd": "0" * 64}],
     "git": ["x", {"commit": 1}, []],

@@ -43,10 +43,10 @@ def show(arguments: list[str]) -> None:
     elif (path / "sweep.json").exists():
         print_json(_sweep_json(path)) if asked.json else _show_sweep(path, console)
     else:
-        raise _no_run(path)
+        raise no_run(path)
 
 
-def _no_run(path: Path) -> InputError:
+def no_run(path: Path) -> InputError:
     """Return the error for a path where there is neither a run nor a sweep."""
     given = Given("", path)
     if not path.exists():
@@ -125,6 +125,7 @@ def _facts(run: Run) -> dict[str, str]:
         "status": _status(run),
         "command": str(record.get("command")),
         "started": str(record.get("started")),
+        "exported": str((record.get("exported") or {}).get("when", "")),
         "took": ", ".join(f"{name} {minutes(s)}" for name, s in seconds.items() if s >= 0.5),
         "data": f"{run.data['name']}, {cells_in_words(run.data)}" if run.data else "",
         "model": ", ".join(
@@ -150,5 +151,4 @@ def _status(run: Run) -> str:
         f"{name} is {'not what it wrote' if (run.path / name).exists() else 'missing'}"
         for name in run.damaged
     ]
-    mend = f"; `scvae train resume={run.path}` mends it"
-    return f"{status}, but {', '.join(lost)}{mend}" if lost else status
+    return f"{status}, but {', '.join(lost)}; {run.way_to_mend}" if lost else status

@@ -17,6 +17,7 @@ from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.execute import DONE, logged, start
 from scvae_cli.launch.places import at_home, shown
 from scvae_cli.measures import SPACES
+from scvae_cli.options import FileConfig
 from scvae_cli.runs.files import MissingError, files_of
 from scvae_cli.runs.provenance import codes, difference, git_state, versions
 from scvae_cli.runs.run import Run
@@ -48,7 +49,7 @@ def verify(arguments: list[str]) -> None:
     add_json(parser)
     asked = parser.parse_args(arguments)
     path = asked.run.absolute()
-    run, config = _open(path)
+    run, config = open_whole(path)
     console = Console(quiet=asked.json)
     today = {"versions": versions(), "git": git_state()}
     changes = [told for code in codes(run.record) if (told := difference(code, today))]
@@ -56,11 +57,15 @@ def verify(arguments: list[str]) -> None:
         console.line(f"{shown(path)} {changed}: rounding may differ")
     with suppress(OSError, KeyError, ValueError):
         os.chdir(run.record["cwd"])  # which the paths in its settings start from
+    if run.is_export:
+        config = _of_export(config)
     with TemporaryDirectory(prefix="scvae-verify-") as folder:
-        here: dict[str, Any] = {"output_dir": folder, "h5ad": False}
+        here: dict[str, Any] = {"output_dir": folder, "h5ad": False, "logger": None}
         here |= {key: run.record[key] for key in ("threads", "device") if key in run.record}
         repeat = _repeat(config.model_copy(update=here), Path(folder) / "run")
         outcomes = {name: text or "identical" for name, text in _outcomes(run, repeat).items()}
+        if run.fingerprint != repeat.fingerprint:
+            console.warn("the cells, genes or labels are not those of the run")
     same = not any(text.startswith("different") for text in outcomes.values())
     if asked.json:
         answer = {"kind": "verification", "path": str(path), "same": same}
@@ -71,8 +76,8 @@ def verify(arguments: list[str]) -> None:
         raise SystemExit(1)
 
 
-def _open(path: Path) -> tuple[Run, Config]:
-    """Open a run that can be repeated, and read its settings.
+def open_whole(path: Path) -> tuple[Run, Config]:
+    """Open a run that is done and whole, and read its settings.
 
     Raises:
         InputError: there is no run, it is not done, or its files are not what it wrote.
@@ -94,9 +99,25 @@ def _open(path: Path) -> tuple[Run, Config]:
             Kind.DAMAGED,
             Given("", shown(path)),
             "did not end well, or a file is not what it wrote",
-            f"`scvae train resume={shown(path)}` mends it",
+            run.way_to_mend.replace(str(path), shown(path)),
         )
     return run, config
+
+
+def _of_export(config: Config) -> Config:
+    """Return settings that can be repeated elsewhere: a model that another run trained is trained.
+
+    Raises:
+        InputError: the cells are not in this folder.
+    """
+    data = config.data
+    if isinstance(data, FileConfig):
+        for key in ("path", "labels", "batches"):
+            name = getattr(data, key)
+            if name is not None and not Path(name).exists():
+                fix = "an export has no cells: call this in the folder that has the file"
+                raise InputError(Kind.MISSING, Given(f"data.{key}", name), "no such file", fix)
+    return config.model_copy(update={"trained": None})
 
 
 def _repeat(config: Config, folder: Path) -> Run:

@@ -13,6 +13,7 @@ from scvae_cli.errors import InputError, UserError
 from scvae_cli.interrupts import INTERRUPTED, listening, undisturbed
 from scvae_cli.launch.places import shown
 from scvae_cli.runs.files import REPORT
+from scvae_cli.runs.formats import FORMAT
 from scvae_cli.runs.provenance import git_state, versions
 from scvae_cli.runs.run import Run
 from scvae_cli.runs.writer import MOVED, RunWriter, add_files
@@ -81,8 +82,9 @@ def first_record(
     running = {"status": "running", "reason": None}
     if resumes is not None:
         before = resumes.record.get("resumed", [])
-        return {**running, "resumed": [*before, {"when": now(), **code}]}
+        return {"format": FORMAT, **running, "resumed": [*before, {"when": now(), **code}]}
     return {
+        "format": FORMAT,
         **running,
         "command": shlex.join(["scvae", "train", *arguments]),
         "overrides": overrides,

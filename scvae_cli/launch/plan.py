@@ -16,8 +16,10 @@ from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.compose import parse_job
 from scvae_cli.launch.places import folder_name, shown
 from scvae_cli.launch.presets import check_job
+from scvae_cli.launch.recorded import refuse_export
 from scvae_cli.runs.claim import claim
 from scvae_cli.runs.files import MissingError, read_json
+from scvae_cli.runs.formats import NewerError
 from scvae_cli.runs.provenance import difference
 from scvae_cli.runs.run import Run, find
 from scvae_cli.runs.same import essential, first_difference
@@ -110,10 +112,10 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     """Read sweep.json of a folder.
 
     Raises:
-        InputError: there is none, or none that can be read.
+        InputError: there is none, or none that can be read or resumed.
     """
     try:
-        return read_json(folder, "sweep")
+        record = read_json(folder, "sweep")
     except MissingError as error:
         run = (folder / "run.json").exists()
         what = "no run or sweep there (run.json and sweep.json are missing)"
@@ -121,8 +123,12 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         if run:
             what, fix = "a run, and not a sweep", "give the folder of a sweep"
         raise InputError(Kind.MISSING, asked(folder), what, fix) from error
+    except NewerError:
+        raise
     except InputError as error:
         raise InputError(Kind.DAMAGED, asked(folder), str(error), "start a new sweep") from error
+    refuse_export(record, asked(folder))
+    return record
 
 
 def check_same(

@@ -1,11 +1,15 @@
-"""Take the command of a recorded sweep apart, which may be a stranger's."""
+"""Take recorded commands apart, which may be a stranger's, or are to be given to others."""
 
 import re
 import shlex
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from scvae_cli.errors import InputError, Kind
+from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.launch.places import as_value
 from scvae_cli.launch.presets import HYDRA, LAUNCHERS
+from scvae_cli.runs.private import NAMED, PLACES, last_part
 
 
 def recorded_words(command: str, where: Path) -> list[str]:
@@ -52,3 +56,53 @@ def _check_word(word: str, where: Path) -> None:
         raise InputError(
             Kind.UNSAFE, where, f"{word}: can run code", "give it on the command line"
         )
+
+
+def shareable_words(words: Iterable[str], clean: Callable[[str], str]) -> list[str]:
+    """Return the words of a recorded command without folders; those that name places go.
+
+    Args:
+        words: after `scvae train`.
+        clean: takes folders out of a text.
+    """
+    shared = []
+    remaining = iter(words)
+    for word in remaining:
+        key, equals, value = word.partition("=")
+        key = key.lstrip("+~")
+        if word in ("--config-dir", "-cd"):
+            shared += [word, last_part(next(remaining, ""))]
+        elif key == "--config-dir":
+            shared.append(f"{key}={last_part(value)}")
+        elif key in NAMED and equals:
+            shared.append(f"{key}={PIECE.sub(_last_part, value)}")
+        elif key.split(".")[0].split("/")[0] != "hydra" and key not in (*PLACES, "force"):
+            shared.append(clean(word))
+    return shared
+
+
+# A path among the values of a setting, in quotes or not.
+PIECE = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,()\[\]'"]+""")
+
+
+def _last_part(piece: re.Match[str]) -> str:
+    """Return the last part of a path as a value for Hydra."""
+    text = piece[0]
+    if text[0] in "'\"":
+        return as_value(last_part(re.sub(r"\\(.)", r"\1", text[1:-1])))
+    return last_part(text)
+
+
+def refuse_export(record: Mapping[str, Any], asked: Given) -> None:
+    """Refuse to resume what `scvae export` made.
+
+    Args:
+        record: run.json or sweep.json.
+        asked: `resume=FOLDER`, for the message.
+
+    Raises:
+        InputError: it is an export.
+    """
+    if record.get("exported") is not None:
+        reason = "is an export, which does not say where its cells are and where it began"
+        raise InputError(Kind.CONFLICT, asked, reason, "resume what it is a copy of")

@@ -15,8 +15,10 @@ from scvae_cli.launch.compose import keys_of
 from scvae_cli.launch.execute import DONE, REFUSED, logged, start, write_report
 from scvae_cli.launch.places import inside, shown
 from scvae_cli.launch.presets import without_reading
+from scvae_cli.launch.recorded import refuse_export
 from scvae_cli.runs.claim import lock, unlock
 from scvae_cli.runs.files import REPORT, settings_text
+from scvae_cli.runs.formats import NewerError
 from scvae_cli.runs.provenance import codes, difference, git_state, versions
 from scvae_cli.runs.run import Run
 from scvae_cli.untrusted import check_inside, read_yaml
@@ -78,11 +80,15 @@ def _open(path: Path, others: list[str]) -> Run:
             f"leave out {unknown[0]}",
         )
     try:
-        return Run(path)
+        run = Run(path)
+    except NewerError:
+        raise
     except InputError as error:
         raise InputError(
             Kind.DAMAGED, asked, f"cannot be resumed ({error})", "start a new run"
         ) from error
+    refuse_export(run.record, asked)
+    return run
 
 
 def _finished(run: Run, console: "Console") -> int:

@@ -50,6 +50,7 @@ from scvae_cli.results.pages import write_summary
 from scvae_cli.results.terminal import show
 from scvae_cli.runs.claim import discard, lock, point_latest, unlock
 from scvae_cli.runs.files import json_text
+from scvae_cli.runs.formats import FORMAT
 from scvae_cli.runs.provenance import git_state, versions
 from scvae_cli.runs.run import find
 from scvae_cli.untrusted import check_inside
@@ -113,6 +114,7 @@ def _begin(config: DictConfig, plan: list[Job], worker: Worker, console: Console
     """
     words = [word for word in sys.argv[1:] if not _steers(word)]
     record: dict[str, Any] = {
+        "format": FORMAT,
         "command": shlex.join(["scvae", "train", *words]),
         "versions": versions(),
         "git": git_state(),

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from scvae_cli.errors import InputError, Kind
+from scvae_cli.runs.formats import check_format
 from scvae_cli.untrusted import read_yaml
 
 
@@ -268,7 +269,8 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     """Read NAME.json (run, scores or sweep) of a folder and check it.
 
     Raises:
-        InputError: it is missing, damaged, or holds what no run has written.
+        InputError: it is missing, damaged, or holds what no run has written; `NewerError` where a
+            later version has written it.
     """
     from scvae_cli.runs.record import fault  # pydantic, which takes a third of a second
 
@@ -278,6 +280,7 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
         json.dumps(contents, indent=2)  # as it may be written again
     except (ValueError, RecursionError) as error:
         raise InputError(Kind.DAMAGED, file, f"damaged ({error})") from error
+    check_format(contents, file)
     if wrong := fault(name, contents):
         raise InputError(Kind.DAMAGED, file, f"damaged ({wrong})")
     return contents

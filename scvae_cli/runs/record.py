@@ -60,6 +60,14 @@ class Resumed(Code):
     when: str
 
 
+class Exported(_Part):
+    """When a copy without folders was made, and what differs in it from the run."""
+
+    when: str
+    changed: list[str]
+    left_out: list[str]
+
+
 class Data(_Part):
     """The cells."""
 
@@ -76,6 +84,7 @@ class Data(_Part):
 class Run(Code):
     """run.json."""
 
+    format: Annotated[int, Field(ge=1)] = 1  # runs of before the first release lack it
     status: Literal["running", "done", "failed"]
     reason: str | None = None
     stage: str = "start"
@@ -91,6 +100,7 @@ class Run(Code):
     data: Data | None = None
     files: dict[Annotated[str, AfterValidator(_inside)], str] = {}
     resumed: list[str | Resumed] = []
+    exported: Exported | None = None
 
 
 class Scores(_Part):
@@ -110,10 +120,12 @@ class Job(_Part):
 class Sweep(Code):
     """sweep.json."""
 
+    format: Annotated[int, Field(ge=1)] = 1
     command: Command
     jobs: list[Job]
     data: dict[str, str] = {}
     started: list[str] = []
+    exported: Exported | None = None
 
 
 KINDS: dict[str, type[_Part]] = {"run": Run, "scores": Scores, "sweep": Sweep}

@@ -48,6 +48,18 @@ class Run:
         return status if status in ("done", "failed") else "unfinished"
 
     @property
+    def is_export(self) -> bool:
+        """Whether it is a copy that `scvae export` made."""
+        return self.record.get("exported") is not None
+
+    @property
+    def way_to_mend(self) -> str:
+        """What to do where files are missing or damaged, as messages end."""
+        if self.is_export:
+            return "`scvae export` the run itself again"
+        return f"`scvae train resume={self.path}` mends it"
+
+    @property
     def warnings(self) -> list[str]:
         """What to know before its result is believed."""
         return list(self.record.get("warnings", []))
@@ -127,16 +139,7 @@ class Run:
     @cached_property
     def weights(self) -> tuple[dict[str, Any], Any]:
         """The model's tensors by name, and history.csv as a DataFrame."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        path = self.path / "model.safetensors"
-        contents = contents_of(path)
-        try:
-            weights = load(contents)
-        except (SafetensorError, ValueError, KeyError) as error:
-            raise InputError(Kind.DAMAGED, path, f"damaged ({error})") from error
-        return weights, read_table(self.path, "history", LOSSES)
+        return _weights(self.path)
 
     def table(self, name: str, needed: Sequence[str] = ()) -> Any:
         """Read NAME.csv as a DataFrame that has the needed columns; see `read_csv`."""
@@ -214,3 +217,20 @@ def _experiment(record: Mapping[str, Any]) -> str | None:
 def _is(path: Path, sha: str) -> bool:
     """Return whether a file is there and has this SHA-256."""
     return path.is_file() and sha256_of(path) == sha
+
+
+def _weights(path: Path) -> tuple[dict[str, Any], Any]:
+    """Read a run's weights by name, and its history.csv as a DataFrame.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    contents = contents_of(path / "model.safetensors")
+    try:
+        weights = load(contents)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(Kind.DAMAGED, path / "model.safetensors", f"damaged ({error})") from error
+    return weights, read_table(path, "history", LOSSES)

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.options import DataConfig, ModelConfig
 from scvae_cli.runs.files import MissingError
+from scvae_cli.runs.formats import NewerError
 from scvae_cli.runs.run import Run
 
 # Settings that a model's weights depend on.
@@ -21,7 +22,7 @@ UNTRAINED = {"path", "dir", "labels", "batches"}
 # Settings that say where and how to compute and what to write, and not what to compute.
 CIRCUMSTANCES = {
     "output_dir", "h5ad", "threads", "device", "trained", "resume", "force", "on_error",
-    "checkpoint", "figures", "multiqc", "quiet",
+    "checkpoint", "figures", "multiqc", "quiet", "logger",
 }  # fmt: skip
 
 
@@ -93,6 +94,8 @@ def read_training(
             f"no trained model there ({error.name} is missing)",
             "give the folder of a run",
         ) from error
+    except NewerError:
+        raise
     except InputError as error:
         raise InputError(
             Kind.DAMAGED, Given("trained", path), f"damaged ({error})", "train it again"

@@ -11,6 +11,7 @@ from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.runs.writer import RunWriter
+from scvae_cli.settings import check_extras
 from scvae_cli.threads import available
 
 
@@ -77,8 +78,9 @@ def open_context(config: Config, writer: RunWriter, console: Console) -> Context
     A run that is resumed computes where it began: elsewhere its seeds give other numbers.
 
     Raises:
-        InputError: this machine has no such device.
+        InputError: this machine has no such device, or lacks the library of a logger.
     """
+    check_extras(config)
     began = writer.device
     if began is not None and not _there(began):
         raise InputError(

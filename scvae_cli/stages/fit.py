@@ -27,6 +27,7 @@ from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
 from scvae_cli.stages.holdout import TrainingData, hold_out
 from scvae_cli.stages.length import members_of, too_short
+from scvae_cli.stages.loggers import Log, logged
 from scvae_cli.threads import for_step
 
 
@@ -45,7 +46,11 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
     with context.stage("train") as shown, joined() as team:
         model = new_model(config, dataset, context.device)
         data = hold_out(config, dataset, context.device)
-        history = _fitted(context, loaded, model, data, shown, team)
+        history = logged(
+            context,
+            lambda log: _fitted(context, loaded, model, data, shown, team, log),
+            live=not isinstance(model, Ensemble),  # whose rows are means of its members
+        )
         if len(history):
             shown.say(_in_words(history))
         else:
@@ -97,6 +102,7 @@ def _fitted(
     data: TrainingData,
     shown: Stage,
     team: Team | None,
+    log: Log,
 ) -> pd.DataFrame:
     """Give the model its weights, from wherever they come; return the history."""
     config, writer = context.config, context.writer
@@ -113,7 +119,7 @@ def _fitted(
             device=context.device,
             validate=data.validate,
         )
-    history = _train(context, loaded, model, data, shown, team)
+    history = _train(context, loaded, model, data, shown, team, log)
     if isinstance(model, Ensemble):
         _standardise(context, model, loaded.dataset)
     return history
@@ -154,6 +160,7 @@ def _train(
     data: TrainingData,
     shown: Stage,
     team: Team | None,
+    log: Log,
 ) -> pd.DataFrame:
     """Train from the start or a checkpoint, and keep checkpoints; see `train`."""
     config, writer = context.config, context.writer
@@ -166,6 +173,7 @@ def _train(
 
     def on_round(row: dict[str, float]) -> None:
         rows.append(row)
+        log(row)
         shown.progress(row, config.epochs or config.updates or 0)
 
     with held() as interrupt:

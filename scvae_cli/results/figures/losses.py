@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from scvae_cli.results.colours import COLOURS
+from scvae_cli.results.figures.loss_panel import MEAN, draw_term, title_of
 from scvae_cli.results.figures.style import PAGE, SMALL, TEXT, open_axes
 
-INK, PALE = "#333333", "#9aa5b1"
 HEIGHT = 1.9  # inches
 
 
@@ -27,42 +26,21 @@ def loss_terms(history: pd.DataFrame, beta: float | None) -> Figure:
     """
     time = "updates" if "updates" in history else "epoch"
     later = history[history[time] >= history[time].max() / 2]
-    loss = "reconstruction error" if beta is None else f"loss: reconstruction + {beta:g} KL"
-    panels: dict[str, tuple[pd.DataFrame, str]] = {loss: (history, "total")}
+    panels = {title_of("total", beta, history): (history, "total")}
     if "validation" in history:
-        panels["held out (dot: weights kept)"] = history, "validation"
+        panels[title_of("validation", beta, history)] = history, "validation"
     elif 2 < later[time].nunique() < history[time].nunique():
         panels["the same, second half"] = later, "total"
     if beta is not None:
-        panels["KL" + (" (pale: of each latent)" if _latents(history) else "")] = history, "kl"
+        panels[title_of("kl", beta, history)] = history, "kl"
     figure = Figure(figsize=(PAGE, HEIGHT), layout="constrained")
     for axes, (title, (rows, term)) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
-        for _, own in rows.groupby("member") if "member" in rows else [(1, rows)]:
-            for latent in _latents(own) if term == "kl" else []:
-                axes.plot(own[time], own[latent], color=PALE, linewidth=0.7)
-            axes.plot(own[time], own[term], color=INK, linewidth=1.1)
-            if term == "validation":
-                kept = own.loc[own[term].idxmin()]
-                axes.plot(kept[time], kept[term], "o", color=COLOURS[0], markersize=4)
-        _finish(axes, title, time)
-    figure.supylabel("mean over cells", fontsize=TEXT)
+        draw_term(axes, rows, term, title, TEXT)
+        open_axes(axes)
+    figure.supylabel(MEAN, fontsize=TEXT)
     return figure
-
-
-def _latents(history: pd.DataFrame) -> list[str]:
-    """Return the columns with the KL of each latent, where it has them."""
-    return [name for name in history if str(name).startswith("kl_z")]
-
-
-def _finish(axes: Axes, title: str, time: str) -> None:
-    """Write title and axis of a panel."""
-    axes.set_title(title, fontsize=TEXT, loc="left")
-    axes.set_xlabel(time, fontsize=TEXT)
-    open_axes(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.ticklabel_format(axis="y", useOffset=False)
 
 
 def loss_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:

@@ -1,0 +1,60 @@
+"""Read what a run keeps beside its weights: genes, covariates, axes of decoded expression."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scvae_cli.analysis.decoded import Axes
+from scvae_cli.covariates import Covariates
+from scvae_cli.errors import InputError, Kind
+from scvae_cli.runs.files import read_csv
+from scvae_cli.runs.run import Run
+
+
+def axes_of(run: Run, n_genes: int, n_axes: int) -> Axes:
+    """Read the axes of a run whose cells lie on decoded expression.
+
+    Raises:
+        InputError: the file is damaged, or has other genes or axes.
+    """
+    path = run.path / "axes.csv"
+    names = ["mean", *(f"z{i}" for i in range(1, n_axes + 1))]
+    table = read_csv(run.written("axes.csv"), path, ["gene", *names])
+    if len(table) != n_genes or not all(pd.api.types.is_numeric_dtype(table[n]) for n in names):
+        raise InputError(Kind.DAMAGED, path, "damaged (these are not axes of the run's genes)")
+    return Axes.of(table[["gene", *names]])
+
+
+def covariates_of(run: Run) -> Covariates | None:
+    """Return the covariates of the run's cells, without the cells.
+
+    Raises:
+        InputError: what run.json says of them is damaged.
+    """
+    batches, numbers = run.data.get("batches", {}), run.data.get("covariates", {})
+    try:
+        keys = {str(key): [*map(str, values)] for key, values in dict(batches).items()}
+        names = {str(name): (float(n["mean"]), float(n["sd"])) for name, n in numbers.items()}
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        damaged = "damaged (it does not say what the batches were)"
+        raise InputError(Kind.DAMAGED, run.path / "run.json", damaged) from error
+    if not keys and not names:
+        return None
+    scales = np.array([*names.values()]).reshape(-1, 2)
+    return Covariates(
+        tuple(keys),
+        tuple(map(tuple, keys.values())),
+        np.empty((0, len(keys)), np.int64),
+        tuple(names),
+        np.empty((0, len(names)), np.float32),
+        *scales.T,
+    )
+
+
+def genes_of(contents: bytes, path: Path, scaled: bool) -> pd.DataFrame:
+    """Read the table of genes and check it."""
+    genes = read_csv(contents, path, ["gene", "used", *(["mean", "sd"] if scaled else [])])
+    if genes["used"].dtype != bool:
+        raise InputError(Kind.DAMAGED, path, "damaged (used is not True or False)")
+    return genes
