@@ -24,7 +24,7 @@ MANY = 50_000  # cells from which on a run says what it will take
 TRIAL = 40  # batches of an epoch that is timed
 PASSES = 1.5  # epochs that embedding and the looks at all cells take
 SECONDS = 2e-4  # of a cell: clusters, places, tables and the page
-BYTES = 1500  # of a cell: tables and their texts
+BYTES = 3500  # of a cell: tables and their texts
 
 
 def announce(context: Context, loaded: Loaded) -> None:
