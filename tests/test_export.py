@@ -52,7 +52,8 @@ def home(tmp_path_factory) -> Path:
         words = ["model=vae", "epochs=2", "latent_dim=2", "model.encoder=[8]", "model.branch=null",
                  "model.decoder=[8]", *TINY]  # fmt: skip
         cells = [f"../{DATA}/cells.h5ad", f"data.labels={home / DATA / 'types.csv'}"]
-        more = ["h5ad=true", "figures.format=svg", "logger=tensorboard", "output_dir='~/out'"]
+        more = ["h5ad=true", "figures.format=svg", "logger=tensorboard", "multiqc=true",
+                "output_dir='~/out'"]  # fmt: skip
         run, sweep = quoted(home / "work" / "first"), quoted(home / "work" / "sweep")
         for command in (
             ["train", *cells, *words, *more, f"hydra.run.dir={run}"],
@@ -220,7 +221,9 @@ def test_a_model_of_another_run_is_trained_to_verify(scvae, exported, home, tmp_
 def test_an_export_says_what_differs_and_is_not_resumed(scvae, exported, tmp_path):
     copy = exported("first")
     record = read_json(copy, "run")
-    assert record["exported"]["left_out"] == [".hydra", "scvae.log", "tensorboard"]
+    for_multiqc = {"scores_mqc.tsv", "history_mqc.tsv", "map_2d_mqc.html"}
+    left = {".hydra", "scvae.log", "tensorboard"} | for_multiqc
+    assert record["exported"]["left_out"] == sorted(left)
     assert {"run.json", "config.yaml", "report.html", "cells.h5ad"} == {
         *record["exported"]["changed"]
     }

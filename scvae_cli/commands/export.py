@@ -18,7 +18,14 @@ from scvae_cli.launch.places import at_home, shown
 from scvae_cli.launch.recorded import shareable_words
 from scvae_cli.results.pages import write_summary
 from scvae_cli.results.run_page import run_page
-from scvae_cli.runs.files import REPORT, json_text, read_json, settings_text, sha256_of
+from scvae_cli.runs.files import (
+    REPORT,
+    files_of,
+    json_text,
+    read_json,
+    settings_text,
+    sha256_of,
+)
 from scvae_cli.runs.private import Private, clean_h5ad, shareable_settings
 from scvae_cli.runs.run import Run
 from scvae_cli.untrusted import check_inside
@@ -119,7 +126,9 @@ def _copy_run(run: Run, folder: Path, private: Private) -> tuple[list[str], list
     Raises:
         InputError: a folder stands where it cannot be taken out.
     """
-    for name in run.files:
+    # Files for MultiQC name the folder above the run.
+    names = [name for name in run.files if name not in files_of("multiqc") or name in files_of()]
+    for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(run.path / name, folder / name)
     record = _shareable(run.record, private)
@@ -133,9 +142,9 @@ def _copy_run(run: Run, folder: Path, private: Private) -> tuple[list[str], list
     write_file(folder / "run.json", json_text(record))
     if REPORT in run.files:
         write_file(folder / REPORT, run_page(Run(folder)).encode())
-    files = {name: sha256_of(folder / name) for name in run.files}
-    changed = ["run.json", *(name for name, sha in run.files.items() if files[name] != sha)]
-    left = _left(run.path, {"run.json", *(name.split("/")[0] for name in run.files)})
+    files = {name: sha256_of(folder / name) for name in names}
+    changed = ["run.json", *(name for name, sha in files.items() if run.files[name] != sha)]
+    left = _left(run.path, {"run.json", *(name.split("/")[0] for name in names)})
     exported = {"when": now(), "changed": changed, "left_out": left}
     write_file(folder / "run.json", json_text({**record, "files": files, "exported": exported}))
     _check(folder, private)
