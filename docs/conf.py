@@ -10,7 +10,6 @@ sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ["PYTHONPATH"] = str(HERE.parent)
 os.environ["PYTHONSTARTUP"] = str(HERE / "_ext" / "shell.py")
-os.environ["TTY_COMPATIBLE"] = "0"  # no spinners: kernels set FORCE_COLOR, which asks for them
 
 from scvae_cli import __version__  # noqa: E402
 

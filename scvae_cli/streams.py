@@ -49,6 +49,9 @@ def protect() -> None:
         pass
     os.close(number)
     sys.stdout, sys.stderr = unfailing(1, sys.stdout), unfailing(2, sys.stderr)
+    if not sys.stderr.isatty():
+        # Notebooks set FORCE_COLOR for `!scvae`, by which rich would move a cursor that is not there.
+        os.environ.setdefault("TTY_COMPATIBLE", "0")
 
 
 def show_all() -> None:
