@@ -50,7 +50,7 @@ def protect() -> None:
     os.close(number)
     sys.stdout, sys.stderr = unfailing(1, sys.stdout), unfailing(2, sys.stderr)
     if not sys.stderr.isatty():
-        # Notebooks set FORCE_COLOR for `!scvae`, by which rich would move a cursor that is not there.
+        # Notebooks set FORCE_COLOR for `!scvae`: rich would move a cursor that is not there.
         os.environ.setdefault("TTY_COMPATIBLE", "0")
 
 
