@@ -2,6 +2,8 @@
 
 import resource
 import sys
+from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -100,5 +102,9 @@ def _sampled(config: Config, dataset: Dataset) -> str:
 
 def _peak() -> float:
     """Return the most bytes of memory that this process has had."""
+    with suppress(OSError, IndexError):
+        # What getrusage says may be the peak of the process that started this one.
+        status = Path("/proc/self/status").read_text()
+        return 1024 * float(status.partition("VmHWM:")[2].split()[0])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else 1024 * peak)

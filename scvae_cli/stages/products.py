@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.analysis.sparsity import Sparsity, describe_gates
+from scvae_cli.columns import PLACED
 from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.dataset_h5ad import annotated, write_h5ad
@@ -130,6 +131,8 @@ def write_anndata(
             **writer.provenance(),
         }
         cells = annotated(dataset, dict(clusters.columns), spaces, metadata)
+        if PLACED in maps.columns:
+            cells.obs[PLACED] = maps.columns[PLACED]
         said = ["cells.h5ad"]
         remarks: list[str] = []
         warnings: list[str] = []
