@@ -65,12 +65,12 @@ test: .venv/ready  ## run the tests
 	$(BIN)/python -m pytest
 
 PIPELINES := .venv-pipelines/bin
-.venv-pipelines/ready: requirements-pipelines.lock .venv/ready
+.venv-pipelines/ready: requirements-pipelines.lock
 	$(PYTHON) -m venv --clear .venv-pipelines
 	$(PIPELINES)/python -m pip install --quiet --disable-pip-version-check -r requirements-pipelines.lock
 	@touch $@
 
-pipelines: .venv-pipelines/ready  ## run MultiQC, Snakemake and hadolint on what is made for them
+pipelines: .venv/ready .venv-pipelines/ready  ## run MultiQC, Snakemake and hadolint on what is made for them
 	SCVAE_PIPELINES=$(abspath $(PIPELINES)) $(BIN)/python -m pytest tests/test_pipelines.py
 
 coverage: .venv/ready  ## run the tests and report the lines that none of their processes reached
