@@ -26,6 +26,10 @@ COMMANDS = {
     "paper": "reproduce the report: every run, table and figure, and what holds",
 }
 
+WAYS_OUT = {  # of what the system refuses because of a name that was given
+    errno.ENAMETOOLONG: "give a shorter one",
+    errno.EACCES: "give one that you may use",
+}
 HELP = f"""\
 scvae {__version__}: experiments with autoencoders on single-cell RNA-seq.
 
@@ -87,9 +91,10 @@ def _run(arguments: list[str]) -> int:
             print(f"scvae: {line}", file=sys.stderr)
         return 2
     except OSError as error:  # whichever key or flag the name was given for
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno not in WAYS_OUT:
             raise
-        print(f"scvae: {error.filename}: {error.strerror}; give a shorter one", file=sys.stderr)
+        line = f"scvae: {error.filename}: {error.strerror}; {WAYS_OUT[error.errno]}"
+        print(line, file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         if is_first():

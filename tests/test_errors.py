@@ -1,5 +1,6 @@
 """What errors say: the English line of important refusals, once each, and how lines are made."""
 
+import errno
 from pathlib import Path
 
 import h5py
@@ -57,7 +58,7 @@ LINES = {  # a command, and all that it says
         "did you mean report/vsc?",
     "train data=synthetic likelihood=nb data.scale=10":
         "likelihood=nb: needs counts, and data.scale=10 makes z-scores; leave one of them out",
-    f"train {LONG}.h5ad": f"data.path={LONG}.h5ad: no such file or folder",
+    f"train {LONG}.h5ad": f"data.path={LONG}.h5ad: cannot be read: File name too long",
     f"train resume={LONG}": f"{LONG}: File name too long; give a shorter one",
     f"train hydra.run.dir={LONG}":
         "output_dir: cannot create .: File name too long; give another with output_dir=FOLDER",
@@ -102,6 +103,17 @@ def test_the_whole_line_of_a_refusal(files, scvae, monkeypatch, command):
     result = scvae(*command.split())
     line = LINES[command].replace("{home}", str(Path.home()))
     assert (result.code, result.err) == (2, f"scvae: {line}\n")
+
+
+@pytest.mark.parametrize("words", ["show r", "compare r", "train resume=r", "export r --to x"])
+def test_a_folder_that_one_may_not_enter(scvae, monkeypatch, words):
+    def denied(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", "r")
+
+    monkeypatch.setattr(Path, "exists", denied)
+    result = scvae(*words.split())
+    line = "scvae: r: Permission denied; give one that you may use\n"
+    assert (result.code, result.err) == (2, line)
 
 
 def test_several_mistakes_get_a_line_each(scvae):

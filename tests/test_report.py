@@ -530,7 +530,7 @@ def test_colours_by_a_gene_that_is_typed(browser):
     assert find(browser, "#maps select[name=by] option:checked")[0].text == "CD3D"
     box.clear()
     box.send_keys("GNLY")
-    assert "no values of GNLY" in find(browser, "#status")[0].text
+    assert "3 genes that vary most, not GNLY" in find(browser, "#status")[0].text
     assert "data.keep=[auto,GNLY]" in find(browser, "#status")[0].text
     assert find(browser, "#bar")[0].text.split()[-1] == "CD3D"
     choose(browser, "run", 1)  # which has no genes

@@ -4,7 +4,6 @@ The readers are scanpy's and anndata's, or check what those leave open: which ax
 cells, and what is wrong with a file, in one line.
 """
 
-import os
 import re
 import warnings
 from collections.abc import Callable, Collection
@@ -47,7 +46,11 @@ def read(
         InputError: it cannot be read.
     """
     given = Given("data.path", path)
-    if not os.path.exists(path):  # noqa: PTH110 - of a name that is too long, Path raises
+    try:
+        is_there = path.exists()
+    except OSError as error:  # too long a name, or a folder that one may not enter
+        raise InputError(Kind.UNAVAILABLE, given, f"cannot be read: {error.strerror}") from error
+    if not is_there:
         raise InputError(Kind.MISSING, given, "no such file or folder")
     if not path.is_file() and not path.is_dir():
         raise InputError(Kind.FORMAT, given, "is a pipe or a device", f"give {KINDS}")

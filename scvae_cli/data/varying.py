@@ -26,14 +26,15 @@ def most_varying(
         variances = mean_variance_axis(csr_matrix(x), axis=0)[1]
     else:
         variances = x.var(0) if sd is None else np.square(sd)
-    found: dict[str, np.ndarray] = {}
+    chosen: list[int] = []
     for gene in np.argsort(-variances, kind="stable"):
-        name = str(dataset.genes[gene])
-        if len(found) == n_genes or not variances[gene] > 0:
+        if len(chosen) == n_genes or not variances[gene] > 0:
             break
-        if name in taken or UNWRITABLE.search(name):
-            continue
-        values = x[:, [gene]]
-        column = (values.toarray() if isinstance(values, csr_array) else values)[:, 0]
-        found[name] = column if mean is None or sd is None else column * sd[gene] + mean[gene]
-    return found
+        name = str(dataset.genes[gene])
+        if name not in taken and not UNWRITABLE.search(name):
+            chosen.append(int(gene))
+    values = x[:, chosen]
+    columns = values.toarray() if isinstance(values, csr_array) else values
+    if mean is not None and sd is not None:
+        columns = columns * sd[chosen] + mean[chosen]
+    return dict(zip(map(str, dataset.genes[chosen]), columns.T, strict=True))

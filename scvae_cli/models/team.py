@@ -4,34 +4,39 @@
 added up, all change their weights alike, as one process would by the whole batch.
 """
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Generator, Tensor
 from torch import distributed as dist
 
-from scvae_cli.models.checkpoint import Checkpoint
+from scvae_cli.errors import Kind, RunError
+from scvae_cli.models.checkpoint import Checkpoint, unpack
 from scvae_cli.processes import n_processes
 
 PATIENCE = timedelta(hours=1)  # that the first process may take to read the cells
 
 
-class TeamLostError(Exception):
+class TeamLostError(RunError):
     """Another process of the team has ended.
 
     Attributes:
         checkpoint: of the training after its last whole step.
     """
 
-    checkpoint: Checkpoint | None = None
+    def __init__(self) -> None:
+        reason = "another process of the training has ended"
+        super().__init__(Kind.UNAVAILABLE, None, reason, "resume=FOLDER continues")
+        self.checkpoint: Checkpoint | None = None
 
 
 class Order(NamedTuple):
-    """What the first process asks of the others.
+    """What the first process asks of the others; it goes to them as JSON and safetensors.
 
     Attributes:
         settings: of the run.
@@ -44,6 +49,19 @@ class Order(NamedTuple):
     fingerprint: str
     device: torch.device
     start: Checkpoint | None
+
+    def pack(self) -> bytes:
+        """Return its bytes: a line of JSON, and the checkpoint."""
+        facts = json.dumps([self.settings, self.fingerprint, str(self.device)])
+        return b"\n".join([facts.encode(), b"" if self.start is None else self.start.pack()])
+
+    @classmethod
+    def unpack(cls, contents: bytes) -> Self:
+        """Return what `pack` has made bytes of."""
+        facts, _, start = contents.partition(b"\n")
+        settings, fingerprint, device = json.loads(facts)
+        checkpoint = unpack(start) if start else None
+        return cls(settings, fingerprint, torch.device(device), checkpoint)
 
 
 class PartOfNoise(Generator):
@@ -94,22 +112,40 @@ class Team:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._told = False
 
-    def tell(self, value: Any = None) -> Any:
-        """Send the first process's value to all; return it.
+    def order(self, order: Order) -> None:
+        """Tell the other processes what to train.
 
         Raises:
             TeamLostError: a process has ended.
         """
         self._told = True
-        box = [value]
-        with _lost():
-            dist.broadcast_object_list(box)
-        return box[0]
+        self._share(order.pack())
+
+    def wait(self) -> Order | None:
+        """Return the first process's order; None where there is nothing to train.
+
+        Raises:
+            TeamLostError: a process has ended.
+        """
+        contents = self._share(b"")
+        return Order.unpack(contents) if contents else None
 
     def dismiss(self) -> None:
         """Let the other processes go, where there is nothing to train."""
         if self.rank == 0 and not self._told:
-            self.tell()
+            self._share(b"")
+
+    def _share(self, contents: bytes) -> bytes:
+        """Return the first process's bytes."""
+        size = torch.tensor(len(contents))
+        with _lost():
+            dist.broadcast(size, 0)
+            box = torch.zeros(int(size), dtype=torch.uint8)
+            if self.rank == 0 and contents:
+                box = torch.frombuffer(bytearray(contents), dtype=torch.uint8)
+            if len(box):
+                dist.broadcast(box, 0)
+        return box.numpy().tobytes()
 
     def part(self, index: Tensor, generator: PartOfNoise) -> Tensor:
         """Return this process's part of a batch's cells (n,); the generator then draws for it."""
@@ -135,7 +171,7 @@ def _lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # dist.DistBackendError among them
-        raise TeamLostError(str(error)) from error
+        raise TeamLostError from error
 
 
 @contextmanager

@@ -48,8 +48,8 @@ Object.assign(Maps.prototype, {
       this.offer(GENE + name);
       this.colour();
     } else if (text && !names.some((n) => n.toLowerCase().startsWith(text.toLowerCase()))) {
-      this.status.textContent = `This page has no values of ${clip(text)}, but of the ${names.length} `
-        + `genes that vary most. Of cells in a file, data.keep=[auto,${clip(text)}] keeps them.`;
+      this.status.textContent = `This page knows the ${names.length} genes that vary most, not ${clip(text)}. `
+        + `Where cells come from a file, data.keep=[auto,${clip(text)}] adds it to a run's page.`;
     }
   },
 

@@ -181,7 +181,8 @@ def contents_of(path: Path) -> bytes:
             raise MissingError(path)
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(Kind.DAMAGED, path, f"cannot be read ({error})") from error
+        why = getattr(error, "strerror", None) or error
+        raise InputError(Kind.DAMAGED, path, f"cannot be read ({why})") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -9,9 +9,9 @@ from scvae_cli.analysis.cluster import kmeans
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.score import score
 from scvae_cli.data.dataset import Dataset
-from scvae_cli.models.registry import build
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
+from scvae_cli.stages.fit import new_model
 
 MOST_CELLS = 5_000  # labelled ones that are compared; k-means of more takes seconds
 STARTS = 10  # of k-means at most
@@ -22,7 +22,8 @@ def doubt_training(context: Context, loaded: Loaded, latent: np.ndarray, n_epoch
     """Warn where the latent space holds the known types no better than before training.
 
     Cells, clusters and measure are the same for both: k-means on at most `MOST_CELLS` labelled
-    cells, in NMI. Says nothing of models that are not trained, or of cells without types.
+    cells, in NMI. Before training, cells lie in the network's latent features, also where
+    `embedding=decoded`. Says nothing of models that are not trained, or of cells without types.
 
     Args:
         context: of the run.
@@ -44,22 +45,16 @@ def doubt_training(context: Context, loaded: Loaded, latent: np.ndarray, n_epoch
     untrained, trained = (measure(kmeans(z, **options)[0]).nmi for z in (before, latent[known]))
     if trained < untrained + MARGIN:
         context.warn(
-            f"in the latent space of the same network before training, k-means finds the types as "
-            f"well (NMI {untrained:.2f}, trained {trained:.2f}); longer training, another "
-            "likelihood, a smaller beta or more cells may help"
+            "k-means finds the types as well in the latent space of the same network before "
+            f"training (NMI {untrained:.2f}, and {trained:.2f} after it); longer training, "
+            "another likelihood, a smaller beta or more cells may help"
         )
 
 
 def _untrained(context: Context, dataset: Dataset, cells: np.ndarray) -> np.ndarray:
     """Return the latent space (n_some, n_latent) of some cells before the network is trained."""
     config, covariates = context.config, dataset.covariates
-    network = build(
-        n_genes=dataset.n_genes,
-        n_latent=config.latent_dim,
-        seed=config.seeds.weights,
-        covariates=covariates,
-        **config.model_options,
-    ).to(context.device)
+    network = new_model(config, dataset, context.device, alone=True)
     told = None if covariates is None else covariates.some(cells)
     how: dict[str, Any] = {"batch_size": config.batch_size, "device": context.device}
     return embed(network, dataset.x[cells], told, kind="mean", seed=0, **how)

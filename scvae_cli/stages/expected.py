@@ -14,12 +14,11 @@ from scvae_cli.config import Config
 from scvae_cli.console import minutes
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.models.model import Model
-from scvae_cli.models.registry import build
 from scvae_cli.models.rounds import Settings, rounds_of
 from scvae_cli.models.train import train
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
-from scvae_cli.stages.fit import computing_with, threads_of_step, training_settings
+from scvae_cli.stages.fit import computing_with, new_model, threads_of_step, training_settings
 from scvae_cli.untrusted import pages
 
 MANY = 50_000  # cells from which on a run says what it will take
@@ -37,10 +36,7 @@ def announce(context: Context, loaded: Loaded) -> None:
     dataset, config = loaded.dataset, context.config
     if dataset.n_cells < MANY or context.writer.kept_training() is not None:
         return
-    model = build(
-        n_genes=dataset.n_genes, n_latent=config.latent_dim, seed=0, covariates=dataset.covariates,
-        **config.model_options,
-    ).to(context.device)  # fmt: skip
+    model = new_model(config, dataset, context.device, alone=True)
     n_weights = sum(weights.numel() for weights in model.parameters())
     is_trained = loaded.training is None and not model.is_solved
     epoch, training = _times(context, dataset, model) if is_trained else (0.0, 0.0)

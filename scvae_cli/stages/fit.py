@@ -1,7 +1,8 @@
 """Fit the model: take what a resumed or another run has trained, solve, or train."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 
 from scvae_cli.analysis.embed import embed
 from scvae_cli.config import Config
-from scvae_cli.console import Stage
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.errors import Given, InputError, Kind, RunError
 from scvae_cli.interrupts import Held, held
@@ -46,11 +46,17 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
     with context.stage("train") as shown, joined() as team:
         model = new_model(config, dataset, context.device)
         data = hold_out(config, dataset, context.device)
-        history = logged(
-            context,
-            lambda log: _fitted(context, loaded, model, data, shown, team, log),
-            live=not isinstance(model, Ensemble),  # whose rows are means of its members
-        )
+
+        def fit(log: Log) -> pd.DataFrame:
+            def on_round(row: dict[str, float]) -> None:
+                log(row)
+                shown.progress(row, config.epochs or config.updates or 0)
+
+            begin = partial(_train, context, dataset, model, data, on_round, team)
+            return _fitted(context, loaded, model, data, begin)
+
+        # Rows of an ensemble are means of its members.
+        history = logged(context, fit, live=not isinstance(model, Ensemble))
         if len(history):
             shown.say(_in_words(history))
         else:
@@ -67,13 +73,23 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
     return model, history
 
 
-def new_model(config: Config, dataset: Dataset, device: torch.device) -> Model:
-    """Return the model of the settings with its first weights."""
+def new_model(
+    config: Config, dataset: Dataset, device: torch.device, *, alone: bool = False
+) -> Model:
+    """Return the model of the settings with its first weights.
+
+    Args:
+        config: of the run.
+        dataset: the cells.
+        device: where to compute.
+        alone: whether to return the first member of an ensemble, and not all.
+    """
+    others = [] if alone else [seeds.weights for seeds in config.member_seeds[1:]]
     return build(
         n_genes=dataset.n_genes,
         n_latent=config.latent_dim,
         seed=config.seeds.weights,
-        others=[seeds.weights for seeds in config.member_seeds[1:]],
+        others=others,
         covariates=dataset.covariates,
         **config.model_options,
     ).to(device)
@@ -100,11 +116,9 @@ def _fitted(
     loaded: Loaded,
     model: Model,
     data: TrainingData,
-    shown: Stage,
-    team: Team | None,
-    log: Log,
+    begin: Callable[[], pd.DataFrame],
 ) -> pd.DataFrame:
-    """Give the model its weights, from wherever they come; return the history."""
+    """Give the model its weights, from wherever they come, else train it; return the history."""
     config, writer = context.config, context.writer
     if (kept := writer.kept_training()) is not None:
         return _restore(config, model, *kept, writer.path)
@@ -119,7 +133,7 @@ def _fitted(
             device=context.device,
             validate=data.validate,
         )
-    history = _train(context, loaded, model, data, shown, team, log)
+    history = begin()
     if isinstance(model, Ensemble):
         _standardise(context, model, loaded.dataset)
     return history
@@ -155,26 +169,24 @@ def _restore(
 
 def _train(
     context: Context,
-    loaded: Loaded,
+    dataset: Dataset,
     model: Model,
     data: TrainingData,
-    shown: Stage,
+    on_round: Callable[[dict[str, float]], None],
     team: Team | None,
-    log: Log,
 ) -> pd.DataFrame:
     """Train from the start or a checkpoint, and keep checkpoints; see `train`."""
     config, writer = context.config, context.writer
     rows: list[dict[str, float]] = []
     start = _checkpoint(context)
     if team is not None:
-        team.tell(Order(config.model_dump(), loaded.dataset.fingerprint(), context.device, start))
+        team.order(Order(config.model_dump(), dataset.fingerprint(), context.device, start))
         writer.note(processes=team.size)
     model.begin(data.x, data.counts, data.covariates)
 
-    def on_round(row: dict[str, float]) -> None:
+    def keep_row(row: dict[str, float]) -> None:
         rows.append(row)
-        log(row)
-        shown.progress(row, config.epochs or config.updates or 0)
+        on_round(row)
 
     with held() as interrupt:
         how: dict[str, Any] = {
@@ -191,13 +203,13 @@ def _train(
                 together = Together(model.models, data.x, settings=settings, **how)
                 return together.train(
                     context.threads,
-                    on_round=on_round,
+                    on_round=keep_row,
                     interrupted=lambda: interrupt.came is not None,
                     keep=keep,
                 )
             with computing_with(threads_of_step(config, model, data.x.shape[0])):
                 how |= {"team": team, "keep": keep}
-                return train(model, data.x, on_epoch=on_round, **how, **settings[0])
+                return train(model, data.x, on_epoch=keep_row, **how, **settings[0])
 
 
 @contextmanager
@@ -213,13 +225,11 @@ def _kept_when_it_fails(
     """
     try:
         yield
-    except TeamLostError as lost:
-        if lost.checkpoint is not None:
-            context.writer.write_checkpoint(lost.checkpoint.pack())
-        interrupt.leave()  # which may be what ended the other process, too
-        reason, fix = "another process of the training has ended", "resume=FOLDER continues"
-        raise RunError(Kind.UNAVAILABLE, None, reason, fix) from lost
-    except RunError:
+    except RunError as error:
+        if isinstance(error, TeamLostError):
+            if error.checkpoint is not None:
+                context.writer.write_checkpoint(error.checkpoint.pack())
+            interrupt.leave()  # which may be what ended the other process, too
         if rows:
             context.writer.write_table("history", pd.DataFrame(rows))
         raise

@@ -5,7 +5,7 @@ import torch
 from scvae_cli.config import Config
 from scvae_cli.data.sources import load
 from scvae_cli.errors import Given, InputError, Kind
-from scvae_cli.models.team import Order, Team, TeamLostError, joined
+from scvae_cli.models.team import Team, TeamLostError, joined
 from scvae_cli.models.train import train
 from scvae_cli.stages.fit import new_model, training_settings
 from scvae_cli.stages.holdout import hold_out
@@ -29,7 +29,7 @@ def train_along() -> None:
 
 def _obey(team: Team) -> None:
     """Train as the first process orders, or do nothing."""
-    order: Order | None = team.tell()
+    order = team.wait()
     if order is None:
         return
     config = Config.model_validate(order.settings)

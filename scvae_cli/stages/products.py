@@ -55,11 +55,9 @@ def sparsity_of(context: Context, model: Model, dataset: Dataset) -> Sparsity | 
 def keep_expression(context: Context, dataset: Dataset) -> None:
     """Write expression.csv, whose genes report.html can colour by; nothing without any."""
     n_genes = min(context.config.figures.genes, MOST_VALUES // dataset.n_cells)
-    genes = most_varying(dataset, n_genes, NAMES)
-    if not genes:
-        return
-    columns = {name: np.round(values, DIGITS) for name, values in genes.items()}
-    context.writer.write_table("expression", {"cell": dataset.cells, **columns})
+    if n_genes and (genes := most_varying(dataset, n_genes, NAMES)):
+        columns = {name: np.round(values, DIGITS) for name, values in genes.items()}
+        context.writer.write_table("expression", {"cell": dataset.cells, **columns})
 
 
 def draw_figures(

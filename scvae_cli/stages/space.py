@@ -40,11 +40,6 @@ class Maps:
     places: Mapping[int, np.ndarray]
     columns: Mapping[str, np.ndarray]
 
-    @property
-    def has_placed(self) -> bool:
-        """Return whether cells that are not mapped have a place."""
-        return len(self.mapped) < len(self.places[2]) and bool(np.isfinite(self.places[2]).all())
-
     def of_mapped(self, n_dims: int) -> np.ndarray:
         """Return the places (n_mapped, n_dims) of the mapped cells."""
         places: np.ndarray = self.places[n_dims][self.mapped]
@@ -180,7 +175,7 @@ def cluster_cells(context: Context, loaded: Loaded, latent: np.ndarray, maps: Ma
         if (n := len(np.unique(numbers))) < n_clusters:
             context.warn(f"k-means finds {n} clusters on {where}, of the {n_clusters} asked for")
     everywhere = pd.Series(of_map, maps.mapped, dtype="Int64").reindex(range(dataset.n_cells))
-    if maps.has_placed:
+    if PLACED in maps.columns:
         everywhere = everywhere.fillna(pd.Series(nearest_centroid(maps.places[2], centroids)))
     columns = {"cluster": everywhere, "latent_cluster": of_latent}
     context.writer.write_table(
