@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench benchmark benchmark-quick batches labels sparsity faults docs test pipelines coverage lint types lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench benchmark benchmark-quick batches labels sparsity faults docs test pipelines ray coverage lint types lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -73,6 +73,16 @@ PIPELINES := .venv-pipelines/bin
 pipelines: .venv/ready .venv-pipelines/ready  ## run MultiQC, Snakemake and hadolint on what is made for them
 	SCVAE_PIPELINES=$(abspath $(PIPELINES)) $(BIN)/python -m pytest tests/test_pipelines.py
 
+# A folder that PYTHONPATH puts before .venv.
+.venv-ray/ready: requirements-ray.lock .venv/ready
+	rm -rf .venv-ray
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .venv-ray \
+	  -r requirements-ray.lock
+	@touch $@
+
+ray: .venv-ray/ready  ## run a sweep on Ray, with the older libraries that its launcher wants
+	PYTHONPATH=$(abspath .venv-ray) $(BIN)/python -m pytest tests/test_sweep.py -k ray
+
 coverage: .venv/ready  ## run the tests and report the lines that none of their processes reached
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
@@ -100,6 +110,9 @@ lock: .venv/ready  ## pin what pyproject.toml newly asks for; pins that still fi
 	$(BIN)/uv pip compile --group pyproject.toml:pipelines --universal --python-version 3.11 \
 	  --fork-strategy fewest --no-annotate --custom-compile-command 'make lock' \
 	  --output-file requirements-pipelines.lock
+	$(BIN)/uv pip compile --group pyproject.toml:ray --universal --python-version 3.11 \
+	  --fork-strategy fewest --no-annotate --custom-compile-command 'make lock' \
+	  --output-file requirements-ray.lock
 
 # torch pins these itself, where its build for the platform needs them.
 TORCH_OWN := triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti \
@@ -111,4 +124,4 @@ wheel: .venv/ready  ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove .venv and what was built; outputs/ stays
-	rm -rf .venv .venv-pipelines build dist docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-pipelines .venv-ray build dist docs/_build .mypy_cache .pytest_cache .ruff_cache
