@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import FAST
+from conftest import SMALL
 from PIL import Image
 
 import scvae_cli
@@ -69,7 +69,8 @@ def folder(tmp_path_factory) -> Path:
 def runs(folder) -> dict[str, Path]:
     """Runs by the names that MultiQC should give them; two have folders of one name."""
     program("multiqc")  # without it, nobody looks at them
-    words = [*FAST, "map_3d=false", "model=vae", "validation=cells", "figures.dpi=300"]
+    words = [*SMALL, "epochs=12", "map_3d=false", "model=vae", "validation=cells"]
+    words.append("figures.dpi=300")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for place, seed, name in (("a/run", 0, "true"), ("b/run", 1, "true"), ("c/run", 2, "s-3")):
@@ -166,6 +167,10 @@ def test_multiqc_has_the_loss_of_each_epoch(report, runs):
         for line, column in ((name, "total"), (f"{name}, held out", "validation")):
             drawn = {int(epoch): value for epoch, value in lines[line].items()}
             assert drawn == history[column].to_dict()
+    (plot,) = [plot for name, plot in report["report_plot_data"].items() if "scvae_loss" in name]
+    (curves,) = plot["datasets"]
+    for curve in curves["lines"]:  # a line from left to right: epoch 2 comes before epoch 10
+        assert [int(epoch) for epoch, _ in curve["pairs"]] == list(range(1, 13))
 
 
 def test_multiqc_has_the_means_of_a_sweep(report, results):

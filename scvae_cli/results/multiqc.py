@@ -41,6 +41,7 @@ SHOWN = (
     "bio_conservation",
 )  # other scores: hidden
 MOST_POINTS = 500  # of a curve, as many as MultiQC draws
+DIGITS = 9  # of an epoch or update, with zeros before it
 WIDEST = 1417  # pixels of a picture: 180 mm with 200 dots in an inch
 
 
@@ -183,7 +184,10 @@ def _curves(run: Run, name: str) -> bytes | None:
         },
     }  # fmt: skip
     rows = [[line, *map(_text, values)] for line, values in lines.items()]
-    return _tsv(about, [["", *map(_text, curves.index)], *rows])
+    # MultiQC takes them for words and sorts them: without zeros, the line goes from 1 to 10 and
+    # back to 2. It strips zeros off what has no quotes.
+    places = [f'"{int(place):0{DIGITS}d}"' for place in curves.index]
+    return _tsv(about, [["", *places], *rows])
 
 
 def _table(
