@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix
 import scvae_cli
 from scvae_cli.cli import main
 from scvae_cli.errors import InputError, Kind
+from scvae_cli.trained import TrainedRun
 
 TINY = [
     "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2", "map_3d=false", "epochs=2",
@@ -206,6 +207,20 @@ def test_a_copy_for_scanpy(scvae, tmp_path, counts):
     assert (config["model"]["name"], out.uns["scvae"]["run"]) == ("vae", str(tmp_path / "r"))
     sc.pp.neighbors(out, use_rep="X_scvae", n_neighbors=5, method="gauss")
     assert out.obsp["connectivities"].nnz > 70
+
+
+def test_cells_that_cannot_be_written_are_refused_before_the_work(
+    scvae, tmp_path, counts, monkeypatch
+):
+    def write(cells, path):
+        raise ValueError("no such dtype")
+
+    train(scvae, counts, "model=pca", "data.layer=counts")
+    monkeypatch.setattr("scvae_cli.commands.embed.write_h5ad", write)
+    monkeypatch.setattr(TrainedRun, "embed", lambda *_, **__: pytest.fail("embeds"))
+    line = scvae("embed", "r", "c.h5ad", "--h5ad", "out.h5ad").refused(Kind.CONTENT)
+    assert line == "scvae: out.h5ad: the cells cannot be written: no such dtype"
+    assert not [path for path in tmp_path.iterdir() if path.name in ("out.h5ad", "latent.csv")]
 
 
 @pytest.mark.parametrize("labels", [["data.label_key=kind"], []])

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -55,6 +56,8 @@ def embed(arguments: list[str]) -> None:
     remarks: list[str] = []  # shown once it is known that the cells fit
     with console.busy("loading cells"):
         cells = _read_cells(asked.file, options, whole=asked.h5ad is not None, say=remarks.append)
+        if asked.h5ad is not None:
+            _check_writes(cells, asked.h5ad)
     with console.busy("embedding"):
         latent = run.embed(
             cells, **_parts(options), values=options.values, wording=command_line(asked.file),
@@ -186,8 +189,27 @@ def _read_cells(
     return cells
 
 
-def _write_cells(cells: anndata.AnnData, path: Path) -> None:
+def _check_writes(cells: anndata.AnnData, path: Path) -> None:
+    """Write one of the cells to a folder that is removed, before the work rather than after it.
+
+    Raises:
+        InputError: the cells cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            _write_cells(cells[:1].copy(), Path(folder) / "one.h5ad", named=path)
+        except InputError as error:
+            if not isinstance(error.__cause__, OSError):  # which tells of that folder's disk
+                raise
+
+
+def _write_cells(cells: anndata.AnnData, path: Path, *, named: Path | None = None) -> None:
     """Write cells that came from a file, whose tables may have names that anndata does not write.
+
+    Args:
+        cells: whose tables are changed.
+        path: of the new file.
+        named: what an error calls it, if not by its path.
 
     Raises:
         InputError: they cannot be written.
@@ -202,7 +224,9 @@ def _write_cells(cells: anndata.AnnData, path: Path) -> None:
         write_h5ad(cells, path)
     except Exception as error:  # anndata raises all kinds
         reason = " ".join(str(error).split())[:200]
-        raise InputError(Kind.CONTENT, path, f"the cells cannot be written: {reason}") from error
+        raise InputError(
+            Kind.CONTENT, named or path, f"the cells cannot be written: {reason}"
+        ) from error
 
 
 def _tables(parts: Iterable[Any]) -> Iterator[pd.DataFrame]:
