@@ -26,7 +26,7 @@ from scvae_cli.errors import InputError, Kind
 from scvae_cli.models.model import Model
 from scvae_cli.models.registry import restore
 from scvae_cli.runs.files import MissingError
-from scvae_cli.runs.run import Run
+from scvae_cli.runs.run import Run, likely_run
 from scvae_cli.saved import axes_of, covariates_of, genes_of
 from scvae_cli.settings import restored
 from scvae_cli.visible import UNLABELLED
@@ -263,7 +263,7 @@ def load(path: Path | str) -> TrainedRun:
             Kind.MISSING,
             Path(path),
             f"no trained model there ({error.name} is missing)",
-            "give the folder of a run",
+            likely_run(Path(path)),
         ) from error
     if not run.data:
         raise InputError(

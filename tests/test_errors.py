@@ -64,6 +64,17 @@ LINES = {  # a command, and all that it says
         "output_dir: cannot create .: File name too long; give another with output_dir=FOLDER",
     f"show {LONG}": f"{LONG}/run.json: File name too long; give a shorter one",
     f"compare {LONG} --to c": f"{LONG}: File name too long; give a shorter one",
+    "show outputs":
+        "outputs: no run there (run.json is missing); outputs/latest is the latest run in it",
+    "embed outputs c.h5ad":
+        "outputs: no trained model there (run.json is missing); "
+        "outputs/latest is the latest run in it",
+    "embed sweep c.h5ad":
+        "sweep: no trained model there (run.json is missing); "
+        "it is a sweep; give one of its runs, as sweep/000-pca",
+    "verify outputs":
+        "outputs: no run there (run.json is missing); outputs/latest is the latest run in it",
+    "verify nowhere": "nowhere: no run there (run.json is missing); give the folder of a run",
     "show nowhere": "nowhere: no such folder; give the folder of a run",
     "data x.csv": "data.path=x.csv: no such file or folder",
     "data words.csv": "data.path=words.csv: column h has 'two' in row a, no number",
@@ -95,6 +106,11 @@ def files(tmp_path):
         file.create_dataset("X", shape=(10**6, 10**5), chunks=True, dtype="f4")
     (tmp_path / "words.csv").write_text("c,g,h\na,1,two\n")
     (tmp_path / "k.csv").write_text("c0,B\n")
+    for run in ("outputs/a", "sweep/000-pca"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "run.json").touch()
+    (tmp_path / "outputs" / "latest").symlink_to("a")
+    (tmp_path / "sweep" / "sweep.json").touch()
 
 
 @pytest.mark.parametrize("command", LINES)

@@ -12,7 +12,7 @@ from scvae_cli.measures import SPACES
 from scvae_cli.results.as_json import comparison_json, run_json
 from scvae_cli.results.runs import cells_in_words, find_runs
 from scvae_cli.runs.files import read_json
-from scvae_cli.runs.run import Run, find
+from scvae_cli.runs.run import Run, find, likely_run
 
 EXAMPLES = {
     "outputs/latest": "the newest run or sweep",
@@ -55,6 +55,7 @@ def no_run(path: Path) -> InputError:
         fix = f"`scvae data {path}` says what cells a file holds"
         return InputError(Kind.MISSING, given, "is a file, and no folder of a run", fix)
     fix = f"`scvae compare {path}` sums up the runs below it" if find_runs([path], []) else ""
+    fix = "; ".join(filter(None, [likely_run(path, ""), fix]))
     return InputError(Kind.MISSING, given, "no run there (run.json is missing)", fix)
 
 

@@ -20,7 +20,7 @@ from scvae_cli.measures import SPACES
 from scvae_cli.options import FileConfig
 from scvae_cli.runs.files import MissingError, files_of
 from scvae_cli.runs.provenance import codes, difference, git_state, versions
-from scvae_cli.runs.run import Run
+from scvae_cli.runs.run import Run, likely_run
 from scvae_cli.settings import restored
 
 WITHIN = 1e-3  # of the largest value of a column: what rounding may come to
@@ -86,10 +86,9 @@ def open_whole(path: Path) -> tuple[Run, Config]:
         run = Run(path)
         config = restored(run.settings, path / "config.yaml")
     except MissingError as error:
-        hint = "; it is a sweep: name one of its runs" if (path / "sweep.json").exists() else ""
-        raise InputError(
-            Kind.MISSING, Given("", shown(path)), f"no run there ({error.name} is missing){hint}"
-        ) from error
+        what = f"no run there ({error.name} is missing)"
+        fix = likely_run(Path(shown(path)))
+        raise InputError(Kind.MISSING, Given("", shown(path)), what, fix) from error
     if run.status == "done" and not run.scores:
         raise InputError(
             Kind.MISSING, Given("", shown(path)), "no run there (scores.json is missing)"

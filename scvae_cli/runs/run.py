@@ -234,3 +234,18 @@ def _weights(path: Path) -> tuple[dict[str, Any], Any]:
     except (SafetensorError, ValueError, KeyError) as error:
         raise InputError(Kind.DAMAGED, path / "model.safetensors", f"damaged ({error})") from error
     return weights, read_table(path, "history", LOSSES)
+
+
+def likely_run(path: Path, otherwise: str = "give the folder of a run") -> str:
+    """Return the way out where a folder is no run: the run in it that is likely meant.
+
+    Args:
+        path: the folder, or where one could be.
+        otherwise: returned where there is none.
+    """
+    if (path / "sweep.json").exists():
+        some = next((record.parent for record in sorted(path.glob("*/run.json"))), path)
+        return f"it is a sweep; give one of its runs, as {some}"
+    if (path / "latest" / "run.json").exists():
+        return f"{path / 'latest'} is the latest run in it"
+    return otherwise

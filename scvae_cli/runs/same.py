@@ -10,7 +10,7 @@ from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.options import DataConfig, ModelConfig
 from scvae_cli.runs.files import MissingError
 from scvae_cli.runs.formats import NewerError
-from scvae_cli.runs.run import Run
+from scvae_cli.runs.run import Run, likely_run
 
 # Settings that a model's weights depend on.
 TRAINING = [
@@ -92,7 +92,7 @@ def read_training(
             Kind.MISSING,
             Given("trained", path),
             f"no trained model there ({error.name} is missing)",
-            "give the folder of a run",
+            likely_run(path),
         ) from error
     except NewerError:
         raise
