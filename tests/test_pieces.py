@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
+from test_stores import write_10x
 
 from scvae_cli.data import pieces, streamed
 from scvae_cli.data.announcer import Announcer
@@ -26,7 +27,10 @@ def small(monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Counts of 400 cells, as X of an h5ad and of a zarr, in a layer, and in raw."""
+    """Counts of 400 cells, as X of an h5ad and of a zarr, in a layer, in raw, and as 10x's .h5.
+
+    There, some features are no genes, some genes are of another genome, and two share a symbol.
+    """
     rng = np.random.default_rng(0)
     x = csr_matrix(rng.poisson(rng.gamma(0.3, 2.0, 120), (400, 120)), dtype=np.float32)
     obs = pd.DataFrame(
@@ -39,6 +43,11 @@ def folder(tmp_path_factory):
     cells.write_zarr(folder / "c.zarr")
     cells.raw = cells.copy()
     cells.write_h5ad(folder / "c.h5ad")
+    write_10x(
+        folder / "c.h5", x, barcodes=cells.obs_names, names=["g0", "g0", *cells.var_names[2:]],
+        feature_type=["Gene Expression"] * 110 + ["Antibody Capture"] * 10,
+        genome=["GRCh38"] * 80 + ["mm10"] * 40,
+    )  # fmt: skip
     return folder
 
 
@@ -67,6 +76,9 @@ CASES = {
     "of a zarr": ("c.zarr", "data.genes=30"),
     "of raw, by other names": ("c.h5ad", "data.genes=30", "data.raw=true", "data.gene_names=id"),
     "all genes": ("c.h5ad", "data.min_cells=150"),
+    "of 10x's": ("c.h5", "data.genes=30"),
+    "all of one genome of 10x's": ("c.h5", "data.genome=mm10"),
+    "of 10x's, by ids": ("c.h5", "data.gene_names=gene_ids", "data.genes=30", "data.keep=[E5]"),
     "within batches": ("c.h5ad", "data.genes=30", "data.batch_key=plate"),
     "by deviance": ("c.h5ad", "data.genes=30", "data.genes_by=deviance", "data.min_genes=40"),
     "by deviance, within batches, and another gene": (

@@ -86,9 +86,7 @@ def _read_store(
 ) -> anndata.AnnData:
     """Read an h5ad, a zarr, or 10x's .h5: what is in it tells which."""
     if path.suffix.lower() == ".h5" and not is_annotated(path):
-        cells = read_10x(path, genome=genome, say=say)
-        cells.var_names_make_unique()  # symbols: some genes share one
-        return cells
+        return read_10x(path, genome=genome, say=say)
     if genome is not None:
         raise _no_genomes(genome)
     cells = read_annotated(path, needed=needed, whole=whole, say=say)

@@ -1,4 +1,4 @@
-"""Reads sparse values of an h5ad or zarr some rows at a time, as often as they are needed."""
+"""Reads sparse values of an h5ad, a zarr or 10x's .h5 some rows at a time, as often as needed."""
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -22,22 +22,29 @@ class Pieces:
 
     Attributes:
         path: the file or folder.
-        name: of the element: X, raw/X, or layers/NAME.
+        name: of the element: X, raw/X, or layers/NAME; the group of 10x's matrix.
         ends: (n_cells + 1,) where the values of each cell begin, and where the last ones end.
-        n_genes: number of genes.
+        n_columns: number of genes that are stored, or features.
         state: of the file when it was first looked at; see `state_of`.
+        kept: (n_columns,) which of them are read; None for all.
     """
 
     path: Path
     name: str
     ends: np.ndarray
-    n_genes: int
+    n_columns: int
     state: list[int]
+    kept: np.ndarray | None = None
 
     @property
     def n_cells(self) -> int:
         """Return the number of cells."""
         return len(self.ends) - 1
+
+    @property
+    def n_genes(self) -> int:
+        """Return the number of genes that are read."""
+        return self.n_columns if self.kept is None else int(self.kept.sum())
 
     @property
     def n_values(self) -> int:
@@ -69,8 +76,9 @@ class Pieces:
         first, last = int(self.ends[rows.start]), int(self.ends[rows.stop])
         data, indices = element["data"][first:last], element["indices"][first:last]
         starts = self.ends[rows.start : rows.stop + 1] - first
-        x = csr_matrix((data, indices, starts), shape=(len(starts) - 1, self.n_genes))
+        x = csr_matrix((data, indices, starts), shape=(len(starts) - 1, self.n_columns))
         check_sparse(x)
+        x = x if self.kept is None else x[:, self.kept]
         x = x.astype(np.float32)
         x.sum_duplicates()
         x.eliminate_zeros()
@@ -110,15 +118,29 @@ def on_disk(file: Any, path: Path, name: str) -> Pieces | None:
     """
     try:
         element = file[name]
-        if not is_group(element):
-            return None
-        (n_cells, n_genes), dtype = header(element)
-        check_numbers(dtype)
-        ends = np.asarray(element["indptr"][:]).astype(np.int64)
-        n_values = element["data"].shape[0]
+        return by_cells(element, path, name, *header(element)) if is_group(element) else None
     except Exception:  # readers raise all kinds
         return None
-    is_sound = ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] == n_values
-    if len(ends) != n_cells + 1 or not is_sound:  # another length: stored by genes
-        return None
-    return Pieces(path, name, ends, n_genes, state_of(path))
+
+
+def by_cells(
+    group: Any, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype
+) -> Pieces | None:
+    """Return the values of a group of data, indices and indptr; None if they are not by cells.
+
+    Args:
+        group: of an open store.
+        path: of the store.
+        name: of the group.
+        shape: (n_cells, n_columns).
+        dtype: of the values.
+
+    Raises:
+        ValueError: the values are not numbers.
+    """
+    check_numbers(dtype)
+    ends = np.asarray(group["indptr"][:]).astype(np.int64)
+    is_sound = ends[0] == 0 and (np.diff(ends) >= 0).all()
+    if len(ends) != shape[0] + 1 or not is_sound or ends[-1] != group["data"].shape[0]:
+        return None  # another length: stored by genes
+    return Pieces(path, name, ends, shape[1], state_of(path))

@@ -6,6 +6,7 @@ the tables, one piece, sums over cells, and the values of the genes that are kep
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import pandas as pd
 from scvae_cli.data.annotated import Reader
 from scvae_cli.data.announcer import Announcer
 from scvae_cli.data.asked import Options
+from scvae_cli.data.cellranger import counts_of
+from scvae_cli.data.headers import check_parts
 from scvae_cli.data.passes import Kept, collect, look, sum_up
-from scvae_cli.data.pieces import Pieces, on_disk
+from scvae_cli.data.pieces import Pieces, by_cells, on_disk
 from scvae_cli.data.prepared import (
     Prepared,
     check_full,
@@ -39,7 +42,7 @@ BYTES = 8  # of a value that is kept, with the index of its gene
 
 
 def read_in_pieces(asked: Options, announcer: Announcer) -> Prepared | None:
-    """Read the counts of an h5ad or zarr in pieces, and prepare them.
+    """Read the counts of an h5ad, a zarr or 10x's .h5 in pieces, and prepare them.
 
     None where the file is to be read whole: it is small, or its values are not stored by cells,
     or are no whole counts.
@@ -105,7 +108,7 @@ def _found(asked: Options, say: Callable[[str], None]) -> tuple[anndata.AnnData,
         InputError: names of cells or genes occur twice.
     """
     path, wording = Path(asked.path), command_line(asked.path)
-    if asked.genome is not None or (asked.raw and asked.layer is not None):
+    if asked.raw and asked.layer is not None:
         return None
     if asked.values not in ("auto", "counts"):
         return None
@@ -129,8 +132,11 @@ def _opened(
     path: Path, asked: Options, say: Callable[[str], None]
 ) -> tuple[pd.DataFrame, pd.DataFrame, Pieces] | None:
     """Return obs, var and the values of a large store; None if it is another file."""
-    is_there = path.is_dir() or (path.is_file() and is_annotated(path))  # to open a pipe waits
-    if not is_store(path) or not is_there:
+    if not is_store(path) or not (path.is_dir() or path.is_file()):  # to open a pipe waits
+        return None
+    if path.is_file() and not is_annotated(path):
+        return _of_10x(path, asked, say)
+    if asked.genome is not None:
         return None
     name = "raw/X" if asked.raw else "X" if asked.layer is None else f"layers/{asked.layer}"
     with opened(path) as file:
@@ -144,6 +150,23 @@ def _opened(
         )
         fits = (len(obs), len(var)) == (pieces.n_cells, pieces.n_genes)
         return (obs, var, pieces) if fits else None
+
+
+def _of_10x(
+    path: Path, asked: Options, say: Callable[[str], None]
+) -> tuple[pd.DataFrame, pd.DataFrame, Pieces] | None:
+    """Return obs, var and the values of a large .h5 of Cell Ranger; None if it is another file."""
+    if path.suffix.lower() != ".h5" or asked.raw or asked.layer is not None:
+        return None
+    with opened(path) as file:
+        counts = counts_of(file, path, asked.genome, say)
+        group, shape = counts.group, (len(counts.barcodes), len(counts.var))
+        parts = [group[name] for name in ("data", "indices", "indptr")]
+        check_parts(parts, shape, "csr")
+        pieces = by_cells(group, path, group.name, shape, parts[0].dtype)
+        if pieces is None or pieces.n_values < LARGE:
+            return None
+        return *counts.names, replace(pieces, kept=None if counts.kept.all() else counts.kept)
 
 
 def _named(cells: anndata.AnnData, asked: Options, ids: np.ndarray | None) -> np.ndarray:
