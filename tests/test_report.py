@@ -443,6 +443,14 @@ def legend(driver):
     ]
 
 
+def test_names_that_begin_alike_can_be_told_apart(browser):
+    names = [f"CD8-positive, alpha-beta T cell of the lamina, subset {i}" for i in range(25)]
+    short = [browser.execute_script("return clip(arguments[0], 26)", name) for name in names]
+    assert len({*short}) == 25
+    assert {len(name) for name in short} == {27}  # and the dots
+    assert browser.execute_script("return clip('short', 26)") == "short"
+
+
 def choose(driver, name, text):
     """Choose from a list of the map's form, by what it says or by its place."""
     from selenium.webdriver.support.ui import Select

@@ -9,7 +9,7 @@ const READERS = { i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array
   f8: Float64Array };
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
-const clip = (text, most = MAX_HOVER) => (text.length > most ? `${text.slice(0, most)}\u2026` : text);
+const clip = (text, most = MAX_HOVER) => (text.length > most ? middleOut(text, most) : text);
 const told = (number) => `${Number(number.toPrecision(6))}`;
 
 function unpack({ type, base64 }) {

@@ -8,11 +8,18 @@ const SMALL = 132; // pixels of a small map
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+// Keeps so many characters of both ends: names of types often begin alike.
+function middleOut(text, most) {
+  const letters = [...text];
+  const end = Math.floor(most / 2);
+  return `${letters.slice(0, most - end).join("")}\u2026${letters.slice(letters.length - end).join("")}`;
+}
+
 function shortened(context, text, width) {
   if (context.measureText(text).width <= width) return text;
   let n = text.length;
-  while (n > 1 && context.measureText(`${text.slice(0, n)}\u2026`).width > width) n -= 1;
-  return `${text.slice(0, n)}\u2026`;
+  while (n > 2 && context.measureText(middleOut(text, n)).width > width) n -= 1;
+  return middleOut(text, n);
 }
 
 // Draws maps beside each other with their title and legend, and returns the canvas.

@@ -117,6 +117,8 @@ def shown(value: Any) -> str:
         return "-" if np.isnan(value) else f"{value:g}"
     if isinstance(value, list):
         return written(value)
+    if isinstance(value, bool | np.bool_):
+        return written(bool(value))
     return "-" if value is None else str(value)
 
 
