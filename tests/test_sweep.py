@@ -188,7 +188,7 @@ def test_settings_may_be_lists_and_switches(scvae, tmp_path):
     rows = table(the_sweep(tmp_path))
     assert rows["model.encoder"].tolist() == ["[32]", "[32]", "[16, 8]", "[16, 8]"]
     assert rows["tsne.learning_rate"].tolist() == ["auto", "200.0", "auto", "200.0"]
-    assert "with fewer than 3 seeds nobody can say" in result.err
+    assert "fewer than 3 seeds are too few to tell" in result.err
 
 
 def test_on_error_stop(scvae, tmp_path):

@@ -114,7 +114,7 @@ def test_other_seeds_are_not_compared():
 def test_two_seeds_are_not_enough():
     line = said(runs(a=[0.6001, 0.6102], b=[0.6, 0.61]))
     assert "more than chance" not in line
-    assert "with fewer than 3 seeds nobody can say" in line
+    assert "fewer than 3 seeds are too few to tell" in line
 
 
 def test_one_run_is_not_the_highest_over_three():

@@ -131,7 +131,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar="NAMES",
         help=f"some of {', '.join(CANDIDATES)}; {CONTROL} is always one",
     )
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each (%(default)s)")
+    few = f"with fewer than 3, {CONTROL} is recommended"
+    parser.add_argument(
+        "--seeds", type=int, default=3, help=f"trainings of each (%(default)s); {few}"
+    )
     parser.add_argument(
         "--minutes", type=float, help="begin to measure after this time, with what is trained"
     )

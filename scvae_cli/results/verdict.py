@@ -44,7 +44,7 @@ def _compared(ranking: Ranking, names: Sequence[str]) -> str:
     """Return what a ranking says of the other settings: the end of a sentence on the first."""
     if ranking.top is None:
         return (
-            f"; with fewer than {LEAST} seeds nobody can say by chance or not "
+            f"; fewer than {LEAST} seeds are too few to tell a difference from chance "
             "(seed=range(0,5) gives five)."
         )
     how = "95 %, paired by seed"
