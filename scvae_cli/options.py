@@ -225,6 +225,7 @@ class FileConfig(Block):
     genes_by: Literal["variance", "deviance"] = "variance"  # runs of older versions lack it
     target_sum: Positive
     scale: Positive | None
+    on_disk: bool | Literal["auto"] = "auto"  # runs of older versions lack it
 
 
 ModelConfig = AEConfig | VAEConfig | VSCConfig | VSCUAIConfig | PCAConfig | ProjectionConfig

@@ -233,6 +233,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+def free_memory() -> float:
+    """Return the bytes of memory that this process may take and that no other one has."""
+    with suppress(OSError, IndexError, ValueError):
+        text = Path("/proc/meminfo").read_text()
+        available = 1024 * float(text.partition("MemAvailable:")[2].split()[0])
+        return max(0.0, min(_left(), available))
+    return max(0.0, _left())
+
+
 def _left() -> float:
     """Return how many bytes this process may still take of the memory and of `ulimit -v`."""
     address_space, resident = pages()

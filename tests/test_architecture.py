@@ -15,8 +15,8 @@ MODULES = sorted(
 )
 # Small modules of the package itself that stand below every room.
 GROUND = {
-    "atomic", "caches", "columns", "covariates", "errors", "interrupts", "measures", "options",
-    "processes", "streams", "threads", "untrusted", "visible",
+    "atomic", "caches", "columns", "covariates", "errors", "interrupts", "mapped", "measures",
+    "options", "processes", "rows", "streams", "threads", "untrusted", "visible",
 }  # fmt: skip
 # What each room, or module of the package itself, may import beside itself and the ground.
 # "analysis.stats" stands for that module alone.

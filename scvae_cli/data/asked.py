@@ -29,6 +29,7 @@ class Options:
         genes: how many genes to keep, or None for all.
         genes_by: which ones; see `preprocess.chosen_genes`.
         target_sum: see `preprocess.log_normalize`.
+        on_disk: whether values of kept genes lie on disk; `auto`: see `space_for.folder_for`.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Options:
     genes: int | None
     genes_by: str
     target_sum: float
+    on_disk: bool | str
 
     @property
     def which(self) -> dict[str, Any]:

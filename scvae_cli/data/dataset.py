@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 
 from scvae_cli.covariates import Covariates
 from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.rows import Rows
 from scvae_cli.visible import UNLABELLED
 
-PIECE = 4096  # cells whose counts are computed at once
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
 
 
@@ -85,7 +85,7 @@ class Dataset:
     def __post_init__(self) -> None:
         values = self.x.data if isinstance(self.x, csr_array) else self.x
         assert values.dtype == np.float32, values.dtype
-        assert np.isfinite(values).all(), "values that are not finite"
+        assert are_finite(values), "values that are not finite"
         assert self.x.shape == (len(self.cells), len(self.genes)), self.x.shape
         assert len(self.labels) == self.n_cells, len(self.labels)
         assert len(np.unique(self.cells)) == self.n_cells, "two cells of one name"
@@ -147,19 +147,17 @@ class Dataset:
             >>> cells.counts().toarray().astype(int).tolist()
             [[2, 2, 0], [0, 2, 6]]
         """
+        rows = self.counts_by_row()
+        if rows is None:
+            return None
+        return rows.whole() if first is None else Rows(rows.x[:first], scales=rows.scales).whole()
+
+    def counts_by_row(self) -> Rows | None:
+        """Return the same counts, which are computed when their rows are asked for."""
         totals, target_sum = self.recipe.totals, self.recipe.target_sum
         if totals is None or target_sum is None or not isinstance(self.x, csr_array):
             return None
-        if not self.recipe.whole:
-            return None
-        x, scales = self.x if first is None else self.x[:first], totals / target_sum
-        counts = np.empty(x.nnz, np.float32)
-        for cell in range(0, x.shape[0], PIECE):  # in float64, all would take 24 bytes each
-            ends = x.indptr[cell : cell + PIECE + 1]
-            some = slice(ends[0], ends[-1])
-            scale = np.repeat(scales[cell : cell + len(ends) - 1], np.diff(ends))
-            counts[some] = np.rint(np.expm1(x.data[some], dtype=np.float64) * scale)
-        return csr_array((counts, x.indices, x.indptr), shape=x.shape)
+        return Rows(self.x, scales=totals / target_sum) if self.recipe.whole else None
 
     def fingerprint(self) -> str:
         """Return the sha256 of all values, names and labels, equal on all machines."""
@@ -203,6 +201,13 @@ class Dataset:
         if self.covariates is not None:  # so that those of cells without them stay as they were
             sha.update(self.covariates.contents())
         return sha.hexdigest()
+
+
+def are_finite(values: np.ndarray) -> bool:
+    """Tell whether all values are finite; looks at some at a time."""
+    flat = values.ravel()
+    step = 2**20
+    return all(np.isfinite(flat[i : i + step]).all() for i in range(0, len(flat), step))
 
 
 def labelled(

@@ -1,11 +1,15 @@
 """Keep a part of the data from training, to see how well a model predicts it."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from scvae_cli.data.dataset import Dataset
+from scvae_cli.mapped import Collected
+from scvae_cli.rows import Rows
 
 MOST_CELLS = 5000  # that a validation loss is computed on
 
@@ -21,7 +25,9 @@ def split_cells(n_cells: int, share: float, seed: int) -> tuple[np.ndarray, np.n
     return np.sort(order[n_held:]), np.sort(order[:n_held])
 
 
-def split_molecules(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, csr_array]:
+def split_molecules(
+    dataset: Dataset, share: float, seed: int, folder: Path | None = None
+) -> tuple[Dataset, csr_array]:
     """Draw molecules of each cell to hold out; what is left is one more sample of the same cells.
 
     Molecular cross-validation: Batson, Royer & Webber, bioRxiv 786269 (2019). Each molecule is
@@ -31,24 +37,52 @@ def split_molecules(dataset: Dataset, share: float, seed: int) -> tuple[Dataset,
         dataset: cells with whole counts that were not scaled.
         share: the probability.
         seed: of the draw.
+        folder: on whose disk both parts are to lie; None for memory.
 
     Returns:
         The cells with the molecules that are left, and counts (n_cells, n_genes) of the others.
+
+    Raises:
+        OSError: the disk is full.
     """
-    counts, recipe = dataset.counts(), dataset.recipe
-    assert counts is not None
+    rows, recipe = dataset.counts_by_row(), dataset.recipe
+    assert rows is not None
     assert recipe.totals is not None
     assert recipe.target_sum is not None
-    rng = np.random.default_rng(seed)
-    numbers = counts.data.astype(np.int64)
-    held = rng.binomial(numbers, share)
-    elsewhere = np.rint(recipe.totals - counts.sum(axis=1)).astype(np.int64).clip(0)
-    lost = np.add.reduceat(np.append(held, 0), counts.indptr[:-1]) * (np.diff(counts.indptr) > 0)
-    totals = recipe.totals - lost - rng.binomial(elsewhere, share)
-    scale = np.repeat(recipe.target_sum / totals.clip(1), np.diff(counts.indptr))
-    x = _like(counts, np.log1p((numbers - held) * scale))
-    kept = replace(dataset, x=x, recipe=replace(recipe, totals=totals))
-    return kept, _like(counts, held)
+    room: tuple[Any, ...] = (rows.shape, rows.nnz, folder)
+    with Collected(*room) as held, Collected(*room) as left:
+        totals = recipe.totals - _held_out(rows, recipe.totals, share, seed, held)
+        scales = recipe.target_sum / totals.clip(1)
+        rng = np.random.default_rng(seed)  # once more, which takes less than to keep what it drew
+        for some, counts in rows.pieces():
+            numbers = counts.data.astype(np.int64)
+            scale = np.repeat(scales[some], np.diff(counts.indptr))
+            left.add(_like(counts, np.log1p((numbers - rng.binomial(numbers, share)) * scale)))
+        kept = replace(dataset, x=left.matrix(), recipe=replace(recipe, totals=totals))
+        return kept, held.matrix()
+
+
+def _held_out(
+    rows: Rows, totals: np.ndarray, share: float, seed: int, held: Collected
+) -> np.ndarray:
+    """Draw molecules to hold out, and collect them; return how many each cell (n_cells,) loses.
+
+    Args:
+        rows: counts (n_cells, n_genes).
+        totals: (n_cells,) counts of each cell in all genes.
+        share: see `split_molecules`.
+        seed: see `split_molecules`.
+        held: gets the molecules in these genes.
+    """
+    rng, lost, elsewhere = np.random.default_rng(seed), [], []
+    for some, counts in rows.pieces():
+        out = rng.binomial(counts.data.astype(np.int64), share)
+        lost.append(csr_array((out, counts.indices, counts.indptr), counts.shape).sum(axis=1))
+        elsewhere.append(np.rint(totals[some] - counts.sum(axis=1)))
+        held.add(_like(counts, out))
+    others = np.concatenate(elsewhere).astype(np.int64).clip(0)
+    result: np.ndarray = np.concatenate(lost) + rng.binomial(others, share)
+    return result
 
 
 def halves(dataset: Dataset, seed: int) -> tuple[csr_array, csr_array]:

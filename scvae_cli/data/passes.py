@@ -20,6 +20,7 @@ from scvae_cli.data.variable import (
 )
 from scvae_cli.data.wording import Wording
 from scvae_cli.errors import InputError, Kind
+from scvae_cli.mapped import Collected
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,40 +188,36 @@ def _by_group(numbers: np.ndarray, x: csr_matrix) -> Generator[tuple[int, csr_ma
 
 
 def collect(
-    kept: Kept, target_sum: float, genes: np.ndarray, n_values: int, others: np.ndarray
-) -> tuple[csr_array, csr_array]:
-    """Return logarithms of some genes, and of others without which tables would lack a column.
+    kept: Kept, target_sum: float, genes: np.ndarray, others: np.ndarray, collected: Collected
+) -> csr_array:
+    """Collect logarithms of some genes; return those of others, which tables would lack else.
 
     Args:
         kept: the values.
         target_sum: see `preprocess.log_normalize`.
         genes: (n,) indices of genes, rising.
-        n_values: how many values they have.
         others: (n_others,) indices of genes, rising.
+        collected: what they are added to, (n_cells, n); it must have room for all.
 
     Returns:
-        (n_cells, n) float32; and (n_cells, n_genes), where only the others have values.
+        (n_cells, n_genes), where only the others have values.
 
     Raises:
         RunError: the file changed since its values were counted.
+        OSError: the disk is full.
     """
-    kind = np.int32 if n_values <= np.iinfo(np.int32).max else np.int64
-    data, indices = np.empty(n_values, np.float32), np.empty(n_values, kind)
-    ends, parts = np.zeros(kept.n_cells + 1, kind), []
+    parts = []
     is_other = np.isin(np.arange(kept.n_genes), others)
     with closing(kept.read()) as walk:
-        for rows, x in walk:
+        for _, x in walk:
             logs = log_normalize(csr_array(x), target_sum=target_sum)
-            some, start = logs[:, genes], int(ends[rows.start])
-            if start + some.nnz > n_values:
+            some = logs[:, genes]
+            if collected.n_values + some.nnz > collected.most:
                 raise changed(kept.pieces.path)
-            data[start : start + some.nnz] = some.data
-            indices[start : start + some.nnz] = some.indices
-            ends[rows.start + 1 : rows.stop + 1] = start + some.indptr[1:]
+            collected.add(some)
             logs.data *= is_other[logs.indices]
             logs.eliminate_zeros()
             parts.append(logs)
-    if ends[-1] != n_values:
+    if collected.n_values != collected.most:
         raise changed(kept.pieces.path)
-    shape = kept.n_cells, len(genes)
-    return csr_array((data, indices, ends), shape=shape), csr_array(vstack(parts, format="csr"))
+    return csr_array(vstack(parts, format="csr"))

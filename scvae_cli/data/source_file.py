@@ -12,6 +12,7 @@ from scvae_cli.data.batches import warn_of_confounding
 from scvae_cli.data.dataset import Dataset, labelled
 from scvae_cli.data.labels import doubt_types, labels_of, mark_unlabelled, read_labels
 from scvae_cli.data.prepared import read_whole
+from scvae_cli.data.space_for import moved
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.visible import UNLABELLED
 
@@ -31,14 +32,13 @@ def file(*, announcer: Announcer, **options: Any) -> Dataset:
 
     asked = Options(**options)
     prepared = read_in_pieces(asked, announcer) or read_whole(asked, announcer)
+    x = moved(prepared.x, asked, announcer)
     cells, told = prepared.cells, prepared.told
     types = _types(cells, asked, announcer)
     if told is not None:
         warn_of_confounding(told, types, announcer.warn)
     name, names = Path(asked.path).name, cells.obs_names.to_numpy()
-    dataset = labelled(
-        name, prepared.x, types, names, prepared.genes, prepared.recipe, told, prepared.kept
-    )
+    dataset = labelled(name, x, types, names, prepared.genes, prepared.recipe, told, prepared.kept)
     if (given := _given(asked)) and not dataset.is_labelled:
         raise InputError(
             Kind.EMPTY,

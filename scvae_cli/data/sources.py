@@ -42,6 +42,7 @@ def load(
     on_download: Callable[[int, int], None] = lambda done, total: None,
     say: Callable[[str], None] = lambda text: None,
     warn: Callable[[str], None] = lambda text: None,
+    folder: Path | None = None,
     **options: Any,
 ) -> Dataset:
     """Load or simulate cells; the last ones are kept for the next run of a sweep.
@@ -52,6 +53,7 @@ def load(
         on_download: see `Announcer`.
         say: see `Announcer`.
         warn: see `Announcer`; called each time that the cells are asked for.
+        folder: see `Announcer`.
         options: arguments of the source.
 
     Returns:
@@ -66,10 +68,11 @@ def load(
         (700, 765, 10)
     """
     _check_choice_of_genes(options)
+    _check_place(scale, options)
     key = json.dumps([name, scale, options, *_states(options)], sort_keys=True)
     if key not in _LOADED:
         doubts: list[str] = []
-        announcer = Announcer(say, doubts.append, on_download)
+        announcer = Announcer(say, doubts.append, on_download, folder)
         dataset = SOURCES[name](announcer=announcer, **options)
         while len(_LOADED) >= KEPT:
             _LOADED.pop(next(iter(_LOADED)))
@@ -88,6 +91,14 @@ def _check_choice_of_genes(options: Mapping[str, Any]) -> None:
         raise InputError(
             Kind.CONFLICT, given, "needs the number of genes to keep", "give data.genes=2000"
         )
+
+
+def _check_place(scale: float | None, options: Mapping[str, Any]) -> None:
+    """Refuse to lay z-scores on disk (InputError)."""
+    if scale is not None and options.get("on_disk") is True:
+        given = Given("data.on_disk", True)
+        reason = f"z-scores (data.scale={scale:g}) have no zeros, and lie in memory"
+        raise InputError(Kind.CONFLICT, given, reason, "leave one of them out")
 
 
 def _states(options: Mapping[str, Any]) -> list[list[int]]:

@@ -32,13 +32,13 @@ from scvae_cli.data.prepared import (
     recipe_of,
 )
 from scvae_cli.data.selection import check_names, renamed
+from scvae_cli.data.space_for import folder_for
 from scvae_cli.data.stores import is_annotated, is_store, opened
 from scvae_cli.data.wording import command_line
 from scvae_cli.errors import Given, InputError, Kind
-from scvae_cli.untrusted import check_memory
+from scvae_cli.mapped import Collected
 
 LARGE = 50_000_000  # values from which on a file is read in pieces; whole, each takes 35 bytes
-BYTES = 8  # of a value that is kept, with the index of its gene
 
 
 def read_in_pieces(asked: Options, announcer: Announcer) -> Prepared | None:
@@ -93,12 +93,16 @@ def _prepared(
     sums = sum_up(kept, asked.genes_by, batches)
     check_full(sums.n_values, asked)
     chosen = sums.choose(asked.genes)
-    check_memory(BYTES * float(sums.n_cells[chosen].sum()), pieces.path)
+    n_values = int(sums.n_cells[chosen].sum())
+    folder = folder_for(n_values, asked, announcer)
     recipe = recipe_of(cells, kind, looked.seen, asked.target_sum, sums.totals)
     others = np.flatnonzero(_named(cells, asked, recipe.ids))
-    x, of_others = collect(kept, asked.target_sum, chosen, int(sums.n_cells[chosen].sum()), others)
+    with Collected((kept.n_cells, len(chosen)), n_values, folder) as collected:
+        of_others = collect(kept, asked.target_sum, chosen, others, collected)
+        x = collected.matrix()
     columns = kept_of(cells, asked, told, of_others, recipe.ids, announcer)
-    return Prepared(cells, x, cells.var_names.to_numpy(dtype=str)[chosen], recipe, told, columns)
+    names = cells.var_names.to_numpy(dtype=str)[chosen]
+    return Prepared(cells, x, names, recipe, told, columns)
 
 
 def _found(asked: Options, say: Callable[[str], None]) -> tuple[anndata.AnnData, Pieces] | None:

@@ -37,7 +37,7 @@ def load_data(plan: list[Job], worker: Worker) -> dict[str, str]:
         for options in (job.config.data.model_dump() for job in plan)
     }
     try:
-        return worker.call(_fingerprints, list(asked.values()))
+        return worker.call(_fingerprints, list(asked.values()), plan[0].config.output_dir)
     except WorkerDiedError as error:
         names = ", ".join(dict.fromkeys(options["name"] for options in asked.values()))
         raise InputError(
@@ -45,13 +45,13 @@ def load_data(plan: list[Job], worker: Worker) -> dict[str, str]:
         ) from error
 
 
-def _fingerprints(asked: list[dict[str, Any]]) -> dict[str, str]:
+def _fingerprints(asked: list[dict[str, Any]], output_dir: str) -> dict[str, str]:
     """Load data sets; return the fingerprint of each by its name."""
     from scvae_cli.data.sources import load
 
     fingerprints: dict[str, str] = {}
     for options in asked:
-        dataset = load(**options)
+        dataset = load(**options, folder=Path(output_dir))
         name = dataset.name
         if name in fingerprints:
             name = f"{name} {len(fingerprints)}"

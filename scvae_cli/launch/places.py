@@ -21,8 +21,9 @@ CELLS = re.compile(r"\.(h5ad|zarr|h5|(csv|tsv|txt|mtx)(\.gz)?)/?$", re.IGNORECAS
 # Settings that folders are not named after: they change no result, or name columns and files.
 UNNAMED = {
     "model", "data", "data.path", "data.labels", "data.batches", "data.dir", "data.label_key",
-    "data.batch_key", "data.unlabelled", "data.keep", "output_dir", "device", "threads", "map_3d",
-    "h5ad", "logger", "multiqc", "quiet", "on_error", "resume", "force",
+    "data.batch_key", "data.unlabelled", "data.keep", "data.on_disk",
+    "output_dir", "device", "threads", "map_3d", "h5ad", "logger", "multiqc", "quiet", "on_error",
+    "resume", "force",
 }  # fmt: skip
 MOST_NAMED = 3  # settings in the name of a folder
 LONGEST = 24  # letters of each

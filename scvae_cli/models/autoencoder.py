@@ -2,9 +2,7 @@
 
 from typing import NotRequired, TypedDict, Unpack
 
-import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
 from scvae_cli.covariates import Covariates
@@ -13,6 +11,7 @@ from scvae_cli.models.condition import Condition, batch_effects
 from scvae_cli.models.likelihoods import Likelihood
 from scvae_cli.models.model import Loss, Model
 from scvae_cli.models.sparse import Cells, reconstruction_error
+from scvae_cli.rows import Values
 
 
 class Conditioning(TypedDict):
@@ -81,9 +80,7 @@ class EncoderDecoder(Model):
         self.likelihood = None if gaussian else Likelihood(likelihood, *shape)
 
     @torch.no_grad()
-    def begin(
-        self, x: csr_array | np.ndarray, counts: csr_array | None, covariates: Covariates | None
-    ) -> None:
+    def begin(self, x: Values, counts: Values | None, covariates: Covariates | None) -> None:
         """Let the last layer begin with what batches do to each gene; see `Model`.
 
         Else z tells of batches before the decoder has learnt them, and it takes thousands of

@@ -10,8 +10,10 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from scvae_cli.covariates import Covariates
+from scvae_cli.mapped import is_mapped
 from scvae_cli.models.condition import take_rows
 from scvae_cli.models.sparse import Cells, SparseRows
+from scvae_cli.rows import Rows, Values
 
 # Denser rows are multiplied faster as dense ones.
 MAX_DENSITY = 0.15
@@ -50,6 +52,9 @@ class Batches(ABC):
     def take(self, index: Tensor) -> Batch:
         """Return the cells with these indices (n,), on `device`."""
 
+    def expect(self, index: Tensor) -> None:  # noqa: B027 - most have nothing to do
+        """Prepare for taking the cells with these indices (n,) next."""
+
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Yield all cells, in order."""
         for index in torch.arange(self.n_cells, device=self.device).split(batch_size):
@@ -57,8 +62,8 @@ class Batches(ABC):
 
 
 def place(
-    x: csr_array | np.ndarray,
-    counts: csr_array | None,
+    x: Values,
+    counts: Values | None,
     covariates: Covariates | None,
     device: torch.device,
 ) -> Batches:
@@ -91,13 +96,23 @@ class OnHost(Batches):
 
     def __init__(
         self,
-        x: csr_array | np.ndarray,
-        counts: csr_array | None,
+        x: Values,
+        counts: Values | None,
         covariates: Covariates | None,
         device: torch.device,
     ) -> None:
         self.n_cells, self.device = x.shape[0], torch.device("cpu")
         self._x, self._counts, self._covariates, self._to = x, counts, covariates, device
+        rows = x if isinstance(x, Rows) else None if isinstance(x, np.ndarray) else Rows(x)
+        self._on_disk = rows if rows is not None and is_mapped(rows.x) else None
+
+    def expect(self, index: Tensor) -> None:
+        """Have the cells with these indices (n,) read from disk, while others are computed with.
+
+        Counts lie where x does.
+        """
+        if self._on_disk is not None:
+            self._on_disk.will_need(index.numpy())
 
     def take(self, index: Tensor) -> Batch:
         """Return the cells with these indices (n,)."""
@@ -122,14 +137,15 @@ class OnCard(Batches):
 
     def __init__(
         self,
-        x: csr_array | np.ndarray,
-        counts: csr_array | None,
+        x: Values,
+        counts: Values | None,
         covariates: Covariates | None,
         device: torch.device,
     ) -> None:
         self.n_cells, self.device = x.shape[0], device
         self._parts: list[_Dense | _Sparse]
-        if not isinstance(x, csr_array):
+        x, counts = _whole(x), None if counts is None else _whole(counts)
+        if isinstance(x, np.ndarray):
             self._parts = [_Dense(x, device)]
         elif counts is not None and _alike(x, counts):
             self._parts, counts = [_Sparse(device, x, counts)], None
@@ -189,14 +205,19 @@ class _Sparse:
         ]
 
 
+def _whole(x: Values) -> csr_array | np.ndarray:
+    """Return values as they are to lie on a GPU."""
+    return x.whole() if isinstance(x, Rows) else x
+
+
 def _alike(a: csr_array, b: csr_array) -> bool:
     """Tell whether the non-zeros of two matrices are at the same places."""
     return np.array_equal(a.indptr, b.indptr) and np.array_equal(a.indices, b.indices)
 
 
-def _send(x: csr_array | np.ndarray, index: np.ndarray, device: torch.device) -> Cells:
+def _send(x: Values, index: np.ndarray, device: torch.device) -> Cells:
     """Return some rows of x (n_cells, n_genes), in the form that is fastest on the device."""
-    if not isinstance(x, csr_array):
+    if isinstance(x, np.ndarray):
         return torch.from_numpy(x[index]).to(device)
     if device.type == "cuda":
         return OnCard(x[index], None, None, device).take(torch.arange(len(index), device=device)).x
@@ -205,11 +226,11 @@ def _send(x: csr_array | np.ndarray, index: np.ndarray, device: torch.device) ->
     return rows if sparse and device.type == "cpu" else rows.dense().to(device)
 
 
-def _size(x: csr_array | np.ndarray) -> int:
+def _size(x: Values) -> int:
     """Return bytes that x takes on a GPU."""
-    if isinstance(x, csr_array):
-        return int(x.data.nbytes + x.indices.nbytes + 16 * x.shape[0])
-    return int(x.nbytes)
+    if isinstance(x, np.ndarray):
+        return int(x.nbytes)
+    return int(8 * x.nnz + 16 * x.shape[0])  # a value and its index; an end and a length
 
 
 def _free(device: torch.device) -> int:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from scvae_cli.covariates import Covariates
+from scvae_cli.rows import Values, group_sums
 
 
 class Condition(nn.Module):
@@ -79,9 +79,7 @@ def take_rows(
     return None if covariates is None else torch.from_numpy(covariates.rows(index)).to(device)
 
 
-def batch_effects(
-    values: csr_array | np.ndarray, covariates: Covariates, *, of_counts: bool
-) -> list[np.ndarray]:
+def batch_effects(values: Values, covariates: Covariates, *, of_counts: bool) -> list[np.ndarray]:
     """Estimate how each batch changes each gene, one column of batches after the other.
 
     Args:
@@ -95,9 +93,7 @@ def batch_effects(
     """
     # Some batches may have no cell here: all of theirs may be held out.
     _, first, batch = np.unique(covariates.batches[0], return_index=True, return_inverse=True)
-    members = csr_array((np.ones(len(batch)), (batch, np.arange(len(batch)))))
-    sums = members @ values
-    sums = (sums.toarray() if isinstance(sums, csr_array) else sums).astype(np.float64)
+    sums = group_sums(values, batch).astype(np.float64)
     sizes = sums.sum(1) if of_counts else np.bincount(batch)  # molecules, or cells
     usual = sums.sum(0) / sizes.sum()
     explained = np.zeros_like(sums)

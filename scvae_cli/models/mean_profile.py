@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from scvae_cli.covariates import Covariates
 from scvae_cli.models.autoencoder import EncoderDecoder
 from scvae_cli.models.batches import Batches, place
 from scvae_cli.models.likelihoods import Likelihood
+from scvae_cli.rows import Values, group_sums, pieces_of
 
 RARE = 1e-3  # molecules that a gene has beside its own: log 0 of an absent one has no use
 
@@ -18,8 +18,8 @@ RARE = 1e-3  # molecules that a gene has beside its own: log 0 of an absent one 
 @torch.no_grad()
 def mean_profile_error(
     model: EncoderDecoder,
-    x: csr_array | np.ndarray,
-    counts: csr_array | None,
+    x: Values,
+    counts: Values | None,
     covariates: Covariates | None,
     *,
     batch_size: int,
@@ -48,11 +48,10 @@ def mean_profile_error(
     _, groups, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     values = x if model.likelihood is None else counts
     assert values is not None
-    sums = csr_array((np.ones(n_cells), (groups, np.arange(n_cells)))) @ values
-    sums = sums.toarray() if isinstance(sums, csr_array) else sums  # (n_groups, n_genes)
+    sums = group_sums(values, groups)
     if model.likelihood is None:
-        stored = x.data if isinstance(x, csr_array) else x
-        squares = np.square(stored, dtype=np.float64).sum()
+        parts = [x] if isinstance(x, np.ndarray) else (piece.data for _, piece in pieces_of(x))
+        squares = sum(np.square(part, dtype=np.float64).sum() for part in parts)
         return float(squares - (np.square(sums).sum(1) / sizes).sum()) / float(n_cells)
     cells, total = place(x, counts, covariates, device), 0.0
     for group, profile in enumerate(sums):

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 
 from scvae_cli.covariates import Covariates
 from scvae_cli.models.sparse import Cells
+from scvae_cli.rows import Values
 
 
 class Loss(NamedTuple):
@@ -111,9 +112,7 @@ class Model(nn.Module, ABC):
             the share being of the counts in the model's genes.
         """
 
-    def begin(
-        self, x: csr_array | np.ndarray, counts: csr_array | None, covariates: Covariates | None
-    ) -> None:
+    def begin(self, x: Values, counts: Values | None, covariates: Covariates | None) -> None:
         """Set weights, before training, that follow from all cells at once; most have none.
 
         Args:

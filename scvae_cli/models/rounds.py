@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import NotRequired, Self, TypedDict
 
-import numpy as np
-from scipy.sparse import csr_array
+from scvae_cli.rows import Values
 
 ROWS = 100  # of the history of a training whose length is given in updates
 
@@ -78,7 +77,7 @@ class Rounds:
         return epochs + steps * self.batch_size / self.n_cells
 
 
-def rounds_of(x: csr_array | np.ndarray, settings: Settings) -> Rounds:
+def rounds_of(x: Values, settings: Settings) -> Rounds:
     """Return the rounds of a training on x (n_cells, n_genes)."""
     length = {"epochs": settings["epochs"], "updates": settings.get("updates")}
     return Rounds.of(x.shape[0], settings["batch_size"], **length)

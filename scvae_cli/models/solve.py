@@ -3,21 +3,20 @@
 from collections.abc import Callable
 from time import perf_counter
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import csr_array
 from torch import Generator
 
 from scvae_cli.models.batches import place
 from scvae_cli.models.model import Model
 from scvae_cli.models.training import COLUMNS
+from scvae_cli.rows import Rows, Values
 
 
 @torch.inference_mode()
 def solve(
     model: Model,
-    x: csr_array | np.ndarray,
+    x: Values,
     *,
     batch_size: int,
     seed: int,
@@ -38,7 +37,7 @@ def solve(
         One row with the columns `COLUMNS` and `validation`, as `train` has one per epoch.
     """
     start = perf_counter()
-    model.solve(x, seed)
+    model.solve(x.whole() if isinstance(x, Rows) else x, seed)
     noise = Generator(device)
     total = 0.0
     for batch in place(x, None, None, device).in_order(batch_size):

@@ -4,10 +4,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import csr_array
 
 from scvae_cli.covariates import Covariates
 from scvae_cli.models.batches import place
@@ -16,6 +14,7 @@ from scvae_cli.models.model import Model
 from scvae_cli.models.rounds import Settings, rounds_of
 from scvae_cli.models.train import AfterStep
 from scvae_cli.models.training import Training
+from scvae_cli.rows import Values
 
 
 class Together:
@@ -37,11 +36,11 @@ class Together:
     def __init__(
         self,
         members: Sequence[Model],
-        x: csr_array | np.ndarray,
+        x: Values,
         *,
         device: torch.device,
         settings: Sequence[Settings],
-        counts: csr_array | None = None,
+        counts: Values | None = None,
         covariates: Covariates | None = None,
         validate: Callable[[Model], float] | None = None,
         start: Checkpoint | None = None,

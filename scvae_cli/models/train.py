@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import Unpack
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import csr_array
 
 from scvae_cli.covariates import Covariates
 from scvae_cli.models.batches import Batches, place
@@ -15,6 +13,7 @@ from scvae_cli.models.model import Model
 from scvae_cli.models.rounds import Settings, rounds_of
 from scvae_cli.models.team import Team
 from scvae_cli.models.training import Training
+from scvae_cli.rows import Values
 
 # Called with the number of rounds that are done, that of steps of the next one, and what makes a
 # checkpoint of them.
@@ -23,11 +22,11 @@ AfterStep = Callable[[int, int, Callable[[], Checkpoint]], None]
 
 def train(
     model: Model,
-    x: csr_array | np.ndarray,
+    x: Values,
     *,
     device: torch.device,
     on_epoch: Callable[[dict[str, float]], None],
-    counts: csr_array | None = None,
+    counts: Values | None = None,
     covariates: Covariates | None = None,
     validate: Callable[[Model], float] | None = None,
     start: Checkpoint | None = None,

@@ -104,6 +104,8 @@ class Training:
                 order = torch.randperm(batches.n_cells, generator=self.shuffler)
                 self.order = order.to(batches.device).split(self.settings["batch_size"])
             index = self.order[self.batch]
+            for following in self.order[self.batch + 1 : self.batch + 2]:
+                batches.expect(following)
             self._step(batches, index)
             self.step += 1
             self.seen += len(index)

@@ -8,6 +8,7 @@ from torch import Generator
 from scvae_cli.covariates import Covariates
 from scvae_cli.models.batches import place
 from scvae_cli.models.model import Model
+from scvae_cli.rows import Values
 
 # Share of the genes' mean frequencies in every prediction: else a gene that a model says is off,
 # and is not, would cost infinitely much.
@@ -28,8 +29,8 @@ class HeldOutCells:
 
     def __init__(
         self,
-        x: csr_array | np.ndarray,
-        counts: csr_array | None,
+        x: Values,
+        counts: Values | None,
         covariates: Covariates | None = None,
         *,
         batch_size: int,

@@ -39,7 +39,7 @@ def essential(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that say what to compute, as runs of older versions have them.
 
     They lack what came later: nothing is said of a null, nor of a setting in `LATER` with that
-    value, nor of `data.keep`, which only adds columns to cells.csv.
+    value, nor of `data.keep`, which only adds columns to cells.csv, nor of `data.on_disk`.
     """
     return {
         key: _as_older(value)
@@ -54,7 +54,9 @@ def _as_older(value: Any) -> Any:
         return value
     lacks = object()
     return {
-        key: part for key, part in value.items() if key != "keep" and LATER.get(key, lacks) != part
+        key: part
+        for key, part in value.items()
+        if key not in ("keep", "on_disk") and LATER.get(key, lacks) != part
     }
 
 

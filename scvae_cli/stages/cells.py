@@ -55,6 +55,7 @@ def load_cells(context: Context) -> Loaded:
             on_download=shown.download,
             say=remarks.append,
             warn=doubts.append,
+            folder=writer.path,
         )
         n_clusters = _n_clusters(config, dataset)
         check_settings(config, dataset, n_clusters)

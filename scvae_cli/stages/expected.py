@@ -7,12 +7,12 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from scvae_cli.analysis.tsne import expected_seconds
 from scvae_cli.config import Config
 from scvae_cli.console import minutes
 from scvae_cli.data.dataset import Dataset
+from scvae_cli.mapped import is_mapped, size_of
 from scvae_cli.models.model import Model
 from scvae_cli.models.rounds import Settings, rounds_of
 from scvae_cli.models.train import train
@@ -25,7 +25,7 @@ MANY = 50_000  # cells from which on a run says what it will take
 TRIAL = 40  # batches of an epoch that is timed
 PASSES = 1.5  # epochs that embedding and the looks at all cells take
 SECONDS = 2e-4  # of a cell: clusters, places, tables and the page
-BYTES = 3500  # of a cell: tables and their texts
+BYTES = 500  # of a cell: tables and their texts
 
 
 def announce(context: Context, loaded: Loaded) -> None:
@@ -44,12 +44,18 @@ def announce(context: Context, loaded: Loaded) -> None:
     n_mapped = min(dataset.n_cells, config.tsne.max_cells or dataset.n_cells)
     maps = sum(expected_seconds(n_mapped, n_dims, config.tsne.max_iter) for n_dims in dims)
     seconds = training + PASSES * epoch + maps + SECONDS * dataset.n_cells
-    peak = max(_peak(), pages()[1] + _needed(config, dataset, n_weights))
-    context.writer.note(expected={"seconds": round(seconds), "bytes": round(peak)})
+    needed = _needed(config, dataset, n_weights)
+    disk = size_of(dataset.x.nnz) if is_mapped(dataset.x) else 0.0
+    # What lies on disk is in memory as long as nobody needs the room.
+    peak = _own() + needed if disk else max(_peak(), pages()[1] + needed)
+    disk *= 3 if config.validation == "molecules" else 1  # at most: both parts of the molecules
+    expected = {"seconds": round(seconds), "bytes": round(peak)}
+    context.writer.note(expected=expected | ({"disk": round(disk)} if disk else {}))
     most = " at most" if config.patience is not None else ""
+    on_disk = f" and {disk / 1e9:.1f} GB of disk until it ends" if disk else ""
     context.console.line(
         f"  will take about {minutes(seconds)}{most}, of which {minutes(training)} to train, and "
-        f"{peak / 1e9:.1f} GB of memory; {_sampled(config, dataset)}"
+        f"{peak / 1e9:.1f} GB of memory{on_disk}; {_sampled(config, dataset)}"
     )
 
 
@@ -78,8 +84,10 @@ def _times(context: Context, dataset: Dataset, model: Model) -> tuple[float, flo
 def _needed(config: Config, dataset: Dataset, n_weights: int) -> float:
     """Return the bytes that a run takes beside its cells."""
     needed = 16.0 * n_weights * (config.ensemble or 1)  # with gradients and two moments
-    if config.likelihood not in (None, "gaussian") and isinstance(dataset.x, csr_array):
-        needed += 4.0 * dataset.x.nnz  # the counts
+    if config.validation == "molecules" and not (
+        is_mapped(dataset.x) or isinstance(dataset.x, np.ndarray)
+    ):
+        needed += size_of(dataset.x.nnz)  # the values of those that are not held out
     per_cell = BYTES + 8 * config.n_features
     return needed + float(per_cell) * dataset.n_cells
 
@@ -94,6 +102,14 @@ def _sampled(config: Config, dataset: Dataset) -> str:
         limits["score.max_cells"] = config.score.max_cells
     some = [f"{key}={n}" for key, n in limits.items() if n is not None and n < dataset.n_cells]
     return f"samples are drawn for {', '.join(some)}" if some else "nothing is sampled"
+
+
+def _own() -> float:
+    """Return the bytes of memory of this process that are of no file."""
+    with suppress(OSError, IndexError):
+        status = Path("/proc/self/status").read_text()
+        return 1024 * float(status.partition("RssAnon:")[2].split()[0])
+    return pages()[1]
 
 
 def _peak() -> float:

@@ -45,7 +45,7 @@ def fit_model(context: Context, loaded: Loaded) -> tuple[Model, pd.DataFrame]:
     dataset, options = loaded.dataset, config.model_options
     with context.stage("train") as shown, joined() as team:
         model = new_model(config, dataset, context.device)
-        data = hold_out(config, dataset, context.device)
+        data = hold_out(config, dataset, context.device, writer.path)
 
         def fit(log: Log) -> pd.DataFrame:
             def on_round(row: dict[str, float]) -> None:

@@ -1,5 +1,7 @@
 """Help the first of torchrun's processes to train: compute a part of each of its batches."""
 
+from pathlib import Path
+
 import torch
 
 from scvae_cli.config import Config
@@ -34,12 +36,13 @@ def _obey(team: Team) -> None:
         return
     config = Config.model_validate(order.settings)
     torch.set_num_threads(config.threads or available())
-    dataset = load(**config.data.model_dump())
+    folder = Path(config.output_dir)
+    dataset = load(**config.data.model_dump(), folder=folder if folder.is_dir() else None)
     if dataset.fingerprint() != order.fingerprint:
         reason = "one of torchrun's processes reads other cells than the first one"
         raise InputError(Kind.DIFFERS, Given("data", config.data.name), reason)
     model = new_model(config, dataset, order.device)
-    data = hold_out(config, dataset, order.device)
+    data = hold_out(config, dataset, order.device, folder)
     model.begin(data.x, data.counts, data.covariates)
     train(
         model,
