@@ -38,8 +38,8 @@ class Verdict:
             return [f"{self.chosen} predicts best; {CONTROL} has no result to compare it with."]
         if self.n_seeds < LEAST:
             return [
-                f"Highest: {self.highest}. Fewer than {LEAST} seeds are too few to tell a difference "
-                f"from chance, so {self.chosen} is recommended; --seeds 3 trains three."
+                f"Highest: {self.highest}. Fewer than {LEAST} seeds are too few to tell a "
+                f"difference from chance, so {self.chosen} is recommended; --seeds 3 trains three."
             ]
         if self.gap is None:
             return [f"Nothing predicts held-out molecules better than {CONTROL}."]
