@@ -259,12 +259,8 @@ def load(path: Path | str) -> TrainedRun:
         weights, genes_csv = run.written("model.safetensors"), run.written("genes.csv")
         config = restored(run.settings, run.path / "config.yaml")
     except MissingError as error:
-        raise InputError(
-            Kind.MISSING,
-            Path(path),
-            f"no trained model there ({error.name} is missing)",
-            likely_run(Path(path)),
-        ) from error
+        what = f"no trained model there ({error.name} is missing)"
+        raise InputError(Kind.MISSING, Path(path), what, likely_run(Path(path))) from error
     if not run.data:
         raise InputError(
             Kind.DAMAGED, run.path / "run.json", "damaged (it does not say what the cells were)"
