@@ -41,6 +41,17 @@ class TSNEConfig(Block):
     place_others: bool = False  # runs of older versions lack it
 
 
+class UMAPConfig(Block):
+    """How UMAP maps cells; the names are those of umap-learn."""
+
+    n_neighbors: Annotated[int, Field(ge=2)]
+    min_dist: Annotated[float, Field(ge=0, le=1)]
+    n_epochs: Count | None
+    seed: Seed
+    max_cells: Annotated[int, Field(ge=2)] | None
+    place_others: bool
+
+
 class ClusterConfig(Block):
     """Arguments of scikit-learn's KMeans."""
 
@@ -86,7 +97,10 @@ class Seeds(NamedTuple):
 
 
 class Config(Block):
-    """A run. Keys that the model ignores (`beta`, `epochs`, `likelihood`, ...) are None."""
+    """A run. Keys that the model ignores (`beta`, `epochs`, `likelihood`, ...) are None.
+
+    So is the block of the map that is not made.
+    """
 
     model: Annotated[ModelConfig, Field(discriminator="name")]
     data: Annotated[DataConfig, Field(discriminator="name")]
@@ -107,6 +121,7 @@ class Config(Block):
     threads: Count | None
     embedding: Literal["mean", "sample", "mu", "decoded"]
     trained: Place | None
+    map: Literal["tsne", "umap"] = "tsne"  # runs of older versions lack it
     map_3d: bool
     h5ad: bool | Literal["results"]
     logger: Loggers | None = None  # runs of older versions lack it
@@ -114,7 +129,8 @@ class Config(Block):
     on_error: Literal["continue", "stop"]
     resume: Place | None
     force: bool
-    tsne: TSNEConfig
+    tsne: TSNEConfig | None
+    umap: UMAPConfig | None = None  # runs of older versions lack it
     cluster: ClusterConfig
     score: ScoreConfig
     multiqc: Sample = False  # runs of older versions lack it, and the next two
@@ -128,7 +144,20 @@ class Config(Block):
         keys = dict.fromkeys(self.model.ignores, f"model={self.model.name}")
         if self.validation is None:
             keys |= dict.fromkeys(("validation_share", "patience"), "validation=null")
+        keys["tsne" if self.map == "umap" else "umap"] = f"map={self.map}"
         return keys
+
+    @property
+    def has_mapping(self) -> bool:
+        """Return whether there are settings of the map that is made."""
+        return getattr(self, self.map) is not None
+
+    @property
+    def mapping(self) -> TSNEConfig | UMAPConfig:
+        """Return the settings of the map that is made."""
+        settings = self.tsne if self.map == "tsne" else self.umap
+        assert settings is not None  # `settings` refuses it
+        return settings
 
     @property
     def model_options(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from scvae_cli.columns import STAGE_NAMES
 from scvae_cli.measures import AGREEMENT
 from scvae_cli.visible import visible
 
@@ -32,7 +33,6 @@ SCORE_TABLES = {
         "overall": "total",
     },
 }  # fmt: skip
-LABELS = {"tsne_2d": "t-SNE 2-D", "tsne_3d": "t-SNE 3-D", "cluster": "k-means"}
 
 
 class Stage:
@@ -277,7 +277,7 @@ def in_notebook() -> bool:
 
 def stage_name(name: str) -> str:
     """Return what a person calls a stage: `t-SNE 2-D`."""
-    return LABELS.get(name, name)
+    return STAGE_NAMES.get(name, name)
 
 
 def _decimal(value: float | None) -> str:

@@ -97,7 +97,8 @@ def _words(settings: dict[str, Any], file: Path, *, whole: bool) -> list[str]:
         raise InputError(Kind.CONFLICT, what, "writes into the run's folder", "give folder=")
     given: dict[str, Any] = {"data": "file", "data.path": str(file)}
     if not whole:  # nothing is mapped or clustered, but checks ask for numbers that fit
-        given |= {"cluster.n_clusters": 2, "tsne.perplexity": 1.0, "data.keep": []}
+        few = {"umap.n_neighbors": 2} if settings.get("map") == "umap" else {"tsne.perplexity": 1}
+        given |= {"cluster.n_clusters": 2, **few, "data.keep": []}
     return [f"{key}={_word(value)}" for key, value in (given | settings).items()]
 
 

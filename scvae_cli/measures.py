@@ -1,5 +1,6 @@
 """List the keys of scores.json: the spaces that are scored, the measures, and their names."""
 
+# What is scored. The map is called `tsne` whatever made it, so that tables compare maps of both.
 SPACES = {"tsne": "2-D map", "latent": "latent space"}
 AGREEMENT = ("nmi", "ari", "hom", "com")  # of clusters with known cell types
 # Of batches that mix, of types that stay apart, and means of both: `analysis.mixing`.

@@ -35,8 +35,8 @@ def run(config: Config, writer: RunWriter, console: Console) -> dict[str, dict[s
         console: where messages go.
 
     Returns:
-        The scores of k-means on the 2-D map (`tsne`) and on the latent space (`latent`), by
-        measure.
+        The scores of k-means on the 2-D map (`tsne`, by UMAP too) and on the latent space
+        (`latent`), by measure.
 
     Raises:
         InputError: the configuration does not fit this machine or these cells; nothing was done.

@@ -46,7 +46,7 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
     except ValidationError as error:
         first, *others = _complaints(error, cfg, values)
         raise first.followed_by(others) from error
-    config = config.model_copy(update=dict.fromkeys(config.ignored))
+    config = _without_ignored(config)
     check_extras(config)
     if config.epochs is not None and config.updates is not None:
         reason = f"does not go together with epochs={config.epochs}"
@@ -75,6 +75,13 @@ def check_extras(config: Config) -> None:
             raise InputError(Kind.UNAVAILABLE, given, f"{name} is not installed", fix)
 
 
+def _without_ignored(config: Config) -> Config:
+    """Return a configuration whose ignored keys are None; refuse `umap=null` with `map=umap`."""
+    if not config.has_mapping:
+        raise InputError(Kind.MISSING, Given(config.map, None), f"map={config.map} needs its keys")
+    return config.model_copy(update=dict.fromkeys(config.ignored))
+
+
 def _choose_length(values: dict[Any, Any], given: Collection[str]) -> None:
     """Leave out `epochs` where the command line gives `updates`, and the other way round."""
     for ours, other in (("epochs", "updates"), ("updates", "epochs")):
@@ -93,12 +100,15 @@ def restored(values: dict[str, Any], path: Path) -> Config:
         InputError: the configuration is damaged, or was written by another version.
     """
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         first = _complaints(error, OmegaConf.create(values), values)[0]
         raise InputError(
             Kind.DAMAGED, path, f"{first} (damaged, or of another version of scvae)"
         ) from error
+    if not config.has_mapping:
+        raise InputError(Kind.DAMAGED, path, f"damaged (it has no settings of map={config.map})")
+    return config
 
 
 # Words in pydantic's messages, and those that replace them.

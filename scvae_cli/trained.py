@@ -42,8 +42,8 @@ class TrainedRun:
     Attributes:
         run: its folder, opened.
         config: what it was asked to do.
-        scores: of k-means on the map (`tsne`) and on the latent space (`latent`), by measure;
-            empty where the run did not get so far.
+        scores: of k-means on the map (`tsne`, also of UMAP) and on the latent space (`latent`), by
+            measure; empty where the run did not get so far.
         model: a `torch.nn.Module`, on the CPU; `model.posterior(x)` and `model.decoder(z)` where
             it has them.
         covariates: batches and covariates that the run's network was told of, without the cells;
@@ -108,7 +108,7 @@ class TrainedRun:
 
     @property
     def cells(self) -> pd.DataFrame:
-        """Return cells.csv: cell_type, cluster, tsne_1, tsne_2, ... of the run's cells, by name.
+        """Return cells.csv: cell_type, cluster, tsne_1 or umap_1, ... of the run's cells, by name.
 
         Names of cells, types and batches are text; a cell without a type is `unlabelled`.
         """

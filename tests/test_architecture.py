@@ -49,7 +49,7 @@ RULES = {
 DOORS = {
     "matplotlib": {"results"}, "rich": {"console"}, "hydra": {"launch"},
     "jinja2": {"results"}, "scanpy": {"data"}, "seaborn": {"results"},
-    "mlflow": {"stages"}, "IPython": {"notebook"},
+    "mlflow": {"stages"}, "umap": {"analysis"}, "IPython": {"notebook"},
 }  # fmt: skip
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 45
 
@@ -132,7 +132,7 @@ def test_no_module_and_no_function_is_long():
 
 
 def test_a_run_does_not_wait_for_what_it_may_not_need():
-    slow = ["igraph", "matplotlib", "scanpy"]
+    slow = ["igraph", "matplotlib", "scanpy", "umap"]
     code = f"import scvae_cli.pipeline, sys; print([m for m in {slow} if m in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"

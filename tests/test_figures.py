@@ -70,7 +70,9 @@ def one_map(n_types, name="type {}"):
     places, labels = blobs(20 * n_types, n_types)
     names = [name.format(i) for i in range(n_types)]
     centroids = np.array([places[labels == i].mean(0) for i in range(n_types)])
-    return map_2d(places, labels, names, labels, centroids, "vsc on some cells", "NMI 0.5")
+    return map_2d(
+        places, labels, names, labels, centroids, "vsc on some cells", "t-SNE", "NMI 0.5"
+    )
 
 
 def boxes(figure: Figure):
@@ -129,7 +131,7 @@ def test_a_figure_is_as_wide_as_a_page_and_the_same_again(form):
 
 def test_the_maps_fill_the_figure():
     places, labels = blobs(300, 6, 3)
-    figure = map_3d(places, labels, [f"t{i}" for i in range(6)], labels, "vsc")
+    figure = map_3d(places, labels, [f"t{i}" for i in range(6)], labels, "vsc", "t-SNE")
     picture = imread(BytesIO(render(figure)))[:, :, :3].min(2) < 1
     rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
     assert np.diff(rows).max() < 0.1 * len(picture)
@@ -138,7 +140,7 @@ def test_the_maps_fill_the_figure():
     assert sum(areas) > 0.7
     bad = places.copy()
     bad[:, 2] = 0  # flat
-    render(map_3d(bad, labels, [f"t{i}" for i in range(6)], labels, "vsc"))
+    render(map_3d(bad, labels, [f"t{i}" for i in range(6)], labels, "vsc", "t-SNE"))
 
 
 @pytest.mark.parametrize("n_maps", [1, 2, 5, 7, 10])

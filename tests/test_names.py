@@ -153,7 +153,9 @@ def test_figures_draw_them(monkeypatch):
     places = np.random.default_rng(0).normal(size=(len(labels), 2))
     clusters = labels % 4
     centroids = np.stack([places[clusters == i].mean(0) for i in range(4)])
-    png = render(map_2d(places, labels, AWKWARD, clusters, centroids, "$\\frac$", "NMI 0.5"))
+    png = render(
+        map_2d(places, labels, AWKWARD, clusters, centroids, "$\\frac$", "t-SNE", "NMI 0.5")
+    )
     shown = {text.partition("  ")[2] for text in texts}  # behind the letter
     for name in AWKWARD:
         if len(visible(name)) <= SHORTEST:

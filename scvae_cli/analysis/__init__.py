@@ -1,1 +1,1 @@
-"""Compute from arrays to arrays: embed, t-SNE, cluster, score, diagnose, sparsity, statistics."""
+"""Compute from arrays to arrays: embed, map, cluster, score, diagnose, sparsity, statistics."""

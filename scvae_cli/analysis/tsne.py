@@ -81,7 +81,7 @@ def tsne(
     Raises:
         RunError: all cells are at one point, or the map is not finite.
     """
-    _check_spread(latent)
+    check_spread(latent)
     mapper = TSNE(
         n_components=n_dims,
         init=init if latent.shape[1] >= n_dims else "random",
@@ -148,7 +148,7 @@ class _Listener(TextIOBase):
         return len(text)
 
 
-def _check_spread(latent: np.ndarray) -> None:
+def check_spread(latent: np.ndarray) -> None:
     """Refuse cells that are all at one point (RunError).
 
     Squares of smaller distances are 0 in float32. scikit-learn's tree of equal cells overflows the

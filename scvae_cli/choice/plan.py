@@ -12,7 +12,8 @@ GENES = 2000  # that are kept, unless the user says otherwise
 N_CLUSTERS = 10  # of k-means, where no types say how many; no criterion depends on it
 CHOSEN = "chosen-"  # and its candidate: folder of the recommended run
 # The maps of candidates are not what they are chosen by.
-QUICK = ("map_3d=false", "tsne.max_cells=1000", "cluster.n_init=10")
+QUICK = ("map_3d=false", "cluster.n_init=10")
+MAPPED = 1000  # cells
 
 
 def experiment(candidate: str) -> str:
@@ -30,4 +31,6 @@ def sweep_words(candidates: Sequence[str], n_seeds: int, others: Sequence[str]) 
     """
     presets = ",".join(f"choose/{name}" for name in candidates)
     # The seed comes first, so that a sweep that is cut short has trained all candidates.
-    return ["-m", f"seed=range(0,{n_seeds})", f"experiment={presets}", *QUICK, *others]
+    kind = "umap" if "map=umap" in others else "tsne"
+    quick = [*QUICK, f"{kind}.max_cells={MAPPED}"]
+    return ["-m", f"seed=range(0,{n_seeds})", f"experiment={presets}", *quick, *others]

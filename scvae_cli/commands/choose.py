@@ -47,7 +47,7 @@ from scvae_cli.threads import available
 OURS = {"experiment", "model", "seed", "resume", "validation", "hydra.sweep.dir", "hydra.run.dir"}
 LEAST_CELLS = 50  # with fewer, neighbours and clusters tell nothing
 
-FEW = f"with fewer than 3, {CONTROL} is recommended"
+FEW = f"%(default)s; with fewer, {CONTROL} is recommended"
 EXAMPLES = {
     "pbmc.h5ad": "counts of your own",
     "pbmc.h5ad --minutes 20": "an answer within about this time",
@@ -132,9 +132,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar="NAMES",
         help=f"some of {', '.join(CANDIDATES)}; {CONTROL} is always one",
     )
-    parser.add_argument(
-        "--seeds", type=int, default=3, help=f"trainings of each (%(default)s); {FEW}"
-    )
+    parser.add_argument("--seeds", type=int, default=3, help=f"trainings of each ({FEW})")
     parser.add_argument(
         "--minutes", type=float, help="begin to measure after this time, with what is trained"
     )

@@ -93,8 +93,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--score",
         metavar="SCORE",
-        help="what to compare by (tsne_nmi): tsne_ for the 2-D map or latent_ for the latent "
-        f"space, and then one of {', '.join(MEASURES)}",
+        help="what to compare by (tsne_nmi): tsne_ for the 2-D map, by UMAP too, or latent_ for "
+        f"the latent space, and then one of {', '.join(MEASURES)}",
     )
     parser.add_argument("--sort", metavar="COLUMN", help="a score, a setting, or n")
     parser.add_argument(

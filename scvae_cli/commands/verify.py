@@ -16,7 +16,7 @@ from scvae_cli.console import Console
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.execute import DONE, logged, start
 from scvae_cli.launch.places import at_home, shown
-from scvae_cli.measures import SPACES
+from scvae_cli.measures import SPACES, score_name
 from scvae_cli.options import FileConfig
 from scvae_cli.runs.files import MissingError, files_of
 from scvae_cli.runs.provenance import codes, difference, git_state, versions
@@ -185,7 +185,8 @@ def _scores(theirs: Run, ours: Run) -> str:
         for name, value in first[space].items():
             other = second[space][name]
             if abs(value - other) > WITHIN:
-                return f"different: {space} {name} is {value:.4f}, and not {other:.4f}"
+                what = score_name(f"{space}_{name}")
+                return f"different: {what} is {value:.4f}, and not {other:.4f}"
     return "" if first == second else f"within {WITHIN}"
 
 

@@ -94,7 +94,7 @@ def plan_jobs(
 def _name(number: int, config: Config, overrides: list[str], common: set[str]) -> str:
     """Name a job's folder: its number in the plan and what makes it differ from others."""
     ignored = config.ignored
-    differs = [o for o in overrides if o not in common and o.partition("=")[0] not in ignored]
+    differs = [o for o in overrides if o not in common and re.split("[.=]", o)[0] not in ignored]
     return f"{number:03d}-{folder_name(config.model.name, config.data.name, differs)}"
 
 

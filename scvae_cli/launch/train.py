@@ -188,8 +188,9 @@ def _a_failed_one(folder: Path) -> bool:
 
 def _unused(config: "Config", overrides: list[str]) -> dict[str, str]:
     """Return the keys given on the command line that have no effect, and why."""
-    given = keys_of(overrides)
-    return {key: why for key, why in config.ignored.items() if key in given}
+    ignored = config.ignored
+    tops = {key: key.partition(".")[0] for key in keys_of(overrides)}
+    return {key: ignored[top] for key, top in sorted(tops.items()) if top in ignored}
 
 
 def _close_log() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jinja2.utils import htmlsafe_json_dumps
 
-from scvae_cli.columns import OWN, PLACES
+from scvae_cli.columns import PLACES, map_of, own
 from scvae_cli.results.colours import (
     VIRIDIS,
     Look,
@@ -112,10 +112,11 @@ def _run(
         types: their names.
         looks: of the types.
     """
-    mapped = cells["tsne_1"].notna().to_numpy()
+    columns = PLACES[map_of(cells)]
+    mapped = cells[columns[2][0]].notna().to_numpy()
     return {
-        "flat": _places(cells, PLACES[2]),
-        "deep": _places(cells, PLACES[3]),
+        "flat": _places(cells, columns[2]),
+        "deep": _places(cells, columns[3]),
         "clusterings": {
             title: _clustering(cells[column], mapped, labels, types, looks)
             for column, title in CLUSTERS.items()
@@ -161,7 +162,7 @@ def _columns(cells: pd.DataFrame) -> list[dict[str, Any]]:
     Args:
         cells: cells.csv of a run.
     """
-    kept = cells.drop(columns=[*OWN], errors="ignore")
+    kept = cells.drop(columns=[*own(map_of(cells))], errors="ignore")
     return [
         {"name": visible(name), **(_numbers if _is_numeric(column) else _values)(column)}
         for name, column in kept.items()

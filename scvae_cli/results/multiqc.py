@@ -30,8 +30,8 @@ from scvae_cli.runs.run import Run
 PARENT = {
     "parent_id": "scvae",
     "parent_name": "scvae",
-    "parent_description": "Latent spaces of cells, their 2-D maps (t-SNE), and how well k-means "
-    "clusters of both agree with the known cell types.",
+    "parent_description": "Latent spaces of cells, their 2-D maps (t-SNE or UMAP), and how well "
+    "k-means clusters of both agree with the known cell types.",
 }
 SHOWN = (
     "nmi",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from scvae_cli.columns import MAP_NAMES
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.measures import MEASURE_NAMES, SPACES, WITH_BATCHES
 from scvae_cli.results.by_type import types_and_clusters
@@ -21,8 +22,11 @@ STAGES = {
     "load": "read and prepared the cells",
     "train": "trained the model",
     "embed": "gave each cell its place in the latent space",
-    "tsne_2d": "drew the 2-D map (t-SNE)",
-    "tsne_3d": "drew the 3-D map (t-SNE)",
+    **{
+        f"{kind}_{n}d": f"drew the {n}-D map ({name})"
+        for kind, name in MAP_NAMES.items()
+        for n in (2, 3)
+    },
     "cluster": "found clusters (k-means), on the map and in the latent space",
     "score": "compared clusters with cell types, and batches where there are any",
     "sparsity": "found which latents are on in which types, and their genes",
@@ -54,6 +58,7 @@ def run_page(run: Run) -> str:
     name = run.data.get("name", config["data"])
     on_map = drawn(cells, run.expression())
     lead = f"{cells_in_words(run.data)}, {config.get('latent_dim')} latent features."
+    lead += f" The map is {MAP_NAMES[run.map]}."
     return html(
         title=f"{config['model']} on {name}, seed {config['seed']}",
         lead=[lead, on_map.said] if on_map.said else [lead],

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from scvae_cli.columns import PLACED
+from scvae_cli.columns import MAP_NAMES, PLACED, PLACES, map_of
 
 MOST_DRAWN = 50_000  # cells of a run on a page: a few megabytes, which still turn smoothly
 
@@ -16,7 +16,7 @@ class Drawn(NamedTuple):
     Attributes:
         cells: their rows of cells.csv.
         genes: their rows of expression.csv, if there is one.
-        said: what the page says of the others; empty where it shows all, as t-SNE mapped them.
+        said: what the page says of the others; empty where it shows all, as they were mapped.
     """
 
     cells: pd.DataFrame
@@ -34,14 +34,15 @@ def drawn(cells: pd.DataFrame, genes: pd.DataFrame | None) -> Drawn:
         genes: its expression.csv, if it has one.
     """
     said = ""
-    if PLACED in cells and (n := int(cells[PLACED].astype(bool).sum())):
+    kind = map_of(cells)
+    if (placed := PLACED[kind]) in cells and (n := int(cells[placed].astype(bool).sum())):
         said = (
-            f"t-SNE mapped {len(cells) - n:,} cells, drawn at random; the others are placed "
-            "beside the mapped cells that are nearest to them in the latent space. "
+            f"{MAP_NAMES[kind]} mapped {len(cells) - n:,} cells, drawn at random; the others are "
+            "placed beside the mapped cells that are nearest to them in the latent space. "
         )
     if len(cells) <= MOST_DRAWN:
         return Drawn(cells, genes, said)
-    mapped = np.flatnonzero(cells["tsne_1"].notna())
+    mapped = np.flatnonzero(cells[PLACES[kind][2][0]].notna())
     rows = np.sort(np.random.default_rng(0).permutation(mapped)[:MOST_DRAWN])
     said += f"This map shows {len(rows):,} of {len(cells):,} cells; cells.csv has all."
     of_genes = None if genes is None else genes.iloc[rows].reset_index(drop=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.atomic import write_file
+from scvae_cli.columns import MAP_NAMES
 from scvae_cli.errors import unknown_choice, written
 from scvae_cli.measures import SCORES, USUAL
 from scvae_cli.runs.files import csv_of
@@ -57,21 +58,25 @@ def varied(settings: pd.DataFrame) -> list[str]:
     """Return the keys that make a setting: the model, the seed, and what differs for one model.
 
     A key counts where its values differ for one model and data. A seed that only follows the
-    run's does not, nor does a width that differs because the models do. Where each run is of a
-    preset, and there are several, presets stand for the models and for all that they set.
+    run's does not, nor does a width that differs because the models do. Of a key of a map only
+    the runs with that map count. Where each run is of a preset, and there are several, presets
+    stand for the models and for all that they set.
     """
     if not {"model", "seed"} <= set(settings):
         return [key for key in ("model", "seed") if key in settings]
-    known = settings.dropna(subset=["model"])
+    known = settings.dropna(subset=["model"]).drop(columns=[*MAP_NAMES], errors="ignore")
     presets = known["experiment"].notna().all() and known["experiment"].nunique() > 1
     known = known.map(lambda v: json.dumps(v, default=str))
     what = "experiment" if presets else "model"
     keys = [what] + (["data"] if known["data"].nunique() > 1 else [])
     for key in known.columns:
-        follows = key.endswith(".seed") and (known[key] == known["seed"]).all()
+        top = key.partition(".")[0]
+        having = known[known["map"] == json.dumps(top)] if top in MAP_NAMES else known
+        seeds = settings.loc[having.index]  # numbers: 0.0, beside runs that have none, is 0
+        follows = key.endswith(".seed") and (seeds[key] == seeds["seed"]).all()
         if key in (*keys, "model", "experiment", "seed", "data") or key in HIDDEN or follows:
             continue
-        if known.groupby([what, "data"])[key].nunique().gt(1).any():
+        if having.groupby([what, "data"])[key].nunique().gt(1).any():
             keys.append(key)
     return [*keys, "seed"]
 

@@ -73,9 +73,9 @@ FILES = {
         RunFile("latent.csv", "cell, z1, z2, ...", "embed", ("cell",), repeats=True),
         RunFile(
             "cells.csv",
-            "cell, cell_type, columns kept, cluster, tsne_1, tsne_2, tsne3d_1, ...",
+            "cell, cell_type, columns kept, cluster, tsne_1, tsne_2, ... (or umap_1, ...)",
             "cluster",
-            ("cell", "cell_type", "cluster", "tsne_1", "tsne_2"),
+            ("cell", "cell_type", "cluster"),
             repeats=True,
         ),
         RunFile(

@@ -9,9 +9,10 @@ from typing import Any
 
 PACKAGES = [
     "scvae-cli", "torch", "numpy", "scipy", "pandas", "scikit-learn", "scanpy", "anndata",
-    "hydra-core", "omegaconf", "matplotlib", "safetensors",
+    "hydra-core", "omegaconf", "matplotlib", "safetensors", "umap-learn", "numba",
 ]  # fmt: skip
 NUMERIC = ["scvae-cli", "torch", "numpy", "scipy", "scikit-learn"]  # which numbers depend on
+LATER = ["umap-learn", "numba"]  # so do maps on these, which runs of older versions do not record
 
 
 def versions() -> dict[str, str]:
@@ -49,7 +50,7 @@ def difference(before: Mapping[str, Any], today: Mapping[str, Any]) -> str | Non
         before: `versions` and `git` as recorded when a run or sweep began.
         today: the same of this process.
     """
-    for name in NUMERIC:
+    for name in NUMERIC + [name for name in LATER if name in before["versions"]]:
         old, new = before["versions"].get(name), today["versions"][name]
         if old != new:
             return f"was begun with {name} {old}, and not {new}"

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from scvae_cli.columns import PLACES, own
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.runs.files import (
     FILES,
@@ -90,10 +91,11 @@ class Run:
         """config.yaml by dotted keys (`tsne.perplexity`); empty where there is none yet.
 
         `model` and `data` are their names, `experiment` is that of the preset, if there is one.
+        `map` is `tsne` in runs of before there was that setting.
         """
         if not (self.path / "config.yaml").exists():
             return {}
-        flat = {**flattened(self.settings), "experiment": _experiment(self.record)}
+        flat = {"map": "tsne", **flattened(self.settings), "experiment": _experiment(self.record)}
         for key, kind in {"model": str, "data": str, "seed": int}.items():
             if not isinstance(flat.get(key), kind):
                 raise InputError(
@@ -106,11 +108,17 @@ class Run:
                 )
         return flat
 
+    @property
+    def map(self) -> str:
+        """Which map it has: `tsne` or `umap`."""
+        named = self.flat_settings.get("map")
+        return "umap" if named == "umap" else "tsne"
+
     @cached_property
     def scores(self) -> dict[str, dict[str, float]]:
         """Scores of k-means on the map (`tsne`) and on the latent space (`latent`), by measure.
 
-        Empty where the run did not get so far.
+        Those of a map by UMAP are called `tsne` too. Empty where the run did not get so far.
         """
         if not (self.path / "scores.json").exists():
             return {}
@@ -144,11 +152,13 @@ class Run:
     def table(self, name: str, needed: Sequence[str] = ()) -> Any:
         """Read NAME.csv as a DataFrame that has the needed columns; see `read_csv`."""
         kept = self.data.get("kept") if name == "cells" else None
+        if kept:
+            kept = {column: kind for column, kind in kept.items() if column not in own(self.map)}
         return read_table(self.path, name, needed, kept)
 
     def cells(self) -> Any:
         """Read cells.csv, which a run has that is done, as a DataFrame."""
-        return self.table("cells", FILES["cells.csv"].columns)
+        return self.table("cells", [*FILES["cells.csv"].columns, *PLACES[self.map][2]])
 
     def expression(self) -> Any:
         """Read expression.csv as a DataFrame; None where the run has none."""

@@ -39,11 +39,12 @@ def essential(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that say what to compute, as runs of older versions have them.
 
     They lack what came later: nothing is said of a null, nor of a setting in `LATER` with that
-    value, nor of `data.keep`, which only adds columns to cells.csv, nor of `data.on_disk`.
+    value, nor of `data.keep`, which only adds columns to cells.csv, nor of `data.on_disk`. `map`
+    they all have.
     """
     return {
         key: _as_older(value)
-        for key, value in settings.items()
+        for key, value in {"map": "tsne", **settings}.items()
         if key not in CIRCUMSTANCES and value is not None
     }
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from scvae_cli.analysis.tsne import choose
-from scvae_cli.config import Config
+from scvae_cli.columns import own
+from scvae_cli.config import Config, TSNEConfig, UMAPConfig
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.holdout import split_cells
 from scvae_cli.errors import Given, InputError, Kind
@@ -24,13 +25,13 @@ def check_settings(config: Config, dataset: Dataset, n_clusters: int) -> None:
         )
     if config.likelihood not in (None, "gaussian"):
         _check_counts(config, dataset)
-    mapped_labels = dataset.labels[
-        choose(dataset.n_cells, config.tsne.max_cells, config.tsne.seed)
-    ]
+    _check_columns(config, dataset)
+    settings = config.mapping
+    mapped_labels = dataset.labels[choose(dataset.n_cells, settings.max_cells, settings.seed)]
     if dataset.is_labelled and len(np.unique(mapped_labels[mapped_labels >= 0])) < 2:
         raise InputError(
             Kind.EMPTY,
-            Given("tsne.max_cells", config.tsne.max_cells),
+            Given(f"{config.map}.max_cells", settings.max_cells),
             "the cells of the map have fewer than two types",
             "give a larger number, or null for all cells",
         )
@@ -42,6 +43,18 @@ def check_settings(config: Config, dataset: Dataset, n_clusters: int) -> None:
     if isinstance(config.model, NetworkBlock):
         _check_conditioning(config.model, config.likelihood, dataset)
     _check_sizes(config, dataset, n_clusters)
+
+
+def _check_columns(config: Config, dataset: Dataset) -> None:
+    """Refuse a column that is kept by a name that the run itself needs.
+
+    Those of t-SNE no run keeps; see `data.kept`.
+    """
+    for name in () if dataset.kept is None else dataset.kept:
+        if name in own(config.map):
+            reason = f"writes a column {name} to cells.csv, and the cells have one that is kept"
+            fix = "rename it in obs, or name others with data.keep=[]"
+            raise InputError(Kind.CONFLICT, Given("map", config.map), reason, fix)
 
 
 def _check_counts(config: Config, dataset: Dataset) -> None:
@@ -83,10 +96,11 @@ def _check_molecules(config: Config, dataset: Dataset) -> None:
 def _check_sizes(config: Config, dataset: Dataset, n_clusters: int) -> None:
     """Refuse numbers that must be less than those of cells or genes."""
     n_cells = dataset.n_cells
-    n_mapped = min(n_cells, config.tsne.max_cells or n_cells)
+    settings = config.mapping
+    n_mapped = min(n_cells, settings.max_cells or n_cells)
     mapped = "mapped cells" if n_mapped < n_cells else "cells"
     limits = [
-        ("tsne.perplexity", config.tsne.perplexity, n_mapped, mapped),
+        (*_limited(settings), n_mapped, mapped),
         ("latent_dim", config.latent_dim, dataset.n_genes, "genes"),
         ("cluster.n_clusters", n_clusters, n_mapped, mapped),
     ]
@@ -101,6 +115,13 @@ def _check_sizes(config: Config, dataset: Dataset, n_clusters: int) -> None:
                 Given(key, value),
                 f"must be less than the number of {what}, which is {limit} in data={dataset.name}",
             )
+
+
+def _limited(settings: TSNEConfig | UMAPConfig) -> tuple[str, float]:
+    """Return the setting, with its key, that says how many neighbours of a cell a map looks at."""
+    if isinstance(settings, TSNEConfig):
+        return "tsne.perplexity", settings.perplexity
+    return "umap.n_neighbors", settings.n_neighbors
 
 
 def _check_conditioning(model: NetworkBlock, likelihood: str | None, dataset: Dataset) -> None:

@@ -8,7 +8,6 @@ from time import perf_counter
 
 import numpy as np
 
-from scvae_cli.analysis.tsne import expected_seconds
 from scvae_cli.config import Config
 from scvae_cli.console import minutes
 from scvae_cli.data.dataset import Dataset
@@ -19,6 +18,7 @@ from scvae_cli.models.train import train
 from scvae_cli.stages.cells import Loaded
 from scvae_cli.stages.context import Context
 from scvae_cli.stages.fit import computing_with, new_model, threads_of_step, training_settings
+from scvae_cli.stages.space import seconds_of_maps
 from scvae_cli.untrusted import pages
 
 MANY = 50_000  # cells from which on a run says what it will take
@@ -40,9 +40,7 @@ def announce(context: Context, loaded: Loaded) -> None:
     n_weights = sum(weights.numel() for weights in model.parameters())
     is_trained = loaded.training is None and not model.is_solved
     epoch, training = _times(context, dataset, model) if is_trained else (0.0, 0.0)
-    dims = (2, 3) if config.map_3d else (2,)
-    n_mapped = min(dataset.n_cells, config.tsne.max_cells or dataset.n_cells)
-    maps = sum(expected_seconds(n_mapped, n_dims, config.tsne.max_iter) for n_dims in dims)
+    maps = seconds_of_maps(config, dataset.n_cells)
     seconds = training + PASSES * epoch + maps + SECONDS * dataset.n_cells
     needed = _needed(config, dataset, n_weights)
     disk = size_of(dataset.x.nnz) if is_mapped(dataset.x) else 0.0
@@ -95,7 +93,7 @@ def _needed(config: Config, dataset: Dataset, n_weights: int) -> float:
 def _sampled(config: Config, dataset: Dataset) -> str:
     """Say which stages do not compute with all cells, in the words of their settings."""
     limits = {
-        "tsne.max_cells": config.tsne.max_cells,
+        f"{config.map}.max_cells": config.mapping.max_cells,
         "cluster.max_cells": config.cluster.max_cells,
     }
     if not dataset.is_labelled:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.analysis.sparsity import Sparsity, describe_gates
-from scvae_cli.columns import PLACED
+from scvae_cli.columns import MAP_NAMES, PLACED
 from scvae_cli.config import Config
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.dataset_h5ad import annotated, write_h5ad
@@ -83,18 +83,17 @@ def draw_figures(
         first = list(scores["tsne"].items())[:2]
         result = ", ".join(f"{MEASURE_NAMES[name]} {value:.3f}" for name, value in first)
         k_means = clusters.of_map, clusters.centroids
-        drawn = {
-            "map_2d": map_2d(maps.of_mapped(2), *cells, *k_means, config.title, result),
-        }
+        named = config.title, MAP_NAMES[config.map]
+        drawn = {"map_2d": map_2d(maps.of_mapped(2), *cells, *k_means, *named, result)}
         if (told := dataset.covariates) is not None and told.keys:
             batches, names = told.batches
             ilisi = scores["tsne"].get("ilisi")  # few cells have none
             mixing = "batches on the map" + ("" if ilisi is None else f": iLISI {ilisi:.3f}")
             drawn["map_batch"] = map_batch(
-                maps.of_mapped(2), *cells, batches[maps.mapped], names, config.title, mixing
+                maps.of_mapped(2), *cells, batches[maps.mapped], names, *named, mixing
             )
         if config.map_3d:
-            drawn["map_3d"] = map_3d(maps.of_mapped(3), *cells, clusters.of_map, config.title)
+            drawn["map_3d"] = map_3d(maps.of_mapped(3), *cells, clusters.of_map, *named)
         if len(history) > 1:
             drawn["loss"] = loss_terms(history, config.beta)
         if sparsity is not None:
@@ -120,17 +119,18 @@ def write_anndata(
         return
     writer, dataset = context.writer, loaded.dataset
     with context.stage("h5ad") as shown:
-        spaces = {"X_scvae": latent, "X_tsne": maps.places[2]}
+        kind = context.config.map
+        spaces = {"X_scvae": latent, f"X_{kind}": maps.places[2]}
         if 3 in maps.places:
-            spaces["X_tsne3d"] = maps.places[3]
+            spaces[f"X_{kind}3d"] = maps.places[3]
         metadata = {
             "config": context.config.model_dump(),
             "scores": scores,
             **writer.provenance(),
         }
         cells = annotated(dataset, dict(clusters.columns), spaces, metadata)
-        if PLACED in maps.columns:
-            cells.obs[PLACED] = maps.columns[PLACED]
+        if (placed := PLACED[kind]) in maps.columns:
+            cells.obs[placed] = maps.columns[placed]
         said = ["cells.h5ad"]
         remarks: list[str] = []
         warnings: list[str] = []

@@ -1,6 +1,6 @@
 """Embed the cells, map them, cluster map and latent space, and score the clusters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -15,19 +15,21 @@ from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.mixing import mixing_scores
 from scvae_cli.analysis.score import score, silhouette
 from scvae_cli.analysis.tsne import choose, expected_seconds, place_others, tsne
-from scvae_cli.columns import PLACED, PLACES
+from scvae_cli.analysis.umap import epochs_of, umap, umap_seconds
+from scvae_cli.columns import MAP_NAMES, PLACED, PLACES
+from scvae_cli.config import Config, TSNEConfig, UMAPConfig
 from scvae_cli.console import Stage, minutes
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.models.model import Model
 from scvae_cli.stages.cells import Loaded, types_in_words
 from scvae_cli.stages.context import Context
 
-ANNOUNCED = 60  # seconds of t-SNE that are announced beforehand
+ANNOUNCED = 60  # seconds of maps that are announced beforehand
 
 
 @dataclass(frozen=True)
 class Maps:
-    """The cells on t-SNE maps.
+    """The cells on maps.
 
     Attributes:
         mapped: (n_mapped,) indices of the cells that are mapped.
@@ -54,7 +56,7 @@ class Clusters:
         of_map: (n_mapped,) on the 2-D map.
         centroids: (n_clusters, 2) on the 2-D map.
         of_latent: (n_cells,) in the latent space.
-        columns: both as columns of cells.csv; `cluster` of a cell that was placed after t-SNE is
+        columns: both as columns of cells.csv; `cluster` of a cell that was placed afterwards is
             that of the nearest centroid, and missing where a cell has no place.
     """
 
@@ -118,7 +120,7 @@ def name_cells(context: Context, dataset: Dataset) -> None:
 
 
 def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
-    """Map the cells by t-SNE in two dimensions, and three if asked; write cells.csv.
+    """Map the cells by t-SNE or UMAP in two dimensions, and three if asked; write cells.csv.
 
     Args:
         context: of the run.
@@ -126,21 +128,21 @@ def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
         latent: (n_cells, n_latent).
     """
     config, n_cells = context.config, dataset.n_cells
-    mapped = choose(n_cells, config.tsne.max_cells, config.tsne.seed)
+    mapped = choose(n_cells, config.mapping.max_cells, config.mapping.seed)
     dims = [2, 3] if config.map_3d else [2]
     _announce(context, len(mapped), n_cells, dims)
     places: dict[int, np.ndarray] = {}
     columns: dict[str, np.ndarray] = {}
     for n_dims in dims:
-        names = PLACES[n_dims]
+        names = PLACES[config.map][n_dims]
 
-        with context.stage(f"tsne_{n_dims}d") as shown:
+        with context.stage(f"{config.map}_{n_dims}d") as shown:
             compute = partial(_map, context, latent, mapped, n_dims, shown)
             places[n_dims] = context.kept_or("cells", names, n_cells, compute)
-            shown.say(f"perplexity {config.tsne.perplexity:g}, {len(mapped):,} cells")
+            shown.say(f"{_breadth(config.mapping)}, {len(mapped):,} cells")
         columns |= dict(zip(names, places[n_dims].T, strict=True))
-        if n_dims == 2 and config.tsne.place_others and len(mapped) < n_cells:
-            columns[PLACED] = ~np.isin(np.arange(n_cells), mapped)
+        if n_dims == 2 and config.mapping.place_others and len(mapped) < n_cells:
+            columns[PLACED[config.map]] = ~np.isin(np.arange(n_cells), mapped)
         context.writer.write_table("cells", {**_named(dataset), **columns})
     return Maps(mapped, places, columns)
 
@@ -148,17 +150,23 @@ def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
 def _map(
     context: Context, latent: np.ndarray, mapped: np.ndarray, n_dims: int, shown: Stage
 ) -> np.ndarray:
-    """Return places (n_cells, n_dims) by t-SNE, and then of the other cells if asked to."""
-    options = context.config.tsne.model_dump(exclude={"max_cells", "place_others"})
-    options |= {"threads": context.threads}
+    """Return places (n_cells, n_dims) of the mapped cells, and of the others if asked to."""
+    settings = context.config.mapping
+    options = settings.model_dump(exclude={"max_cells", "place_others"})
+    if isinstance(settings, TSNEConfig):
+        n_steps, step = settings.max_iter, "iteration"
+        compute: Callable[..., np.ndarray] = partial(tsne, threads=context.threads)
+    else:
+        n_steps, step = epochs_of(len(mapped), settings.n_epochs), "epoch"
+        compute = umap
     places = np.full((len(latent), n_dims), np.nan, np.float32)
 
     def on_step(n: int) -> None:
-        shown.step(n, options["max_iter"], "iteration")
+        shown.step(n, n_steps, step)
 
     on_step(0)
-    places[mapped] = tsne(latent[mapped], n_dims, on_step=on_step, **options)
-    if context.config.tsne.place_others and len(mapped) < len(latent):
+    places[mapped] = compute(latent[mapped], n_dims, on_step=on_step, **options)
+    if settings.place_others and len(mapped) < len(latent):
         places = place_others(latent, mapped, places[mapped], threads=context.threads)
     return places
 
@@ -175,7 +183,7 @@ def cluster_cells(context: Context, loaded: Loaded, latent: np.ndarray, maps: Ma
         if (n := len(np.unique(numbers))) < n_clusters:
             context.warn(f"k-means finds {n} clusters on {where}, of the {n_clusters} asked for")
     everywhere = pd.Series(of_map, maps.mapped, dtype="Int64").reindex(range(dataset.n_cells))
-    if PLACED in maps.columns:
+    if PLACED[context.config.map] in maps.columns:
         everywhere = everywhere.fillna(pd.Series(nearest_centroid(maps.places[2], centroids)))
     columns = {"cluster": everywhere, "latent_cluster": of_latent}
     context.writer.write_table(
@@ -244,14 +252,33 @@ def _named(dataset: Dataset) -> dict[str, Any]:
 
 def _announce(context: Context, n_mapped: int, n_cells: int, dims: list[int]) -> None:
     """Say before a long map how long it will take, and if it leaves cells out."""
-    max_iter = context.config.tsne.max_iter
-    seconds = sum(expected_seconds(n_mapped, n_dims, max_iter) for n_dims in dims)
-    placed = context.config.tsne.place_others
+    config = context.config
+    name, placed = MAP_NAMES[config.map], config.mapping.place_others
+    seconds = seconds_of_maps(config, n_cells)
     if n_mapped < n_cells:
         context.console.line(
-            f"  t-SNE maps {n_mapped:,} of {n_cells:,} cells, drawn at random (tsne.max_cells)"
+            f"  {name} maps {n_mapped:,} of {n_cells:,} cells, drawn at random"
+            f" ({config.map}.max_cells)"
             + (", and the others are placed beside their nearest" if placed else "")
         )
     if seconds > ANNOUNCED:
-        hint = ", of which map_3d=false saves most" if 3 in dims else ""
-        context.console.line(f"  t-SNE will take about {minutes(seconds)} on two cores{hint}")
+        most = "most" if config.map == "tsne" else "half"
+        hint = f", of which map_3d=false saves {most}" if 3 in dims else ""
+        context.console.line(f"  {name} will take about {minutes(seconds)} on two cores{hint}")
+
+
+def seconds_of_maps(config: Config, n_cells: int) -> float:
+    """Estimate the seconds that all maps of so many cells take."""
+    settings = config.mapping
+    n_mapped = min(n_cells, settings.max_cells or n_cells)
+    dims = (2, 3) if config.map_3d else (2,)
+    if isinstance(settings, TSNEConfig):
+        return sum(expected_seconds(n_mapped, n_dims, settings.max_iter) for n_dims in dims)
+    return len(dims) * umap_seconds(n_mapped, settings.n_neighbors, settings.n_epochs)
+
+
+def _breadth(settings: TSNEConfig | UMAPConfig) -> str:
+    """Name the setting that says how many neighbours of a cell a map looks at."""
+    if isinstance(settings, TSNEConfig):
+        return f"perplexity {settings.perplexity:g}"
+    return f"{settings.n_neighbors} neighbours"

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scvae_cli.columns import PLACED
+from scvae_cli.columns import MAP_NAMES, PLACED, PLACES, map_of
 from scvae_cli.results.colours import COLOURS
 from scvae_cli.results.figures.labels import MANY, centres, write_marks
 from scvae_cli.results.figures.legends import legend, legend_height, wrapped
@@ -85,7 +85,7 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> Figure:
     for names, (title, table) in zip(of_cells, maps.items(), strict=True):
         mapped = _mapped(table)
         codes = pd.Categorical(names[mapped.index], types).codes.astype(int)
-        places = mapped[["tsne_1", "tsne_2"]].to_numpy(float)
+        places = mapped[[*PLACES[map_of(table)][2]]].to_numpy(float)
         cells.append(Cell(visible(title), places, groups._replace(codes=codes)))
     if types == [UNLABELLED]:
         cells = [
@@ -99,9 +99,10 @@ def map_table(maps: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def _mapped(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of cells.csv whose cells t-SNE mapped itself."""
-    mapped = table.dropna(subset=["tsne_1"])
-    return mapped[~mapped[PLACED].astype(bool)] if PLACED in mapped else mapped
+    """Return the rows of cells.csv whose cells are on the map, and were not placed afterwards."""
+    kind = map_of(table)
+    mapped, placed = table.dropna(subset=[PLACES[kind][2][0]]), PLACED[kind]
+    return mapped[~mapped[placed].astype(bool)] if placed in mapped else mapped
 
 
 def _clusters(table: pd.DataFrame) -> Groups:
@@ -155,7 +156,7 @@ def _draw(axes: Axes, cell: Cell) -> None:
 def map_grid_3d(
     maps: Mapping[str, np.ndarray], labels: np.ndarray, cell_types: Sequence[str]
 ) -> Figure:
-    """Draw 3-D maps side by side, by cell type.
+    """Draw 3-D maps by t-SNE side by side, by cell type.
 
     Args:
         maps: title to places (n_cells, 3).
@@ -175,6 +176,6 @@ def map_grid_3d(
         across, high = sizes[title]
         own = width * high / across
         axes = axes_at(figure, left, LINE + (height - own) / 2, width, own)
-        draw_solid(axes, places, types, VIEWS[0])
+        draw_solid(axes, places, types, VIEWS[0], MAP_NAMES["tsne"])
     legend(figure, types.keys, EDGE, below, wide, types.title)
     return figure

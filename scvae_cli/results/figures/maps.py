@@ -51,6 +51,7 @@ def map_2d(
     clusters: np.ndarray,
     centroids: np.ndarray,
     title: str,
+    axis: str,
     result: str,
 ) -> Figure:
     """Draw the map by cell type beside the map by cluster; only that where no type is known.
@@ -62,14 +63,15 @@ def map_2d(
         clusters: (n_cells,) clusters.
         centroids: (n_clusters, 2).
         title: what was run.
+        axis: what the axes are of: `t-SNE`.
         result: how well the clusters match the types.
     """
     found = f"k-means on the map: {result}"
     groups = by_cluster(labels, cell_types, clusters)
     if list(cell_types) == [UNLABELLED]:
-        return _flat(places, [Panel(groups, f"{visible(title)}; {found}", centroids)])
+        return _flat(places, [Panel(groups, f"{visible(title)}; {found}", centroids)], axis)
     types = Panel(by_type(labels, cell_types), visible(title))
-    return _flat(places, [types, Panel(groups, found, centroids)])
+    return _flat(places, [types, Panel(groups, found, centroids)], axis)
 
 
 def map_batch(
@@ -79,6 +81,7 @@ def map_batch(
     batches: np.ndarray,
     names: Sequence[str],
     title: str,
+    axis: str,
     result: str,
 ) -> Figure:
     """Draw the map by cell type beside the map by batch.
@@ -90,14 +93,16 @@ def map_batch(
         batches: (n_cells,) batches.
         names: of the batches.
         title: what was run.
+        axis: what the axes are of.
         result: how well the batches mix.
     """
     nowhere = np.full((len(names), 2), np.nan)  # batches lie on each other: their names too would
     types = Panel(by_type(labels, cell_types), visible(title))
-    return _flat(places, [types, Panel(by_type(batches, names, "batch (cells)"), result, nowhere)])
+    batch = Panel(by_type(batches, names, "batch (cells)"), result, nowhere)
+    return _flat(places, [types, batch], axis)
 
 
-def _flat(places: np.ndarray, panels: Sequence[Panel]) -> Figure:
+def _flat(places: np.ndarray, panels: Sequence[Panel], axis: str) -> Figure:
     """Draw 2-D maps of the same cells side by side, each with its legend below it."""
     page = PAGE if len(panels) > 1 else COLUMN
     width = (page - 2 * EDGE - BETWEEN * (len(panels) - 1)) / len(panels)
@@ -120,8 +125,8 @@ def _flat(places: np.ndarray, panels: Sequence[Panel]) -> Figure:
         else:
             write_marks(axes, panel.centres, groups)
         bare(axes)
-        text_at(figure, left, top + height + 0.03, "t-SNE 1 \N{RIGHTWARDS ARROW}, "
-                "t-SNE 2 \N{UPWARDS ARROW}", color="#555555")  # fmt: skip
+        name = f"{axis} 1 \N{RIGHTWARDS ARROW}, {axis} 2 \N{UPWARDS ARROW}"
+        text_at(figure, left, top + height + 0.03, name, color="#555555")
         legend(figure, groups.keys, left, below, width, groups.title)
     return figure
 
@@ -142,7 +147,7 @@ def set_limits(axes: Axes, places: np.ndarray, shape: float) -> None:
 
 
 def bare(axes: Axes) -> None:
-    """Draw a thin frame without numbers, which mean nothing on a t-SNE map."""
+    """Draw a thin frame without numbers, which mean nothing on a map."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(linewidth=0.6, color="#888888")
 
@@ -153,6 +158,7 @@ def map_3d(
     cell_types: Sequence[str],
     clusters: np.ndarray,
     title: str,
+    axis: str,
 ) -> Figure:
     """Draw the 3-D map from two sides, by cell type; by cluster where no type is known.
 
@@ -162,6 +168,7 @@ def map_3d(
         cell_types: their names.
         clusters: (n_cells,) clusters on the 2-D map.
         title: what was run.
+        axis: what the axes are of.
     """
     if list(cell_types) == [UNLABELLED]:
         groups = by_cluster(labels, cell_types, clusters)
@@ -180,6 +187,6 @@ def map_3d(
     text_at(figure, EDGE, 0, name, fontsize=TITLE)
     for left, size, view in zip((EDGE, EDGE + BETWEEN + sizes[0][0]), sizes, VIEWS, strict=True):
         place = left, top + (height - size[1]) / 2
-        draw_solid(axes_at(figure, *place, *size), places, groups, view)
+        draw_solid(axes_at(figure, *place, *size), places, groups, view, axis)
     legend(figure, groups.keys, EDGE, top + height + SPACE, PAGE - 2 * EDGE, groups.title)
     return figure

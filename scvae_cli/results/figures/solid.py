@@ -21,7 +21,9 @@ MARGIN = 0.075  # of the width, for the names of the axes
 SMALLEST = 6.0  # points of a letter
 
 
-def draw_solid(axes: Axes, places: np.ndarray, groups: Groups, view: tuple[int, int]) -> None:
+def draw_solid(
+    axes: Axes, places: np.ndarray, groups: Groups, view: tuple[int, int], name: str
+) -> None:
     """Draw a 3-D map.
 
     Args:
@@ -29,6 +31,7 @@ def draw_solid(axes: Axes, places: np.ndarray, groups: Groups, view: tuple[int, 
         places: (n_cells, 3).
         groups: of the cells; their marks, if any, stand at their centres.
         view: elevation and azimuth.
+        name: of its axes, before their numbers.
     """
     low, high = places.min(0), places.max(0)
     corners = seen(low + CORNERS * (high - low), view)
@@ -40,7 +43,7 @@ def draw_solid(axes: Axes, places: np.ndarray, groups: Groups, view: tuple[int, 
     for i, j in EDGES:
         if nearest not in (i, j):  # the three that would be before the cells
             axes.plot(*corners[[i, j], :2].T, color="#c8c8c8", linewidth=0.6, zorder=0.5)
-    _name_axes(axes, corners, int(nearest))
+    _name_axes(axes, corners, int(nearest), name)
     scatter(axes, flat[:, :2], groups, order=np.argsort(flat[:, 2], kind="stable"))
     if any(style.mark for style in groups.styles):
         write_marks(axes, centres(flat[:, :2], groups), groups, SMALLEST)
@@ -70,7 +73,7 @@ def _limits(places: np.ndarray, view: tuple[int, int]) -> tuple[tuple[float, flo
     return (left - margin, right + margin / 3), (bottom - margin / 2, top + margin / 4)
 
 
-def _name_axes(axes: Axes, corners: np.ndarray, nearest: int) -> None:
+def _name_axes(axes: Axes, corners: np.ndarray, nearest: int, name: str) -> None:
     """Write the names of the axes outside the box, along its lowest or leftmost edges."""
     middle = corners[:, :2].mean(0)
     for axis in range(3):
@@ -92,6 +95,6 @@ def _name_axes(axes: Axes, corners: np.ndarray, nearest: int) -> None:
             away, angle = np.array([-1.0, 0.0]), 90.0
         away = away / max(np.hypot(*away), 1e-9) * 0.6 * MARGIN * np.ptp(axes.get_xlim())
         axes.text(
-            at[0] + away[0], at[1] + away[1], f"t-SNE {axis + 1}", rotation=angle,
+            at[0] + away[0], at[1] + away[1], f"{name} {axis + 1}", rotation=angle,
             ha="center", va="center", fontsize=SMALL, color="#555555",
         )  # fmt: skip
