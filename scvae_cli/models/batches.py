@@ -61,6 +61,8 @@ def place(
     counts: csr_array | None,
     covariates: Covariates | None,
     device: torch.device,
+    *,
+    compiled: bool = False,
 ) -> Batches:
     """Lay cells where batches of them are taken fastest.
 
@@ -69,6 +71,7 @@ def place(
         counts: (n_cells, n_genes), if a model needs them.
         covariates: of the cells, if the model was built with them.
         device: where the model computes.
+        compiled: whether a likelihood may use compiled code on a CPU.
     """
     if device.type == "cuda":
         size = sum(_size(values) for values in (x, counts) if values is not None)
@@ -76,7 +79,7 @@ def place(
             size += 4 * x.shape[0] * covariates.n_columns
         if size <= SHARE * _free(device):
             return OnCard(x, counts, covariates, device)
-    return OnHost(x, counts, covariates, device)
+    return OnHost(x, counts, covariates, device, compiled=compiled)
 
 
 class OnHost(Batches):
@@ -87,6 +90,7 @@ class OnHost(Batches):
         counts: see `place`.
         covariates: see `place`.
         device: see `place`.
+        compiled: see `place`.
     """
 
     def __init__(
@@ -95,15 +99,19 @@ class OnHost(Batches):
         counts: csr_array | None,
         covariates: Covariates | None,
         device: torch.device,
+        *,
+        compiled: bool = False,
     ) -> None:
-        self.n_cells, self.device = x.shape[0], torch.device("cpu")
+        self.n_cells, self.device, self._compiled = x.shape[0], torch.device("cpu"), compiled
         self._x, self._counts, self._covariates, self._to = x, counts, covariates, device
 
     def take(self, index: Tensor) -> Batch:
         """Return the cells with these indices (n,)."""
         cells = index.numpy()
         x = _send(self._x, cells, self._to)
-        counts = None if self._counts is None else _send(self._counts, cells, self._to)
+        counts = None
+        if self._counts is not None:
+            counts = _send(self._counts, cells, self._to, compiled=self._compiled)
         return Batch(x, counts, take_rows(self._covariates, cells, self._to), len(index))
 
 
@@ -194,14 +202,16 @@ def _alike(a: csr_array, b: csr_array) -> bool:
     return np.array_equal(a.indptr, b.indptr) and np.array_equal(a.indices, b.indices)
 
 
-def _send(x: csr_array | np.ndarray, index: np.ndarray, device: torch.device) -> Cells:
+def _send(
+    x: csr_array | np.ndarray, index: np.ndarray, device: torch.device, *, compiled: bool = False
+) -> Cells:
     """Return some rows of x (n_cells, n_genes), in the form that is fastest on the device."""
     if not isinstance(x, csr_array):
         return torch.from_numpy(x[index]).to(device)
     if device.type == "cuda":
         return OnCard(x[index], None, None, device).take(torch.arange(len(index), device=device)).x
-    rows = SparseRows(x[index])
-    sparse = x.nnz < MAX_DENSITY * x.shape[0] * x.shape[1]
+    rows = SparseRows(x[index], compiled=compiled)
+    sparse = compiled or x.nnz < MAX_DENSITY * x.shape[0] * x.shape[1]
     return rows if sparse and device.type == "cpu" else rows.dense().to(device)
 
 
