@@ -10,6 +10,7 @@ The file imports nothing of this project, so that a Python without scvae can run
 import argparse
 import json
 import logging
+import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -57,6 +58,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--batch-key", help="column of obs with the batches")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--accelerator", default="cpu", help="lightning's name: cpu, gpu")
+    parser.add_argument(
+        "--in-turns", action="store_true", help="an epoch for each line that comes"
+    )
     return parser.parse_args()
 
 
@@ -86,21 +90,30 @@ def train(cells: Any, asked: argparse.Namespace) -> tuple[Any, float, list[float
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=False,
-        callbacks=[_clock(each)],
+        callbacks=[_clock(each, in_turns=asked.in_turns)],
     )
     return model, perf_counter() - start, each
 
 
-def _clock(seconds: list[float]) -> Any:
-    """Return a callback of lightning that appends the seconds of each epoch."""
+def _clock(seconds: list[float], *, in_turns: bool) -> Any:
+    """Return a callback of lightning that appends the seconds of each epoch.
+
+    Args:
+        seconds: to which it appends.
+        in_turns: whether an epoch waits for a line of standard input, and is told of there.
+    """
     from lightning.pytorch.callbacks import Callback
 
     class Clock(Callback):  # type: ignore[misc]
         def on_train_epoch_start(self, *_: object) -> None:
+            if in_turns:
+                sys.stdin.readline()
             seconds.append(-perf_counter())
 
         def on_train_epoch_end(self, *_: object) -> None:
             seconds[-1] += perf_counter()
+            if in_turns:
+                print("seconds", seconds[-1], flush=True)
 
     return Clock()
 

@@ -49,7 +49,7 @@ RULES = {
 DOORS = {
     "matplotlib": {"results"}, "rich": {"console"}, "hydra": {"launch"},
     "jinja2": {"results"}, "scanpy": {"data"}, "seaborn": {"results"},
-    "mlflow": {"stages"}, "umap": {"analysis"}, "IPython": {"notebook"},
+    "mlflow": {"stages"}, "umap": {"analysis"}, "IPython": {"notebook"}, "numba": {"models"},
 }  # fmt: skip
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 45
 

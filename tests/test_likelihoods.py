@@ -1,6 +1,7 @@
 """Likelihoods of counts: against torch.distributions and scipy, and on cells."""
 
 import json
+from itertools import product
 
 import anndata
 import numpy as np
@@ -17,13 +18,20 @@ from scvae_cli.data import tenx
 from scvae_cli.data.sources import load
 from scvae_cli.errors import Kind
 from scvae_cli.launch.compose import compose
-from scvae_cli.models import likelihoods
+from scvae_cli.models import compiled, kernels, likelihoods
 from scvae_cli.models.likelihoods import Likelihood
 from scvae_cli.models.registry import build
 from scvae_cli.models.sparse import SparseRows
+from scvae_cli.models.sparse_likelihoods import sparse_negative_binomial
 from scvae_cli.models.train import train
 
 GENES, WIDTH = 30, 5
+
+
+def in_forms(x):
+    """Counts (n_cells, n_genes) in each form that a likelihood takes."""
+    rows = csr_array(x.numpy())
+    return {"sparse": SparseRows(rows), "compiled": SparseRows(rows, compiled=True), "dense": x}
 
 
 def draws(seed=0):
@@ -95,14 +103,14 @@ def parts(name, dtype=torch.float64):
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-11), (torch.float32, 2e-4)])
 def test_leaving_out_zeros_changes_nothing(name, dtype, within):
     x, h, output, likelihood = parts(name, dtype)
-    rows = SparseRows(csr_array(x.numpy()))
     parameters = [h, *output.parameters(), *likelihood.parameters()]
-    found = []
-    for counts in (rows, x):
+    found = {}
+    for form, counts in in_forms(x).items():
         loss = likelihood(counts, h, output)
-        found.append((loss, *torch.autograd.grad(3 * loss, parameters)))
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=within, atol=within)
+        found[form] = (loss, *torch.autograd.grad(3 * loss, parameters))
+    for form in ("sparse", "compiled"):
+        for ours, theirs in zip(found[form], found["dense"], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=within, atol=within)
 
 
 @pytest.mark.parametrize("name", ["poisson", "nb", "zinb"])
@@ -154,10 +162,14 @@ def exact(x, log_mu, log_theta, dropout=None):
     return -log_p, -slopes[0], -slopes[1], *sizes
 
 
-@pytest.mark.parametrize("name", ["nb", "zinb"])
-@pytest.mark.parametrize("sparse", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_losses_and_slopes_are_exact_for_every_dispersion(name, sparse, dtype):
+@pytest.mark.parametrize(
+    ("name", "form", "dtype"),
+    [
+        *product(("nb", "zinb"), ("sparse", "dense"), (torch.float32, torch.float64)),
+        ("nb", "compiled", torch.float32),
+    ],
+)
+def test_losses_and_slopes_are_exact_for_every_dispersion(name, form, dtype):
     """Against mpmath, for log theta from -29 to 29 and counts to 100,000, each with each."""
     rng = np.random.default_rng(0)
     n_genes = len(LOG_THETAS)
@@ -174,7 +186,7 @@ def test_losses_and_slopes_are_exact_for_every_dispersion(name, sparse, dtype):
     with mp.workdps(40):
         for row in x:
             cell = torch.from_numpy(row[None]).to(dtype)
-            counts = SparseRows(csr_array(cell.numpy())) if sparse else cell
+            counts = in_forms(cell)[form]
             loss = likelihood(counts, torch.zeros(1, 2, dtype=dtype), output)
             slopes = torch.autograd.grad(loss, list(likelihood.parameters()), allow_unused=True)
             shares = torch.log_softmax(output.bias.detach().double(), 0)
@@ -197,8 +209,7 @@ def test_a_dispersion_out_of_bounds_is_poisson_and_can_return():
     """Where float32 has no number for theta, which would be 0 or infinite."""
     x, h, output, likelihood = parts("nb", torch.float32)
     poisson = Likelihood("poisson", GENES, WIDTH)
-    rows = SparseRows(csr_array(x.numpy()))
-    for log_theta, counts in ((90.0, rows), (90.0, x), (-200.0, rows), (-200.0, x)):
+    for log_theta, counts in product((90.0, -200.0), in_forms(x).values()):
         torch.nn.init.constant_(likelihood.dispersion, log_theta / likelihoods.PACE)
         loss = likelihood(counts, h, output)
         (slope,) = torch.autograd.grad(loss, [likelihood.dispersion])
@@ -216,11 +227,105 @@ def test_logits_that_are_far_apart_are_finite():
         torch.nn.init.zeros_(output.weight)
         with torch.no_grad():
             output.bias.copy_(torch.linspace(-300, 300, GENES))
-        for counts in (SparseRows(csr_array(x.numpy())), x):
+        for counts in in_forms(x).values():
             loss = likelihood(counts, h, output)
             slopes = torch.autograd.grad(loss, [output.bias, *likelihood.parameters()])
             assert torch.isfinite(loss)
             assert all(torch.isfinite(slope).all() for slope in slopes)
+
+
+def compiled_and_plain(x, log_theta, threads=1):
+    """Losses and gradients of counts (n_cells, n_genes), float32."""
+    torch.manual_seed(0)
+    product, bias = torch.randn(x.shape), torch.randn(x.shape[1])
+    rows = csr_array(x.numpy())
+    torch.set_num_threads(threads)
+    found = compiled.negative_binomial(SparseRows(rows), product.clone(), bias, log_theta)
+    torch.set_num_threads(1)
+    product, bias, log_theta = (t.double().requires_grad_() for t in (product, bias, log_theta))
+    counts = SparseRows(rows.astype(np.float64))
+    loss = sparse_negative_binomial(counts, product, bias, log_theta, None)
+    return found, (loss.detach(), *torch.autograd.grad(loss, [product, bias, log_theta]))
+
+
+@pytest.mark.parametrize("center", [-6.0, -1.0, 1.0, 2.3, 6.0, 15.0])
+def test_compiled_code_is_as_exact_as_float32(center):
+    """Against float64 and gamma functions; counts on both sides of where the tables end."""
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.negative_binomial(0.3, 0.03, (130, 40)).astype(np.float32))
+    assert (x > kernels.LAST).sum() > 100
+    x[5] = 0
+    log_theta = center + torch.randn(40, generator=torch.Generator().manual_seed(1))
+    ours, theirs = compiled_and_plain(x, log_theta)
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.double() - b).norm() <= 1e-6 * b.norm()
+
+
+def test_compiled_code_gives_the_same_bytes_with_every_number_of_threads():
+    x = torch.from_numpy(np.random.default_rng(0).poisson(1.0, (200, 30)).astype(np.float32))
+    one, three = (compiled_and_plain(x, torch.zeros(30), threads)[0] for threads in (1, 3))
+    for a, b in zip(one, three, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_compiled_logarithms_and_exponentials_are_those_of_numpy():
+    r = np.concatenate([[0], np.logspace(-37, 30, 3000), np.linspace(0, 3, 3000)]).astype("f4")
+    ours = np.array([kernels.log1p(value) for value in r])
+    np.testing.assert_allclose(ours, np.log1p(r.astype(float)), rtol=2.5e-7)
+    z = np.linspace(-87, 0, 3000).astype("f4")
+    ours = np.array([kernels.exp(value) for value in z])
+    np.testing.assert_allclose(ours, np.exp(z.astype(float)), rtol=2.5e-7)
+    assert np.isnan(kernels.exp(np.float32(np.nan)))
+
+
+def test_compiled_code_does_not_hide_that_training_diverged():
+    """The largest logit of a cell is looked for without regard to NaN."""
+    for wrong in (np.nan, np.inf):
+        x, h, output, likelihood = parts("nb", torch.float32)
+        with torch.no_grad():
+            output.bias[7] = wrong
+        x[:, 7] = 0
+        assert not torch.isfinite(likelihood(in_forms(x)["compiled"], h, output))
+
+
+def test_counts_that_are_not_whole_do_without_compiled_code():
+    x, h, output, likelihood = parts("nb", torch.float32)
+    forms = in_forms(x + (x > 0) / 2)
+    torch.testing.assert_close(
+        likelihood(forms["compiled"], h, output), likelihood(forms["dense"], h, output)
+    )
+
+
+def test_long_trainings_compile_and_short_ones_do_not(monkeypatch):
+    assert [compiled.pays(n) for n in (5e8, 2e9)] == [False, True]
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert not compiled.pays(2e9)
+
+
+def test_a_compiled_training_is_a_plain_one_but_for_rounding(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = csr_array(rng.poisson(rng.gamma(0.5, 1.0, (1, GENES)), (90, GENES)).astype(np.float32))
+    options = options_of("vae", likelihood="nb", encoder=[8], decoder=[8], branch=None)
+    histories, calls = [], []
+    original = compiled.negative_binomial
+
+    def counted(*arguments):
+        calls.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(compiled, "negative_binomial", counted)
+    for enough in (np.inf, 0, 0):
+        monkeypatch.setattr(compiled, "ENOUGH", enough)
+        histories.append(
+            train(
+                build("vae", GENES, 2, seed=0, **options), x, epochs=3, batch_size=30, lr=1e-3,
+                batch_seed=0, noise_seed=0, device=torch.device("cpu"), counts=x,
+                on_epoch=lambda row: None,
+            )["total"]
+        )  # fmt: skip
+    assert len(calls) == 18
+    np.testing.assert_allclose(histories[1], histories[0], rtol=1e-4)
+    assert list(histories[1]) == list(histories[2])
 
 
 def test_the_mean_is_the_cells_total_shared_out():

@@ -2,10 +2,12 @@
 
 Prints and writes docs/performance.md. Ratios come from epochs that take turns, so that other work
 of the machine weighs on both sides; seconds are of this machine. What is said of a GPU is measured
-where there is one, and is what docs/performance/cuda.csv has of another machine elsewhere.
+where there is one, and is what docs/performance/cuda.csv has of another machine elsewhere; so is
+what is said of scVI (scvi.csv) where scvi-tools is not installed.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import torch
 from scipy.sparse import csr_array
 
 from benchmarks.command import DOCS, answer
-from benchmarks.training import cuda, growth
+from benchmarks.training import beside, cuda, growth
 from benchmarks.training.contest import contest
 from benchmarks.training.hardware import lower_bound, machine
 from benchmarks.training.memory import growth as memory_growth
@@ -29,9 +31,11 @@ def main() -> None:
     """Measure everything and write the page."""
     parser = argparse.ArgumentParser("python -m benchmarks.training", description=__doc__)
     parser.add_argument("--cells", type=int, nargs="*", default=[3000, 30000, 300000])
+    parser.add_argument("--python", default=sys.executable, help="one with scvi-tools")
     parser.add_argument("--to", type=Path, default=DOCS / "performance.md")
     asked = parser.parse_args()
     page = growth.with_part(text(measure(asked.cells)), growth.part(growth.measure()))
+    page = growth.with_part(page, beside.part(beside.measure(asked.python)), beside.TITLE)
     asked.to.write_text(page)
     print(page)
 

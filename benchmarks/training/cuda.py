@@ -151,7 +151,7 @@ def _peer(counts: csr_array, batch_size: int) -> dict[str, Any]:
     asked = argparse.Namespace(
         seed=0, latent=N_LATENT, likelihood="nb", batch_size=batch_size, warmup=400,
         epochs=max(1, min(MOST, PEER_CELLS // counts.shape[0])), early_stopping=False,
-        accelerator="gpu", batch_key=None,
+        accelerator="gpu", batch_key=None, in_turns=False,
     )  # fmt: skip
     return {"version": found, **_measured(lambda: peer.train(adata, asked)[2])}
 

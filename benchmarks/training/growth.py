@@ -106,9 +106,9 @@ def _run(n_cells: int, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def with_part(page: str, new: str) -> str:
+def with_part(page: str, new: str, title: str = TITLE) -> str:
     """Return the page with its part of this name in place of the older one, or at its end."""
-    before, _, rest = page.partition(f"{TITLE}\n")
+    before, _, rest = page.partition(f"{title}\n")
     after = rest.partition("\n## ")[2]
     ending = f"\n## {after}" if after else ""
     return f"{before.rstrip()}\n\n{new}\n{ending}"

@@ -66,6 +66,8 @@ def place(
     counts: Values | None,
     covariates: Covariates | None,
     device: torch.device,
+    *,
+    compiled: bool = False,
 ) -> Batches:
     """Lay cells where batches of them are taken fastest.
 
@@ -74,6 +76,7 @@ def place(
         counts: (n_cells, n_genes), if a model needs them.
         covariates: of the cells, if the model was built with them.
         device: where the model computes.
+        compiled: whether a likelihood may use compiled code on a CPU.
     """
     if device.type == "cuda":
         size = sum(_size(values) for values in (x, counts) if values is not None)
@@ -81,7 +84,7 @@ def place(
             size += 4 * x.shape[0] * covariates.n_columns
         if size <= SHARE * _free(device):
             return OnCard(x, counts, covariates, device)
-    return OnHost(x, counts, covariates, device)
+    return OnHost(x, counts, covariates, device, compiled=compiled)
 
 
 class OnHost(Batches):
@@ -92,6 +95,7 @@ class OnHost(Batches):
         counts: see `place`.
         covariates: see `place`.
         device: see `place`.
+        compiled: see `place`.
     """
 
     def __init__(
@@ -100,8 +104,10 @@ class OnHost(Batches):
         counts: Values | None,
         covariates: Covariates | None,
         device: torch.device,
+        *,
+        compiled: bool = False,
     ) -> None:
-        self.n_cells, self.device = x.shape[0], torch.device("cpu")
+        self.n_cells, self.device, self._compiled = x.shape[0], torch.device("cpu"), compiled
         self._x, self._counts, self._covariates, self._to = x, counts, covariates, device
         rows = x if isinstance(x, Rows) else None if isinstance(x, np.ndarray) else Rows(x)
         self._on_disk = rows if rows is not None and is_mapped(rows.x) else None
@@ -118,7 +124,9 @@ class OnHost(Batches):
         """Return the cells with these indices (n,)."""
         cells = index.numpy()
         x = _send(self._x, cells, self._to)
-        counts = None if self._counts is None else _send(self._counts, cells, self._to)
+        counts = None
+        if self._counts is not None:
+            counts = _send(self._counts, cells, self._to, compiled=self._compiled)
         return Batch(x, counts, take_rows(self._covariates, cells, self._to), len(index))
 
 
@@ -215,14 +223,14 @@ def _alike(a: csr_array, b: csr_array) -> bool:
     return np.array_equal(a.indptr, b.indptr) and np.array_equal(a.indices, b.indices)
 
 
-def _send(x: Values, index: np.ndarray, device: torch.device) -> Cells:
+def _send(x: Values, index: np.ndarray, device: torch.device, *, compiled: bool = False) -> Cells:
     """Return some rows of x (n_cells, n_genes), in the form that is fastest on the device."""
     if isinstance(x, np.ndarray):
         return torch.from_numpy(x[index]).to(device)
     if device.type == "cuda":
         return OnCard(x[index], None, None, device).take(torch.arange(len(index), device=device)).x
-    rows = SparseRows(x[index])
-    sparse = x.nnz < MAX_DENSITY * x.shape[0] * x.shape[1]
+    rows = SparseRows(x[index], compiled=compiled)
+    sparse = compiled or x.nnz < MAX_DENSITY * x.shape[0] * x.shape[1]
     return rows if sparse and device.type == "cpu" else rows.dense().to(device)
 
 

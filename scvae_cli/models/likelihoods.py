@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
+from scvae_cli.models.compiled import compiled_negative_binomial, may_compile
 from scvae_cli.models.negative_binomial import log_nb, may_look
 from scvae_cli.models.sparse import Cells, SparseRows, take_some
 from scvae_cli.models.sparse_likelihoods import sparse_negative_binomial, sparse_poisson
@@ -147,6 +148,8 @@ class Likelihood(nn.Module):
             product = linear(h, output.weight)
             if log_theta is None:
                 return sparse_poisson(counts, product, output.bias)
+            if dropout is None and may_compile(counts, product):
+                return compiled_negative_binomial(counts, product, output.bias, log_theta)
             return sparse_negative_binomial(counts, product, output.bias, log_theta, dropout)
         log_mu = torch.log_softmax(output(h), 1) + counts.sum(1, keepdim=True).clamp_min(1).log()
         if log_theta is None:

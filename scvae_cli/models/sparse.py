@@ -26,10 +26,14 @@ class SparseRows:
 
     `embedding_bag`, with the non-zeros as weights, is PyTorch's fastest sparse product on a CPU;
     one thread sums a row, in order, so that results do not depend on the number of threads.
+
+    Args:
+        rows: the matrix.
+        compiled: whether a likelihood of them may use compiled code.
     """
 
-    def __init__(self, rows: csr_array) -> None:
-        self._rows = rows
+    def __init__(self, rows: csr_array, *, compiled: bool = False) -> None:
+        self._rows, self.compiled = rows, compiled
         self._index = torch.from_numpy(rows.indices)
         self._starts = torch.from_numpy(rows.indptr)
         self._values = torch.from_numpy(rows.data)
@@ -52,6 +56,15 @@ class SparseRows:
             include_last_offset=True,
         )
 
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the values that are not zero, row by row, and where they are.
+
+        Returns:
+            The values (n,), the column of each (n,), and where each row begins among them
+            (n_rows + 1,).
+        """
+        return self._rows.data, self._rows.indices, self._rows.indptr
+
     def entries(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the values that are not zero, row by row, and where they are.
 
@@ -70,7 +83,7 @@ class SparseRows:
 
     def some(self, index: Tensor) -> "SparseRows":
         """Return the rows of these indices (n,)."""
-        return SparseRows(self._rows[index.numpy()])
+        return SparseRows(self._rows[index.numpy()], compiled=self.compiled)
 
     def dense(self) -> Tensor:
         """Return the same values (n_cells, n_genes), with zeros."""

@@ -75,7 +75,7 @@ class _Poisson(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *_scaled(ctx.saved_tensors, outer[0])
+        return None, *scaled(ctx.saved_tensors, outer[0])
 
 
 class _NegativeBinomial(torch.autograd.Function):
@@ -120,10 +120,10 @@ class _NegativeBinomial(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *_scaled(ctx.saved_tensors, outer[0])
+        return None, *scaled(ctx.saved_tensors, outer[0])
 
 
-def _scaled(grads: tuple[Tensor | None, ...], outer: Tensor) -> tuple[Tensor | None, ...]:
+def scaled(grads: tuple[Tensor | None, ...], outer: Tensor) -> tuple[Tensor | None, ...]:
     """Multiply gradients by that of the loss."""
     if outer == 1:  # as in training: saves a pass over all numbers
         return grads

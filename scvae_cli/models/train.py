@@ -9,6 +9,7 @@ import torch
 from scvae_cli.covariates import Covariates
 from scvae_cli.models.batches import Batches, place
 from scvae_cli.models.checkpoint import Checkpoint
+from scvae_cli.models.compiled import pays
 from scvae_cli.models.model import Model
 from scvae_cli.models.rounds import Settings, rounds_of
 from scvae_cli.models.team import Team
@@ -56,11 +57,14 @@ def train(
         RunError: the loss is no longer finite.
         TeamLostError: another process of the team has ended.
     """
-    training = Training(model, device, rounds_of(x, settings), settings, validate, team)
+    rounds = rounds_of(x, settings)
+    numbers = rounds.n_steps * min(rounds.batch_size, rounds.n_cells) * x.shape[1]
+    training = Training(model, device, rounds, settings, validate, team)
     training.restore(start)
     for row in training.history:
         on_epoch(row)
-    _finish(training, place(x, counts, covariates, device), on_epoch, keep)
+    cells = place(x, counts, covariates, device, compiled=pays(numbers))
+    _finish(training, cells, on_epoch, keep)
     return pd.DataFrame(training.history, columns=training.columns)
 
 
