@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.latents.tables import BY, means, ranking, read
+from benchmarks.training import growth, on_disk
 from benchmarks.training.page import on_a_gpu
 from scvae_cli import CONF
 
@@ -79,6 +80,9 @@ def test_speeds_are_those_of_the_pages():
     assert f"{float(wide):.0f} times faster than one of the authors' size" in USAGE
     on_gpu = pd.read_csv(ROOT / "docs" / "performance" / "cuda.csv")
     assert on_a_gpu(on_gpu) in page
+    for name, module in (("growth", growth), ("on_disk", on_disk)):
+        table = pd.read_csv(ROOT / "docs" / "performance" / f"{name}.csv")
+        assert module.part(table) in page
     million = on_gpu.query("n_cells == 1_000_000 and who == 'ours'").set_index("batch_size")
     small, large = (f"{million.loc[batch, 'seconds']:.1f} s in batches" for batch in (256, 4096))
     assert f"takes {small} of 256, and {large} of 4,096" in USAGE

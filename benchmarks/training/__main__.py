@@ -16,7 +16,7 @@ import torch
 from scipy.sparse import csr_array
 
 from benchmarks.command import DOCS, answer
-from benchmarks.training import beside, cuda, growth
+from benchmarks.training import beside, cuda, growth, on_disk
 from benchmarks.training.contest import contest
 from benchmarks.training.hardware import lower_bound, machine
 from benchmarks.training.memory import growth as memory_growth
@@ -36,6 +36,7 @@ def main() -> None:
     asked = parser.parse_args()
     page = growth.with_part(text(measure(asked.cells)), growth.part(growth.measure()))
     page = growth.with_part(page, beside.part(beside.measure(asked.python)), beside.TITLE)
+    page = growth.with_part(page, on_disk.part(pd.read_csv(on_disk.TABLE)), on_disk.TITLE)
     asked.to.write_text(page)
     print(page)
 

@@ -27,7 +27,8 @@ from scvae_cli.results.markdown import table
 
 TABLE, PAGE = DOCS / "performance" / "growth.csv", DOCS / "performance.md"
 TITLE = "## Many cells, from file to page"
-SIZES = (10_000, 100_000, 1_000_000)
+SIZES = (10_000, 100_000, 250_000, 1_000_000)
+EARLIER = (10_000, 1_000_000)  # rows of a version that kept counts, and copies of all values
 SETTINGS = [
     "data.genes=2000", "data.label_key=cell_type", "model=vae", "likelihood=nb",
     "epochs=1", "map_3d=false", "tsne.max_cells=2000", "tsne.max_iter=250", "cluster.n_init=10",
@@ -107,7 +108,7 @@ def _run(n_cells: int, folder: Path) -> dict[str, Any]:
 
 
 def with_part(page: str, new: str, title: str = TITLE) -> str:
-    """Return the page with its part of this name in place of the older one, or at its end."""
+    """Return the page with its part of this title in place of the older one, or at its end."""
     before, _, rest = page.partition(f"{title}\n")
     after = rest.partition("\n## ")[2]
     ending = f"\n## {after}" if after else ""
@@ -142,6 +143,10 @@ def part(measured: pd.DataFrame) -> str:
         for _, row in measured.iterrows()
     ]  # fmt: skip
     machines = ", ".join(dict.fromkeys(measured["machine"]))
+    old = [f"{n:,}" for n in EARLIER if (measured["n_cells"] == n).any()]
+    earlier = f"""
+The rows of {" and ".join(old)} cells are of an earlier version, which kept counts beside the
+values and copied both once; what it said beforehand is of that version, too."""
     loads = f"{measured['others'].min():.1f} to {measured['others'].max():.1f}"
     return f"""{TITLE}
 
@@ -149,7 +154,7 @@ Made by `python -m benchmarks.training.growth`: {machines}, with other work besi
 (load average {loads}). `scvae train FILE {" ".join(SETTINGS)}` on
 synthetic counts of {N_GENES:,} genes, of which a cell has a tenth. From 50 million values on, a
 file is read in pieces. t-SNE takes as long for all sizes, and 2,000 cells stand for the 20,000
-that it maps by default; the others are placed beside them. k-means fits 100,000 cells.
+that it maps by default; the others are placed beside them. k-means fits 100,000 cells.{earlier}
 
 Microseconds a cell, by stage:
 

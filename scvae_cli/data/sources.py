@@ -77,10 +77,9 @@ def load(
         while len(_LOADED) >= KEPT:
             _LOADED.pop(next(iter(_LOADED)))
         _LOADED[key] = (dataset if scale is None else _scaled(dataset, scale)), doubts
-    dataset, doubts = _LOADED[key]
-    for text in doubts:
+    for text in _LOADED[key][1]:
         warn(text)
-    return dataset
+    return _LOADED[key][0]
 
 
 def _check_choice_of_genes(options: Mapping[str, Any]) -> None:
