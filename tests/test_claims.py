@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.latents.tables import BY, means, ranking, read
-from benchmarks.training import growth, on_disk
+from benchmarks.training import beside, growth, on_disk
 from benchmarks.training.page import on_a_gpu
 from scvae_cli import CONF
 
@@ -87,6 +87,11 @@ def test_speeds_are_those_of_the_pages():
     small, large = (f"{million.loc[batch, 'seconds']:.1f} s in batches" for batch in (256, 4096))
     assert f"takes {small} of 256, and {large} of 4,096" in USAGE
     assert "H100" in million["card"].iloc[0]
+    beside_scvi = pd.read_csv(ROOT / "docs" / "performance" / "scvi.csv")
+    assert beside.part(beside_scvi) in page
+    ratio, above = beside_scvi["ratio"], beside_scvi["above"]
+    assert f"takes scVI {ratio.min():.1f} to {ratio.max():.1f} times as long as ours" in USAGE
+    assert f"and ours {above.min():.1f} to {above.max():.1f} times as long as its matrix" in USAGE
     race = read(ROOT / "docs" / "benchmark").about["race"]
     assert f"the fastest epoch is {race['fastest']} times as fast as scVI's" in USAGE
     assert f"in five turns it was {race['least']} to {race['most']} times" in USAGE

@@ -240,7 +240,8 @@ is in a process of its own, with the same batches, threads and number of updates
 the turns, an epoch each, after one to warm up. Of two threads, ours takes one where
 a second would cost more than it saves. *Floor* is the time of the update's matrix products
 alone, dense and sparse, forward and backward, by the same libraries in our process. Threads
-that wait sleep (`OMP_WAIT_POLICY=PASSIVE`) on both sides, as `scvae train` has it.
+that wait sleep (`OMP_WAIT_POLICY=PASSIVE`) on both sides, as `scvae train` has it. Other work of
+the machine weighs on both sides of a turn: compare ratios between rows, not milliseconds.
 
 {table(heads, rows)}"""
 
