@@ -243,7 +243,8 @@ def read(counts, folder, **changes):
         "path": str(folder / "c.h5ad"), "label_key": "kind", "labels": None, "unlabelled": [],
         "batch_key": None, "batches": None, "covariates": [], "keep": [], "layer": None,
         "raw": False, "gene_names": None, "transpose": None, "genome": None, "values": "auto",
-        "min_genes": 0, "min_cells": 0, "genes": None, "genes_by": "variance", "target_sum": 1e4,
+        "min_genes": 0, "min_cells": 0, "genes": None, "genes_by": "variance", "on_disk": "auto",
+        "target_sum": 1e4,
     }  # fmt: skip
     warnings: list[str] = []
     return load(name="file", scale=None, warn=warnings.append, **options | changes), warnings

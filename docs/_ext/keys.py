@@ -132,7 +132,14 @@ def _field(name: str, block: Any) -> FieldInfo | None:
             return None
         field = block.model_fields[part]
         block = field.annotation
-    return None if isinstance(block, type) and issubclass(block, BaseModel) else field
+        blocks = [part for part in get_args(block) if _is_block(part)]
+        if len(blocks) == 1:  # or null, as that of the map which is not made
+            (block,) = blocks
+    return None if _is_block(block) else field
+
+
+def _is_block(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _type(field: FieldInfo) -> Any:
