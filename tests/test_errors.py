@@ -72,6 +72,9 @@ LINES = {  # a command, and all that it says
     "embed sweep c.h5ad":
         "sweep: no trained model there (run.json is missing); "
         "it is a sweep; give one of its runs, as sweep/000-pca",
+    "train resume=outputs":
+        "resume=outputs: no run or sweep there (run.json and sweep.json are missing); "
+        "outputs/latest is the latest run in it",
     "verify outputs":
         "outputs: no run there (run.json is missing); outputs/latest is the latest run in it",
     "verify nowhere": "nowhere: no run there (run.json is missing); give the folder of a run",

@@ -22,7 +22,7 @@ from scvae_cli.runs.claim import claim
 from scvae_cli.runs.files import MissingError, read_json
 from scvae_cli.runs.formats import NewerError
 from scvae_cli.runs.provenance import difference
-from scvae_cli.runs.run import Run, find
+from scvae_cli.runs.run import Run, find, likely_run
 from scvae_cli.runs.same import essential, first_difference
 from scvae_cli.threads import available
 
@@ -120,7 +120,7 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     except MissingError as error:
         run = (folder / "run.json").exists()
         what = "no run or sweep there (run.json and sweep.json are missing)"
-        fix = "give the folder of a run or a sweep"
+        fix = likely_run(Path(shown(folder)), "give the folder of a run or a sweep")
         if run:
             what, fix = "a run, and not a sweep", "give the folder of a sweep"
         raise InputError(Kind.MISSING, asked(folder), what, fix) from error
