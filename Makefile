@@ -1,13 +1,16 @@
 # `make help` lists the targets. Everything happens in .venv, from the pinned requirements.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper paper-quick sweep-beta bench benchmark benchmark-quick batches labels sparsity faults docs test pipelines ray coverage lint types lock wheel clean
+.PHONY: help demo paper paper-quick sweep-beta bench benchmark benchmark-quick batches labels sparsity faults docs test pipelines ray r coverage lint types lock wheel clean
 
 # The first Python that hydra-core and torch run on; another with `make demo PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 BIN := .venv/bin
+# pip compiles every module, one after another, for minutes; Python compiles what is imported.
+QUIETLY := --quiet --disable-pip-version-check --no-compile
+INSTALL := $(BIN)/python -m pip install $(QUIETLY)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,8 +18,8 @@ help:  ## list the targets
 .venv/ready: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.13 found; give one with PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(INSTALL) -r requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: .venv/ready  ## train, map and score beta-VSC on 700 real PBMCs
@@ -43,16 +46,14 @@ bench: .venv/ready  ## measure training side by side with plain loops; writes do
 	$(BIN)/python -m benchmarks.training
 
 benchmark: .venv/ready  ## compare latent spaces and scVI, judge `scvae choose`; interrupted, it continues
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
-	  -c requirements.lock -e '.[peer]'
+	$(INSTALL) --no-build-isolation -c requirements.lock -e '.[peer]'
 	$(BIN)/python -m benchmarks.latents
 
 benchmark-quick: .venv/ready  ## the candidates of `scvae choose` on two small sets, into outputs/
 	$(BIN)/python -m benchmarks.latents --quick --to outputs/benchmark-quick
 
 batches: .venv/ready  ## compare how models join batches, beside Harmony and scVI; interrupted, it continues
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
-	  -c requirements.lock -e '.[peer]'
+	$(INSTALL) --no-build-isolation -c requirements.lock -e '.[peer]'
 	$(BIN)/python -m benchmarks.batches
 
 labels: .venv/ready  ## measure the types that `scvae embed --labels` gives; interrupted, it continues
@@ -67,7 +68,7 @@ test: .venv/ready  ## run the tests
 PIPELINES := .venv-pipelines/bin
 .venv-pipelines/ready: requirements-pipelines.lock
 	$(PYTHON) -m venv --clear .venv-pipelines
-	$(PIPELINES)/python -m pip install --quiet --disable-pip-version-check -r requirements-pipelines.lock
+	$(PIPELINES)/python -m pip install $(QUIETLY) -r requirements-pipelines.lock
 	@touch $@
 
 pipelines: .venv/ready .venv-pipelines/ready  ## run MultiQC, Snakemake and hadolint on what is made for them
@@ -76,12 +77,14 @@ pipelines: .venv/ready .venv-pipelines/ready  ## run MultiQC, Snakemake and hado
 # A folder that PYTHONPATH puts before .venv.
 .venv-ray/ready: requirements-ray.lock .venv/ready
 	rm -rf .venv-ray
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .venv-ray \
-	  -r requirements-ray.lock
+	$(INSTALL) --no-deps --target .venv-ray -r requirements-ray.lock
 	@touch $@
 
 ray: .venv-ray/ready  ## run a sweep on Ray, with the older libraries that its launcher wants
 	PYTHONPATH=$(abspath .venv-ray) $(BIN)/python -m pytest tests/test_sweep.py -k ray
+
+r: .venv/ready  ## run docs/r-and-seurat.md where R and Seurat are
+	$(BIN)/python -m pytest tests/test_r.py
 
 coverage: .venv/ready  ## run the tests and report the lines that none of their processes reached
 	$(BIN)/coverage erase
