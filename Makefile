@@ -8,7 +8,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 BIN := .venv/bin
-# pip compiles every module, one after another, for minutes; Python compiles what is imported.
+# pip compiles every module, one after another, for minutes; Python compiles what is imported,
+# and keeps it also where the environment says not to.
+unexport PYTHONDONTWRITEBYTECODE
 QUIETLY := --quiet --disable-pip-version-check --no-compile
 INSTALL := $(BIN)/python -m pip install $(QUIETLY)
 
