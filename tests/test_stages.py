@@ -1,5 +1,7 @@
 """Data, training, clustering and scores, each against a truth from elsewhere."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +20,7 @@ from scvae_cli.analysis.tsne import place_others, tsne
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.data.preprocess import log_normalize
-from scvae_cli.data.sources import SOURCES, load
+from scvae_cli.data.sources import SOURCES, _scaled, load
 from scvae_cli.errors import InputError, Kind, RunError
 from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
@@ -109,6 +111,37 @@ def test_synthetic_default_is_as_sparse_as_pbmc3k():
 def test_simulation_depends_on_its_seed_alone():
     assert load(**SYNTHETIC).fingerprint() == load(**SYNTHETIC).fingerprint()
     assert load(**SYNTHETIC).fingerprint() != load(**{**SYNTHETIC, "seed": 1}).fingerprint()
+
+
+@pytest.mark.parametrize("scale", [None, 2.0])
+def test_the_fingerprint_is_of_the_counts_and_not_of_the_last_bits_of_logarithms(scale):
+    """Processors with AVX-512 have other last bits; a run begun on one continues on another."""
+    here = load(**SYNTHETIC)
+    logs, more = here.x.data.copy(), here.x.data.copy()
+    logs[::3] = np.nextafter(logs[::3], np.float32(np.inf))
+    more[0] = np.log1p(np.expm1(more[0]) + 1e4 / here.recipe.totals[0])  # a count more
+    values = [csr_array((v, here.x.indices, here.x.indptr)) for v in (here.x.data, logs, more)]
+    cells = [replace(here, x=x) for x in values]
+    if scale:
+        cells = [_scaled(dataset, scale) for dataset in cells]
+    first, second, third = (dataset.fingerprint() for dataset in cells)
+    assert first == second != third
+
+
+@pytest.mark.parametrize("change", ["totals", "target_sum", "indices", "clip"])
+def test_the_fingerprint_is_of_all_that_values_come_from(change):
+    here = load(**SYNTHETIC)
+    recipe = here.recipe
+    if change == "clip":
+        assert _scaled(here, 2.0).fingerprint() != _scaled(here, 3.0).fingerprint()
+        return
+    if change == "indices":
+        other = replace(here, x=csr_array(here.x[:, ::-1]))
+    elif change == "totals":
+        other = replace(here, recipe=replace(recipe, totals=recipe.totals * 2))
+    else:
+        other = replace(here, recipe=replace(recipe, target_sum=2e4))
+    assert here.fingerprint() != other.fingerprint()
 
 
 def test_more_types_than_cells_are_refused():

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -32,6 +33,7 @@ class Recipe:
         sd: (n_genes,) what each gene was divided by then.
         clip: largest value after that.
         whole: whether what was measured are whole numbers.
+        unscaled: fingerprint of the cells before values were scaled, or None.
     """
 
     values: str = "logged"
@@ -43,6 +45,7 @@ class Recipe:
     sd: np.ndarray | None = None
     clip: float | None = None
     whole: bool = True
+    unscaled: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +192,8 @@ class Dataset:
     @cached_property
     def _sha(self) -> str:
         sha = hashlib.sha256()
-        x = self.x
-        parts = (x.indptr, x.indices, x.data) if isinstance(x, csr_array) else (x,)
-        for part in (*parts, self.labels):
-            kind = "<f4" if part.dtype == np.float32 else "<i8"
+        for part in (*self._measured(), self.labels):
+            kind = "<i8" if np.issubdtype(part.dtype, np.integer) else "<f4"
             flat = part.ravel()
             for i in range(0, len(flat), 2**20):  # in pieces: a copy of all would take gigabytes
                 sha.update(np.ascontiguousarray(flat[i : i + 2**20], dtype=kind).data)
@@ -201,6 +202,22 @@ class Dataset:
         if self.covariates is not None:  # so that those of cells without them stay as they were
             sha.update(self.covariates.contents())
         return sha.hexdigest()
+
+    def _measured(self) -> Iterator[np.ndarray]:
+        """Yield what the values come from; their own last bits are the processor's."""
+        counts = self.counts_by_row()
+        if self.recipe.unscaled is not None:
+            yield np.frombuffer(self.recipe.unscaled.encode(), np.uint8)
+            yield np.array([self.recipe.clip], np.float32)
+        elif isinstance(self.x, np.ndarray):
+            yield self.x
+        else:
+            yield from (self.x.indptr, self.x.indices)
+            if counts is None or counts.scales is None:
+                yield self.x.data
+            else:
+                yield from (rows.data for _, rows in counts.pieces())
+                yield counts.scales
 
 
 def are_finite(values: np.ndarray) -> bool:

@@ -32,7 +32,10 @@ def logarithm(values: csr_array, *, factor: float = 1.0) -> csr_array:
     logged = values.copy()
     if factor != 1:
         logged.data *= np.float32(factor)
-    np.log1p(logged.data, out=logged.data)
+    step = 2**20
+    for i in range(0, logged.nnz, step):
+        # In float64, as logarithms in float32 differ between processors in the last bit.
+        logged.data[i : i + step] = np.log1p(logged.data[i : i + step], dtype=np.float64)
     return logged
 
 

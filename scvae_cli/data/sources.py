@@ -113,5 +113,6 @@ def _scaled(dataset: Dataset, clip: float) -> Dataset:
 
     assert isinstance(dataset.x, csr_array)
     z, mean, sd = scale(dataset.x, clip=clip)
-    recipe = replace(dataset.recipe, mean=mean, sd=sd, clip=clip)
+    before = dataset.fingerprint()
+    recipe = replace(dataset.recipe, mean=mean, sd=sd, clip=clip, unscaled=before)
     return replace(dataset, x=z, recipe=recipe)
