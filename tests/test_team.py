@@ -71,7 +71,8 @@ def test_a_process_that_dies_ends_the_run_with_a_checkpoint(tmp_path):
     assert process.returncode != 0
     told = json.loads(record.read_text())
     assert told["status"] == "failed"
-    assert "another process of the training has ended" in told["reason"]
+    # On a slow machine torchrun ends this process before it has noticed.
+    assert told["reason"] in ("another process of the training has ended", "interrupted")
     assert (tmp_path / "r" / "checkpoint.safetensors").exists()
     assert err.count("scvae: ") == 1
 
