@@ -1,8 +1,9 @@
 """Rows of sparse values that are made when they are asked for, and not kept beside the values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -88,6 +89,22 @@ def _counts(x: csr_array, scales: np.ndarray) -> csr_array:
     scale = np.repeat(scales, np.diff(x.indptr))
     counts = np.rint(np.expm1(x.data, dtype=np.float64) * scale).astype(np.float32)
     return csr_array((counts, x.indices, x.indptr), shape=x.shape)
+
+
+def gathered(parts: Iterable[np.ndarray], n_rows: int) -> np.ndarray:
+    """Return parts (n, width), one below the other, as (n_rows, width).
+
+    In a list each small part would stay behind the large arrays that it was computed from, where
+    the next ones then find no room: memory would grow as if none of them were freed.
+    """
+    parts, done = iter(parts), 0
+    first = next(parts)
+    whole = np.empty((n_rows, first.shape[1]), first.dtype)
+    for part in chain([first], parts):
+        whole[done : done + len(part)] = part
+        done += len(part)
+    assert done == n_rows
+    return whole
 
 
 def pieces_of(values: csr_array | Rows) -> Iterator[tuple[slice, csr_array]]:

@@ -1,5 +1,8 @@
 """Rows that are made when asked for are those of a matrix that is there whole."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -63,3 +66,43 @@ def test_training_on_them_gives_the_same_bytes():
         train(model, x, counts=of_x, **how)
         trained.append([p.detach().numpy().tobytes() for p in model.parameters()])
     assert trained[0] == trained[1]
+
+
+GROWTH = """
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from scvae_cli.analysis.embed import embed
+from scvae_cli.models.registry import build
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+n_cells, n_genes = 12_000, 2_000
+torch.set_num_threads(1)
+rng = np.random.default_rng(0)
+model = build("pca", n_genes, 20, seed=0, values="sqrt")
+genes = np.sort(rng.integers(0, n_genes, (n_cells, 300)), axis=1).astype(np.int32)
+starts = np.arange(0, genes.size + 1, 300, dtype=np.int32)
+x = csr_array((np.ones(genes.size, np.float32), genes.ravel(), starts), shape=(n_cells, n_genes))
+rest = {"kind": "mean", "batch_size": 256, "seed": 0, "device": torch.device("cpu")}
+embed(model, x[:2_000], **rest)
+before = resident()
+embed(model, x, **rest)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_places_of_more_cells_take_no_more_memory():
+    """Each batch left behind the arrays of all genes that it had been computed from."""
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 12_000 * 2_000 * 4 / 2  # half of the values of all genes

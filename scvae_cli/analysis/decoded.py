@@ -14,6 +14,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from scvae_cli.models.model import Model
+from scvae_cli.rows import gathered
 
 MOST_CELLS = 5000  # that the axes are found on
 BATCH = 512
@@ -60,7 +61,7 @@ def find_axes(
         The axes, each with the sign that makes its largest weight positive.
     """
     some = np.sort(np.random.default_rng(seed).permutation(len(z))[:MOST_CELLS])
-    values = np.concatenate([*_decoded(model, z[some], target_sum, rooted)])
+    values = gathered(_decoded(model, z[some], target_sum, rooted), len(some))
     fit = PCA(n_axes, svd_solver="arpack", tol=0.0, random_state=seed).fit(values)
     return Axes(fit.mean_.astype(np.float32), fit.components_.astype(np.float32))
 
@@ -69,12 +70,8 @@ def project(
     model: Model, z: np.ndarray, axes: Axes, *, target_sum: float | None, rooted: bool
 ) -> np.ndarray:
     """Return the places (n_cells, n_axes), float32, of cells on these axes; see `find_axes`."""
-    parts = [
-        (values - axes.mean) @ axes.components.T
-        for values in _decoded(model, z, target_sum, rooted)
-    ]
-    places: np.ndarray = np.concatenate(parts)
-    return places
+    decoded = _decoded(model, z, target_sum, rooted)
+    return gathered(((values - axes.mean) @ axes.components.T for values in decoded), len(z))
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from scvae_cli.covariates import Covariates
 from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.batches import place
 from scvae_cli.models.model import Model
+from scvae_cli.rows import gathered
 
 
 @torch.inference_mode()
@@ -41,8 +42,8 @@ def embed(
     model.eval()
     noise = torch.Generator(device).manual_seed(seed)
     batches = place(x, None, covariates, device).in_order(batch_size)
-    parts = [model.embed(batch.x, kind, noise, batch.covariates) for batch in batches]
-    latent: np.ndarray = torch.cat(parts).cpu().numpy()
+    parts = (model.embed(batch.x, kind, noise, batch.covariates).cpu() for batch in batches)
+    latent = gathered((part.numpy() for part in parts), x.shape[0])
     if not np.isfinite(latent).all():
         raise RunError(
             Kind.DIVERGED,

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from scvae_cli.covariates import Covariates
 from scvae_cli.models.batches import place
 from scvae_cli.models.model import Model
+from scvae_cli.rows import gathered
 
 ON = 0.5  # gamma above which a latent is on
 LEAST = 10  # cells: what is on in fewer has no typical value
@@ -111,12 +112,10 @@ def infer_gates(
         batch_size: cells at a time.
         device: where to compute.
     """
-    gammas, mus = [], []
-    for batch in place(x, None, covariates, device).in_order(batch_size):
-        gamma, mu = model.gates(batch.x, batch.covariates)
-        gammas.append(gamma.cpu())
-        mus.append(mu.cpu())
-    return Gates(torch.cat(gammas).numpy(), torch.cat(mus).numpy())
+    batches = place(x, None, covariates, device).in_order(batch_size)
+    gates = (torch.cat(model.gates(batch.x, batch.covariates), 1).cpu() for batch in batches)
+    gamma, mu = np.hsplit(gathered((part.numpy() for part in gates), x.shape[0]), 2)
+    return Gates(gamma, mu)
 
 
 def by_type(gates: Gates, *, labels: np.ndarray, cell_types: Sequence[str]) -> pd.DataFrame:

@@ -95,10 +95,18 @@ class PCA(LinearModel):
         n_latent = len(self.components)
         if self.of_roots:
             assert isinstance(x, csr_array)
-            x = np.sqrt(x.expm1())
+            x = _roots(x)
         fit = SklearnPCA(n_latent, svd_solver="arpack", tol=0.0, random_state=seed).fit(x)
         self.mean.copy_(torch.from_numpy(np.ascontiguousarray(fit.mean_)))
         self.components.copy_(torch.from_numpy(np.ascontiguousarray(fit.components_)))
+
+
+def _roots(x: csr_array) -> csr_array:
+    """Return the square roots of exp(x) - 1, which share the indices of x (n_cells, n_genes)."""
+    values, step = np.empty_like(x.data), 2**20
+    for i in range(0, x.nnz, step):  # in pieces: copies of all would take gigabytes
+        values[i : i + step] = np.sqrt(np.expm1(x.data[i : i + step]))
+    return csr_array((values, x.indices, x.indptr), shape=x.shape)
 
 
 class RandomProjection(LinearModel):

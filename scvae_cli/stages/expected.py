@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from scvae_cli.config import Config
 from scvae_cli.console import minutes
@@ -86,6 +87,8 @@ def _needed(config: Config, dataset: Dataset, n_weights: int) -> float:
         is_mapped(dataset.x) or isinstance(dataset.x, np.ndarray)
     ):
         needed += size_of(dataset.x.nnz)  # the values of those that are not held out
+    if config.model_options.get("values") == "sqrt" and isinstance(dataset.x, csr_array):
+        needed += 4.0 * dataset.x.nnz  # the roots of PCA
     per_cell = BYTES + 8 * config.n_features
     return needed + float(per_cell) * dataset.n_cells
 
