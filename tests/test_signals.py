@@ -269,3 +269,18 @@ def test_interrupted_before_it_began(scvae, monkeypatch, tmp_path):
     assert result.code == 129
     assert result.err == "scvae: the terminal was closed before the run began; nothing was kept\n"
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_ended_while_it_records_that_it_failed(scvae, monkeypatch, tmp_path):
+    """As torchrun ends a process right after another one of its training was lost."""
+    end = RunWriter.end
+
+    def ended(writer: RunWriter, **what: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        end(writer, **what)
+
+    monkeypatch.setattr(RunWriter, "end", ended)
+    result = scvae("train", *FAST, "model=vae", "lr=1e30", "hydra.run.dir=r")
+    assert result.code == 1
+    run = Run(tmp_path / "r")
+    assert (run.status, run.record["reason"]) == ("failed", str(result.error))

@@ -71,7 +71,8 @@ def start(
         with undisturbed():
             _end(writer, console, INTERRUPTED, "interrupted", resumes)
         raise
-    return _end(writer, console, code, reason, resumes), scores
+    with undisturbed():  # torchrun ends a process that has just failed, too
+        return _end(writer, console, code, reason, resumes), scores
 
 
 def first_record(
