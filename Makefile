@@ -64,8 +64,8 @@ labels: .venv/ready  ## measure the types that `scvae embed --labels` gives; int
 sparsity: .venv/ready  ## whether latents of the VSC are programmes of genes; writes docs/sparsity.md
 	$(BIN)/python -m benchmarks.sparsity
 
-test: .venv/ready  ## run the tests
-	$(BIN)/python -m pytest
+test: .venv/ready  ## run the tests; SOME='-m "not slow"' leaves out those that have a quicker one like them
+	$(BIN)/python -m pytest $(SOME)
 
 PIPELINES := .venv-pipelines/bin
 .venv-pipelines/ready: requirements-pipelines.lock

@@ -226,7 +226,6 @@ def test_flags_and_overrides_come_in_any_order(scvae, tmp_path):
         assert line in result.out.splitlines()
 
 
-@pytest.mark.slow
 def test_the_wheel_brings_its_configurations(tmp_path):
     """Built and unpacked elsewhere, it runs from a third folder without the checkout."""
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]

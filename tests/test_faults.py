@@ -59,10 +59,10 @@ def resumed(scvae, monkeypatch):
     ("model", "moment", "number", "code"),
     [
         ("vsc", 0.3, signal.SIGKILL, -9),
-        ("vae", 0.5, signal.SIGKILL, -9),
+        pytest.param("vae", 0.5, signal.SIGKILL, -9, marks=pytest.mark.slow),
         ("vsc", 0.3, signal.SIGTERM, 143),
-        ("vae", 0.5, signal.SIGINT, 130),
-        ("vae", 0.3, signal.SIGHUP, 129),
+        pytest.param("vae", 0.5, signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param("vae", 0.3, signal.SIGHUP, 129, marks=pytest.mark.slow),
     ],
 )
 def test_killed_and_resumed(references, tmp_path, model, moment, number, code):
@@ -83,7 +83,9 @@ def test_killed_while_it_writes_and_done_again(references, tmp_path):
 
 
 @pytest.mark.usefixtures("resumed")
-@pytest.mark.parametrize("how", ["a bit flipped", "as it was"])
+@pytest.mark.parametrize(
+    "how", ["a bit flipped", pytest.param("as it was", marks=pytest.mark.slow)]
+)
 def test_a_checkpoint_is_used_if_it_is_whole(references, tmp_path, how):
     fault = damage.checkpoint(tmp_path, references["vae"], "vae", how, random.Random(1))
     assert fault.lost == []
@@ -110,7 +112,7 @@ def _may_mount() -> None:
 
 
 @pytest.mark.usefixtures("_may_mount", "resumed")
-@pytest.mark.parametrize("kilobytes", [64, 384, 640])
+@pytest.mark.parametrize("kilobytes", [64, 384, pytest.param(640, marks=pytest.mark.slow)])
 def test_a_full_disk(references, tmp_path, kilobytes):
     fault = disks.full_disk(tmp_path, references["vae"], "vae", 1024 * kilobytes)
     assert (fault.code, fault.lost) == (1, [])

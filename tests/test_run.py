@@ -103,7 +103,10 @@ def test_default_run_on_real_cells_twice(scvae, tmp_path):
     assert config["tsne"]["seed"] == 0
 
 
-@pytest.mark.parametrize("name", ["ae", "vae", "vsc", "pca", "vsc_uai"])
+@pytest.mark.parametrize(
+    "name",
+    ["vae", "vsc", "pca", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ae", "vsc_uai"))],
+)
 def test_trained_models_find_the_types_and_untrained_ones_do_not(scvae, tmp_path, name):
     words = ["train", *SMALL, f"model={name}", "map_3d=false"]
     trained = scvae(*words, "output_dir=trained", "tsne.max_iter=500")

@@ -218,7 +218,13 @@ def calm(scvae, once):
     return once("calm", lambda to: scvae("train", "-m", *GRID, f"hydra.sweep.dir={to}"))
 
 
-@pytest.mark.parametrize("launched", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
+@pytest.mark.parametrize(
+    "launched",
+    [
+        pytest.param([], marks=pytest.mark.slow),
+        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+    ],
+)
 def test_killed_at_any_moment_and_resumed(scvae, calm, tmp_path, launched):
     """Every job once in the table, with the numbers of a sweep that nobody disturbed."""
     if launched:
@@ -390,7 +396,7 @@ def test_the_data_are_prepared_once(scvae, monkeypatch):
 @pytest.mark.parametrize(
     ("plugin", "launcher"),
     [
-        pytest.param("hydra_submitit_launcher", "submitit_local", marks=pytest.mark.slow),
+        ("hydra_submitit_launcher", "submitit_local"),
         pytest.param("hydra_ray_launcher", "ray", marks=pytest.mark.slow),
     ],
 )

@@ -46,7 +46,7 @@ def trained(folder: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     return history, load_file(folder / "model.safetensors")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param("vsc", marks=pytest.mark.slow), "counts"])
 def test_two_processes_train_as_one_does(run_of, tmp_path, name):
     words = [*TINY, *MODELS[name]]
     process = start(tmp_path, "train", *words, "hydra.run.dir=2")
