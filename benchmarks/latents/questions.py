@@ -108,7 +108,10 @@ def _uai(found: dict[tuple[str, str, str], Gaps]) -> str:
     if not some:
         return ""
     better, worse = sum(gap.low > 0 for gap in some), sum(gap.high < 0 for gap in some)
-    earned = "earns" if better > worse else "does not earn"
+    if better == worse:
+        earned = "has not shown that it earns"
+    else:
+        earned = "earns" if better > worse else "does not earn"
     return (
         f"\n\n`model=vsc_uai`, the VSC as published, {earned} its place: compared with a VSC that "
         f"has the same gates and warm-up but no pseudo-inputs, it is better in {better} of "
