@@ -292,7 +292,6 @@ def test_mistakes_are_answered_in_one_line(scvae, tmp_path, argument, kind, key,
     assert not list(tmp_path.rglob("*"))
 
 
-@pytest.mark.slow
 def test_the_notebook_saw_log_normalised_values(real_data):
     """Its first loss, of an untrained network: 989,484.75 for 240 cells."""
     from omegaconf import OmegaConf

@@ -346,7 +346,6 @@ def test_presets_are_what_they_say(preset):
     assert f"\n# scvae train experiment={preset}\n" in text
 
 
-@pytest.mark.slow
 def test_a_preset_runs_on_the_reports_cells(scvae, real_data, tmp_path):
     short = [a for a in FAST if not a.startswith(("data", "batch", "lr"))]
     quick = ["map_3d=false", "tsne.max_cells=300"]

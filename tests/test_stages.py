@@ -1,5 +1,6 @@
 """Data, training, clustering and scores, each against a truth from elsewhere."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -142,6 +143,24 @@ def test_the_fingerprint_is_of_all_that_values_come_from(change):
     else:
         other = replace(here, recipe=replace(recipe, target_sum=2e4))
     assert here.fingerprint() != other.fingerprint()
+
+
+def test_the_fingerprint_takes_no_copy_of_the_counts():
+    n_cells, width = 60_000, 100
+    indices = np.tile(np.arange(width, dtype=np.int32), n_cells)
+    starts = np.arange(0, indices.size + 1, width, dtype=np.int32)
+    x = csr_array((np.full(indices.size, np.log1p(100), np.float32), indices, starts))
+    here = load(**SYNTHETIC)
+    recipe = replace(here.recipe, totals=np.full(n_cells, 100.0))
+    names = np.arange(n_cells).astype(str)
+    cells = Dataset("many", x, np.zeros(n_cells, int), ("a",), names, names[:width], recipe)
+    tracemalloc.start()
+    try:
+        cells.fingerprint()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < x.data.nbytes, peak
 
 
 def test_more_types_than_cells_are_refused():

@@ -159,8 +159,8 @@ is said, all of which the model gets. From 50 million values on, a file is read 
 takes as long for all sizes, and 2,000 cells stand for the 20,000 that it maps by default; the
 others are placed beside them. k-means fits 100,000 cells.
 
-Microseconds a cell, by stage. *Load* is the load average of the last five minutes: of its own
-accord a run makes 1 to 2; where it is more, other work went on beside, and took from the run:
+Microseconds a cell, by stage. *Load* is the load average of the last five minutes. A run alone
+makes it 1 to 2; where it is higher, other programs took time from the run:
 
 {table(["cells", "seconds in all", *STAGES.values(), "in all", "load"], times)}
 

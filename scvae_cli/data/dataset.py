@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -192,7 +193,7 @@ class Dataset:
     @cached_property
     def _sha(self) -> str:
         sha = hashlib.sha256()
-        for part in (*self._measured(), self.labels):
+        for part in chain(self._measured(), [self.labels]):
             kind = "<i8" if np.issubdtype(part.dtype, np.integer) else "<f4"
             flat = part.ravel()
             for i in range(0, len(flat), 2**20):  # in pieces: a copy of all would take gigabytes
