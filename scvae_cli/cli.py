@@ -10,6 +10,7 @@ from pathlib import Path
 from scvae_cli import __version__, streams
 from scvae_cli.caches import let_numba_cache
 from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.garbage import importing, own_process, spare
 from scvae_cli.interrupts import WORDS, exit_code, ignore, listening
 from scvae_cli.processes import is_first, n_processes
 from scvae_cli.threads import wait_asleep
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(code)
         return
     streams.protect()
+    own_process()
     code = 1
     try:
         code = _run(sys.argv[1:])
@@ -78,6 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     if lost := streams.lost(sys.stdout):
         print(f"scvae: standard output: {lost.strerror}", file=sys.stderr)
         code = code or 1
+    spare()
     sys.exit(code)
 
 
@@ -129,7 +132,8 @@ def _dispatch(arguments: list[str]) -> None:
     elif command == "train":
         _train(arguments[1:])
     elif command in COMMANDS:  # each in the module of its name, imported only now
-        module = import_module(f"scvae_cli.commands.{command}")
+        with importing():
+            module = import_module(f"scvae_cli.commands.{command}")
         getattr(module, command)(arguments[1:])
     else:
         near = get_close_matches(command, COMMANDS, n=1)
@@ -148,8 +152,9 @@ def _check_team(arguments: list[str]) -> None:
 
 
 def _train(arguments: list[str]) -> None:
-    from scvae_cli.launch.resume import resume
-    from scvae_cli.launch.train import launch
+    with importing():
+        from scvae_cli.launch.resume import resume
+        from scvae_cli.launch.train import launch
 
     given = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
     others = [a for a in arguments if not a.startswith("resume=")]

@@ -11,8 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import anndata
-import pooch
-import requests
 
 from scvae_cli.atomic import replacing
 from scvae_cli.errors import Given, InputError, Kind
@@ -30,7 +28,9 @@ INSIDE = Path("filtered_gene_bc_matrices") / "hg19"
 
 def cache_dir() -> Path:
     """Return where downloads and prepared cells are kept: $SCVAE_CACHE_DIR or the user's cache."""
-    return Path(os.environ.get("SCVAE_CACHE_DIR") or str(pooch.os_cache("scvae")))
+    from pooch import os_cache
+
+    return Path(os.environ.get("SCVAE_CACHE_DIR") or str(os_cache("scvae")))
 
 
 def find(folder: str | None, *, on_download: Callable[[int, int], None]) -> Path:
@@ -53,6 +53,9 @@ def find(folder: str | None, *, on_download: Callable[[int, int], None]) -> Path
     roots = [Path(root) for root in (os.environ.get("SCVAE_DATA_DIR"), str(cache)) if root]
     for path in chain.from_iterable(map(_places, roots)):
         return path
+    import pooch
+    import requests  # only here: they take a third of a second
+
     try:
         loader = pooch.HTTPDownloader(progressbar=_Progress(on_download), timeout=20)
         cache.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scvae_cli.errors import InputError, UserError
+from scvae_cli.garbage import importing
 from scvae_cli.interrupts import INTERRUPTED, listening, undisturbed
 from scvae_cli.launch.places import shown
 from scvae_cli.runs.files import REPORT
@@ -101,7 +102,7 @@ def _outcome(
 ) -> tuple[int, str | None, Scores]:
     """Compute; return an exit code, the reason of a failure, and the scores."""
     try:
-        with console.busy("loading libraries"):
+        with console.busy("loading libraries"), importing():
             from scvae_cli.pipeline import run
         return DONE, None, run(config, writer, console)
     except Exception as error:

@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scvae_cli import CONF
 from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.garbage import importing
 from scvae_cli.interrupts import exit_code
 from scvae_cli.launch.compose import (
     CANNOT_COMPOSE,
@@ -92,8 +93,9 @@ def launch(arguments: list[str]) -> None:
 
 def job(cfg: DictConfig) -> int:
     """Do one run, in the folder that Hydra made for it. Returns an exit code."""
-    from scvae_cli.console import Console
-    from scvae_cli.settings import parse
+    with importing():
+        from scvae_cli.console import Console
+        from scvae_cli.settings import parse
 
     settings = HydraConfig.get()
     os.chdir(settings.runtime.cwd)  # a launcher's process may be elsewhere

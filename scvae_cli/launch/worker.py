@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from scvae_cli import streams
+from scvae_cli.garbage import own_process, spare
 from scvae_cli.interrupts import listening
 
 T = TypeVar("T")
@@ -106,11 +107,13 @@ def _serve(calls: Connection) -> None:
     # Ctrl-C reaches every process of a terminal; the other process decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     streams.protect()
+    own_process()
     Thread(target=_end_with_parent, daemon=True).start()
     with listening(), suppress(EOFError, ConnectionError, KeyboardInterrupt):
         while True:
             function, arguments = calls.recv()
             calls.send(_outcome(function, arguments))
+    spare()  # the process ends
 
 
 def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
