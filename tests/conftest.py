@@ -49,6 +49,7 @@ SMALL = [
     "cluster.n_init=10",
     "tsne.max_iter=300",
     "figures.dpi=60",
+    "map_3d=false",
 ]
 FAST = [*SMALL, "epochs=2"]
 

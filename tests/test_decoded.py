@@ -48,7 +48,7 @@ def test_axes_are_read_as_they_were_written(tmp_path):
 )  # fmt: skip
 def test_a_run_on_decoded_axes(scvae, tmp_path, settings):
     """Its cells have as many coordinates as latents; it verifies, and others are placed alike."""
-    words = [*SMALL, "epochs=4", "map_3d=false", "h5ad=true", "embedding=decoded"]
+    words = [*SMALL, "epochs=4", "h5ad=true", "embedding=decoded"]
     result = scvae("train", *words, *settings, "hydra.run.dir=r")
     assert result.code == 0, result.err
     run = scvae_cli.load(tmp_path / "r")
@@ -68,7 +68,7 @@ def test_a_run_on_decoded_axes(scvae, tmp_path, settings):
 
 
 def test_the_model_of_another_embedding_is_taken(scvae, tmp_path):
-    words = [*SMALL, "epochs=2", "map_3d=false", "model=vae"]
+    words = [*SMALL, "epochs=2", "model=vae"]
     assert scvae("train", *words, "hydra.run.dir=first").code == 0
     result = scvae("train", *words, "trained=first", "embedding=decoded", "hydra.run.dir=second")
     assert result.code == 0, result.err
@@ -79,7 +79,7 @@ def test_the_model_of_another_embedding_is_taken(scvae, tmp_path):
 
 
 def test_linear_models_lie_on_their_own_components(scvae, tmp_path):
-    words = [*SMALL, "map_3d=false", "model=pca"]
+    words = [*SMALL, "model=pca"]
     assert scvae("train", *words, "hydra.run.dir=mean").code == 0
     assert scvae("train", *words, "embedding=decoded", "hydra.run.dir=decoded").code == 0
     mean, decoded = ((tmp_path / n / "latent.csv").read_bytes() for n in ("mean", "decoded"))

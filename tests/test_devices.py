@@ -297,7 +297,7 @@ def test_members_of_an_ensemble_are_single_trainings(counts):
 
 
 def run_of(scvae, folder, *settings):
-    result = scvae("train", *settings, "map_3d=false", f"hydra.run.dir={folder}")
+    result = scvae("train", *settings, f"hydra.run.dir={folder}")
     assert result.code == 0, result.err
     return scvae_cli.load(folder)
 
@@ -342,7 +342,7 @@ def test_a_model_trained_on_a_gpu_finds_the_types(scvae, likelihood):
 
 def test_a_run_is_resumed_where_it_began(scvae, monkeypatch):
     """A training's noise is its device's: elsewhere it would not be the same."""
-    assert scvae("train", *FAST, "model=pca", "map_3d=false", "hydra.run.dir=r").code == 0
+    assert scvae("train", *FAST, "model=pca", "hydra.run.dir=r").code == 0
     record = json.loads(Path("r/run.json").read_text())
     assert record["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
     Path("r/run.json").write_text(json.dumps({**record, "status": "running", "device": "cuda"}))
@@ -355,7 +355,7 @@ def test_a_run_is_resumed_where_it_began(scvae, monkeypatch):
 
 @needs_cuda
 def test_an_unfinished_run_is_resumed_on_its_gpu(scvae, monkeypatch):
-    settings = [*FAST, "model=vae", "map_3d=false", "epochs=8", "device=cuda",
+    settings = [*FAST, "model=vae", "epochs=8", "device=cuda",
                 "checkpoint.every=3"]  # fmt: skip
     whole = run_of(scvae, "whole", *settings)
     ends = []

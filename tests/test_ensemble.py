@@ -148,7 +148,7 @@ def test_decoding_undoes_the_scales(x):
 
 def test_a_run_of_an_ensemble(scvae, tmp_path):
     """Its first member is the single run of that seed; it is loaded, verified and taken again."""
-    words = [*SMALL, "epochs=4", "model=vae", "map_3d=false"]
+    words = [*SMALL, "epochs=4", "model=vae"]
     assert scvae("train", *words, "hydra.run.dir=one").code == 0
     result = scvae("train", *words, "ensemble=3", "hydra.run.dir=r")
     assert result.code == 0, result.err

@@ -150,7 +150,7 @@ def test_verify_tells_what_is_different(scvae, references, tmp_path):
 
 
 def test_a_run_that_is_done_is_left_alone(scvae, run_of, tmp_path):
-    shutil.copytree(run_of(*FAST, "model=pca", "map_3d=false"), tmp_path / "r")
+    shutil.copytree(run_of(*FAST, "model=pca"), tmp_path / "r")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*")}
     result = scvae("train", "resume=r")
     assert result.code == 0
@@ -168,7 +168,7 @@ def test_a_run_that_is_done_is_left_alone(scvae, run_of, tmp_path):
     ],
 )
 def test_what_cannot_be_resumed(scvae, run_of, tmp_path, words, kind, about, named):
-    shutil.copytree(run_of(*FAST, "model=pca", "map_3d=false"), tmp_path / "r")
+    shutil.copytree(run_of(*FAST, "model=pca"), tmp_path / "r")
     for name, key, value in (
         ("other", "versions", {"torch": "1.0"}),
         ("cells", "data", {"fingerprint": "0"}),

@@ -213,7 +213,7 @@ def test_a_validation_loss_that_is_not_finite_ends_training(x):
 
 
 def test_an_untrained_control_may_be_validated(scvae):
-    words = [*SMALL, "model=vae", "epochs=0", "validation=cells", "map_3d=false"]
+    words = [*SMALL, "model=vae", "epochs=0", "validation=cells"]
     result = scvae("train", *words)
     assert result.code == 0, result.err
     assert "mean of each gene" not in result.err
@@ -239,5 +239,5 @@ def test_what_does_not_go_together_is_refused(scvae, tmp_path, words):
 
 
 def test_what_has_no_effect_is_said(scvae):
-    result = scvae("train", *FAST, "model=pca", "patience=3", "map_3d=false")
+    result = scvae("train", *FAST, "model=pca", "patience=3")
     assert "warning: patience has no effect with" in result.err

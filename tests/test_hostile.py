@@ -292,7 +292,7 @@ def test_a_preset_may_say_where_and_how_many(scvae, tmp_path):
         "# @package _global_\ndefaults: [override /model: pca, override /hydra/launcher: joblib]\n"
         "hydra: {run: {dir: here}, launcher: {n_jobs: 1}}\n"
     )
-    result = scvae("train", "--config-dir", "my", "experiment=e", *FAST, "map_3d=false")
+    result = scvae("train", "--config-dir", "my", "experiment=e", *FAST)
     assert result.code == 0, result.err
     assert (tmp_path / "here" / "scores.json").exists()
 
@@ -314,7 +314,7 @@ RUNS = ["log", "figures", "reserve", "bomb", "sweep"]
 
 @pytest.mark.parametrize("how", RUNS)
 def test_a_strangers_run_writes_nowhere_else(scvae, run_of, tmp_path, how):
-    shutil.copytree(run_of(*FAST, "model=pca", "map_3d=false"), tmp_path / "r")
+    shutil.copytree(run_of(*FAST, "model=pca"), tmp_path / "r")
     run, outside = tmp_path / "r", tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("mine")

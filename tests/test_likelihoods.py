@@ -358,7 +358,7 @@ def test_models_of_counts_find_the_types_and_untrained_ones_do_not(
     scvae, tmp_path, model, likelihood
 ):
     settings = [
-        *SMALL, f"model={model}", f"likelihood={likelihood}", "beta=1", "map_3d=false",
+        *SMALL, f"model={model}", f"likelihood={likelihood}", "beta=1",
         "model.encoder=[64]", "model.decoder=[64]", "model.first_activation=relu",
     ]  # fmt: skip
     if model == "ae":
@@ -406,7 +406,7 @@ def test_mistakes_are_one_line(scvae, tmp_path, words, kind, fact):
 
 
 def test_principal_components_have_none(scvae, tmp_path):
-    result = scvae("train", *SMALL, "model=pca", "likelihood=nb", "map_3d=false")
+    result = scvae("train", *SMALL, "model=pca", "likelihood=nb")
     assert result.code == 0
     assert "likelihood has no effect with model=pca" in result.err
 

@@ -61,7 +61,7 @@ def give_sweep(scvae, sweeps: Path, outputs: Path) -> None:
     if sweeps.exists():
         shutil.copytree(sweeps, outputs, symlinks=True)
         return
-    words = [*FAST, "map_3d=false", "model=pca,ae", "seed=0,1"]
+    words = [*FAST, "model=pca,ae", "seed=0,1"]
     assert scvae("train", "-m", *words).code == 0
     shutil.copytree(outputs, sweeps, symlinks=True)
 
@@ -77,9 +77,7 @@ def test_every_command_runs_or_fails_as_shown(scvae, run_of, sweeps, tmp_path, c
         assert (result.code, result.err.strip()) == (2, shown[1])
         return
     if "outputs/latest" in command:
-        shutil.copytree(
-            run_of(*FAST, "model=pca", "map_3d=false"), tmp_path / "outputs" / "latest"
-        )
+        shutil.copytree(run_of(*FAST, "model=pca"), tmp_path / "outputs" / "latest")
         result = scvae(*arguments)
         assert result.code == 0, result.err
         return
@@ -107,12 +105,12 @@ def test_every_command_runs_or_fails_as_shown(scvae, run_of, sweeps, tmp_path, c
     before = COMMANDS[COMMANDS.index(command) - 1]  # the run that this one goes on from
     if "trained=" in command or arguments[0] == "embed":
         assert "hydra.run.dir=" in before
-        assert scvae(*shlex.split(before)[1:], *FAST, "map_3d=false").code == 0
+        assert scvae(*shlex.split(before)[1:], *FAST).code == 0
     if arguments[0] == "embed":
         assert scvae(*arguments).code == 0
         return
     given = {a.split("=")[0] for a in arguments}
-    kept = [a for a in [*FAST, "map_3d=false"] if a.split("=")[0] not in given]
+    kept = [a for a in FAST if a.split("=")[0] not in given]
     fewer = {"seed=range(0,10)": "seed=range(0,2)", "data.n_cells=5000": "data.n_cells=500"}
     arguments = [fewer.get(argument, argument) for argument in arguments]
     result = scvae(*arguments[:1], *kept, *arguments[1:])
@@ -175,7 +173,7 @@ def test_the_readme_is_short():
 def test_the_preset_does_what_it_says(scvae, tmp_path):
     (tmp_path / "my" / "experiment").mkdir(parents=True)
     (tmp_path / "my" / "experiment" / "wide.yaml").write_text(blocks("yaml")[0])
-    assert scvae("train", "--config-dir", "my", "experiment=wide", *FAST, "map_3d=false").code == 0
+    assert scvae("train", "--config-dir", "my", "experiment=wide", *FAST).code == 0
     config = yaml.safe_load((tmp_path / "outputs" / "latest" / "config.yaml").read_text())
     assert config["model"]["encoder"] == [512, 128]
     assert config["beta"] == 4.0

@@ -11,7 +11,7 @@ from conftest import FAST
 from scvae_cli.errors import Kind
 from scvae_cli.runs.claim import point_latest
 
-QUICK = [*FAST, "model=pca", "map_3d=false", "tsne.max_iter=250", "cluster.n_init=2"]
+QUICK = [*FAST, "model=pca", "tsne.max_iter=250", "cluster.n_init=2"]
 
 
 def unfinish(run: Path) -> None:

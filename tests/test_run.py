@@ -108,7 +108,7 @@ def test_default_run_on_real_cells_twice(scvae, tmp_path):
     ["vae", "vsc", "pca", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ae", "vsc_uai"))],
 )
 def test_trained_models_find_the_types_and_untrained_ones_do_not(scvae, tmp_path, name):
-    words = ["train", *SMALL, f"model={name}", "map_3d=false"]
+    words = ["train", *SMALL, f"model={name}"]
     trained = scvae(*words, "output_dir=trained", "tsne.max_iter=500")
     assert trained.code == 0, trained.err
     scores = read(tmp_path / "trained" / "latest", "scores.json")
@@ -124,7 +124,7 @@ def test_trained_models_find_the_types_and_untrained_ones_do_not(scvae, tmp_path
 
 def test_latent_clusters_are_matched_to_the_types(scvae, tmp_path):
     """The files agree with each other: clusters in cells.csv give the accuracy that ARI says."""
-    assert scvae("train", *SMALL, "model=pca", "map_3d=false").code == 0
+    assert scvae("train", *SMALL, "model=pca").code == 0
     cells = pd.read_csv(tmp_path / "outputs" / "latest" / "cells.csv")
     table = pd.crosstab(cells.cell_type, cells.latent_cluster).to_numpy()
     rows, columns = linear_sum_assignment(-table)
@@ -142,24 +142,21 @@ def test_weights_and_architecture_can_be_read_back(run_of):
 
 
 def test_a_sample_is_embedded_on_request(run_of):
-    runs = {
-        kind: run_of(*FAST, "map_3d=false", f"embedding={kind}")
-        for kind in ("mean", "sample", "mu")
-    }
+    runs = {kind: run_of(*FAST, f"embedding={kind}") for kind in ("mean", "sample", "mu")}
     latents = {k: pd.read_csv(run / "latent.csv").drop(columns="cell") for k, run in runs.items()}
     assert not latents["mean"].equals(latents["sample"])
     assert not latents["mean"].equals(latents["mu"])
 
 
 def test_seeds_change_the_model_and_not_the_cells(run_of):
-    runs = [run_of(*FAST), run_of(*FAST, "map_3d=false", "seed=1")]
+    runs = [run_of(*FAST), run_of(*FAST, "seed=1")]
     first, second = (read(run, "run.json")["data"]["fingerprint"] for run in runs)
     assert first == second
     assert (runs[0] / "latent.csv").read_bytes() != (runs[1] / "latent.csv").read_bytes()
 
 
 def test_keys_without_effect_warn_and_are_recorded_as_null(scvae, tmp_path):
-    words = ["train", *FAST, "model=ae", "map_3d=false"]
+    words = ["train", *FAST, "model=ae"]
     result = scvae(*words, "beta=4")
     assert result.code == 0
     assert result.err.count("warning: beta has no effect") == 1
@@ -185,7 +182,7 @@ def test_a_preset_of_ones_own_wins_over_the_defaults(scvae, tmp_path):
     (tmp_path / "mine" / "experiment" / "wide.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /model: vae\nbeta: 8\nlatent_dim: 3\n"
     )
-    given = [*FAST, "map_3d=false", "latent_dim=4", "model.branch=5"]
+    given = [*FAST, "latent_dim=4", "model.branch=5"]
     result = scvae("train", "--config-dir", "mine", "experiment=wide", *given)
     assert result.code == 0, result.err
     config = yaml.safe_load((tmp_path / "outputs" / "latest" / "config.yaml").read_text())
@@ -209,7 +206,7 @@ def test_every_product_is_on_disk_before_the_next_stage(
         raise ValueError("a fault\nof two lines")
 
     monkeypatch.setattr(f"scvae_cli.stages.space.{broken}", fail)
-    result = scvae("train", *FAST)
+    result = scvae("train", *FAST, "map_3d=true")
     assert result.code == 1
     assert "ValueError: a fault of two lines" in result.err
     assert "Traceback" not in result.err
@@ -286,7 +283,12 @@ def test_runs_of_one_second_do_not_share_a_folder(tmp_path):
 
 
 def test_one_training_serves_several_embeddings(scvae, run_of, tmp_path):
-    assert scvae("train", "model=vae", *FAST, "embedding=sample", "hydra.run.dir=a").code == 0
+    assert (
+        scvae(
+            "train", "model=vae", *FAST, "map_3d=true", "embedding=sample", "hydra.run.dir=a"
+        ).code
+        == 0
+    )
     # As if by a version that had fewer settings: those that it lacked are as they were then.
     file = tmp_path / "a" / "config.yaml"
     now = yaml.safe_load(file.read_text())
@@ -295,10 +297,10 @@ def test_one_training_serves_several_embeddings(scvae, run_of, tmp_path):
     file.write_text(yaml.safe_dump(older))
     assert essential(older) == essential(now) != essential(now | {"beta": 3.0})
     common = ["train", "model=vae", *FAST, "trained=a"]
-    result = scvae(*common, "map_3d=false", "hydra.run.dir=b")
+    result = scvae(*common, "hydra.run.dir=b")
     assert result.code == 0, result.err
     # The mean that a fresh training with the same settings would embed.
-    shutil.copytree(run_of("model=vae", *FAST, "map_3d=false"), tmp_path / "c")
+    shutil.copytree(run_of("model=vae", *FAST), tmp_path / "c")
     latents = {name: (tmp_path / name / "latent.csv").read_bytes() for name in "abc"}
     assert latents["b"] == latents["c"] != latents["a"]
     for name in ("history.csv", "model.safetensors"):
@@ -322,14 +324,14 @@ def test_one_training_serves_several_embeddings(scvae, run_of, tmp_path):
 def test_a_training_that_does_not_fit_is_refused(
     scvae, run_of, tmp_path, folder, settings, kind, facts
 ):
-    base = ["model=vae", *FAST, "map_3d=false"]
+    base = ["model=vae", *FAST]
     for name in ("a", "cut", "other", "foreign"):
         shutil.copytree(run_of(*base), tmp_path / name)
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     record = tmp_path / "other" / "run.json"
     record.write_text(record.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
-    weights = run_of(*FAST, "model=pca", "map_3d=false") / "model.safetensors"
+    weights = run_of(*FAST, "model=pca") / "model.safetensors"
     shutil.copy(weights, tmp_path / "foreign" / "model.safetensors")
     result = scvae("train", *base, f"trained={folder}", *settings, "hydra.run.dir=new")
     result.refused(kind, "trained")
@@ -365,7 +367,7 @@ def test_of_many_cells_some_are_mapped(scvae, tmp_path, monkeypatch):
     assert scores["tsne"]["ari"] == pytest.approx(ari)
     alone = scvae(
         "train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20", "tsne.place_others=false",
-        "map_3d=false", "hydra.run.dir=r",
+        "hydra.run.dir=r",
     )  # fmt: skip
     assert alone.code == 0, alone.err
     assert "will take" not in alone.err
@@ -384,7 +386,7 @@ def test_of_many_cells_some_are_mapped(scvae, tmp_path, monkeypatch):
 
 def test_the_weight_of_the_kl_rises_to_beta(scvae, tmp_path):
     """Over half of eight epochs: 0, 1/4, 1/2, 3/4 of beta, and then all of it."""
-    settings = [*FAST, "model=vae", "beta=3", "epochs=8", "kl_warmup=0.5", "map_3d=false"]
+    settings = [*FAST, "model=vae", "beta=3", "epochs=8", "kl_warmup=0.5"]
     assert scvae("train", *settings, "hydra.run.dir=r").code == 0
     history = pd.read_csv(tmp_path / "r" / "history.csv")
     weight = (history["total"] - history["reconstruction"]) / history["kl"]
@@ -392,7 +394,7 @@ def test_the_weight_of_the_kl_rises_to_beta(scvae, tmp_path):
     scvae("train", *settings, "kl_warmup=1").refused(Kind.VALUE, "kl_warmup")
     assert (
         "kl_warmup has no effect with model=ae"
-        in scvae("train", *FAST, "model=ae", "kl_warmup=0.5", "map_3d=false").err
+        in scvae("train", *FAST, "model=ae", "kl_warmup=0.5").err
     )
 
 
@@ -418,7 +420,7 @@ def test_training_has_the_threads_that_were_asked_for(scvae, monkeypatch):
 
 def test_schedules_of_the_vsc_end(scvae, tmp_path):
     """Gates first: the slab's KL is 0 in the first epoch. A warm-up that never ends is refused."""
-    settings = [*FAST, "epochs=8", "map_3d=false", "model.c_end=200", "tsne.max_iter=250"]
+    settings = [*FAST, "epochs=8", "model.c_end=200", "tsne.max_iter=250"]
     warm = ["model.spike_warmup=0.5", "model.gate=sigmoid"]
     assert scvae("train", *settings, *warm, "hydra.run.dir=r").code == 0
     history = pd.read_csv(tmp_path / "r" / "history.csv")
@@ -430,7 +432,7 @@ def test_schedules_of_the_vsc_end(scvae, tmp_path):
 
 def test_controls_learn_nothing(scvae, tmp_path):
     """An untrained network keeps its first weights; it and random directions lose to PCA."""
-    settings = [*SMALL, "map_3d=false", "tsne.max_iter=250"]
+    settings = [*SMALL, "tsne.max_iter=250"]
     ari = {}
     for name, how in (
         ("untrained", ["model=vae", "epochs=0"]),

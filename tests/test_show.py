@@ -18,7 +18,7 @@ def facts(out: str) -> dict[str, str]:
 
 
 def test_show_a_run(scvae, tmp_path):
-    words = [*FAST, "model=vae", "map_3d=false", "hydra.run.dir=r", "multiqc=true", "quiet=true"]
+    words = [*FAST, "model=vae", "hydra.run.dir=r", "multiqc=true", "quiet=true"]
     result = scvae("train", *words)
     assert (result.code, result.out) == (0, "r\n")
     assert all(line.startswith("warning: ") for line in result.err.splitlines())
@@ -53,7 +53,7 @@ def test_show_a_run(scvae, tmp_path):
 
 
 def test_show_a_sweep_with_a_run_that_failed(scvae):
-    words = ["-m", *FAST, "model=vae", "lr=1e-3,1e30", "map_3d=false", "hydra.sweep.dir=s"]
+    words = ["-m", *FAST, "model=vae", "lr=1e-3,1e30", "hydra.sweep.dir=s"]
     assert scvae("train", *words).code == 1
     failed = next(Path("s").glob("001-*"))
     assert facts(scvae("show", str(failed)).out)["status"].startswith("failed: the loss is")

@@ -140,7 +140,7 @@ def test_a_run_whose_terminal_is_gone_is_done(tmp_path):
     """Its progress goes to a pipe that nobody reads."""
     reader, writer = os.pipe()
     os.close(reader)
-    words = ["train", *FAST, "model=pca", "map_3d=false", "hydra.run.dir=r"]
+    words = ["train", *FAST, "model=pca", "hydra.run.dir=r"]
     process = subprocess.run(
         [sys.executable, "-m", "scvae_cli", *words], cwd=tmp_path, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=writer, stderr=writer,

@@ -23,7 +23,7 @@ from scipy import stats
 from scvae_cli.errors import Kind
 
 SCORES = [f"{space}_{m}" for space in ("tsne", "latent") for m in ("nmi", "ari", "hom", "com")]
-QUICK = [*FAST, "map_3d=false", "tsne.max_iter=250", "cluster.n_init=2"]
+QUICK = [*FAST, "tsne.max_iter=250", "cluster.n_init=2"]
 GRID = [*QUICK, "threads=1", "model=vae", "beta=0.5,2,1e38", "seed=0,1"]
 
 
@@ -500,7 +500,7 @@ def test_compare_refuses_in_one_line(scvae, tmp_path, arguments, kind, key, name
 
 def test_sweeps_need_no_more_than_defaults_say(scvae, tmp_path):
     """A sweep of the same settings as single runs gives the same bytes."""
-    words = [*SMALL, "epochs=2", "model=vae", "map_3d=false"]
+    words = [*SMALL, "epochs=2", "model=vae"]
     assert scvae("train", "-m", *words, "seed=0,1").code == 0
     assert scvae("train", *words, "seed=1", "output_dir=one").code == 0
     (one,) = (tmp_path / "one").glob("*/*-vae-*")

@@ -14,7 +14,7 @@ import pytest
 from conftest import FAST
 from safetensors.numpy import load_file
 
-TINY = [*FAST, "map_3d=false", "cluster.n_init=1", "device=cpu"]
+TINY = [*FAST, "cluster.n_init=1", "device=cpu"]
 MODELS = {
     "vsc": ["model=vsc", "batch_size=200"],  # 300 cells: batches of two sizes
     "counts": ["model=vae", "likelihood=nb", "updates=9", "epochs=null", "validation=molecules",

@@ -165,7 +165,7 @@ def test_figures_name_the_map():
 
 
 def test_a_resumed_run_keeps_its_map(scvae, run_of, tmp_path, monkeypatch):
-    shutil.copytree(run_of(*SHORT, "map_3d=false"), tmp_path / "r")
+    shutil.copytree(run_of(*SHORT), tmp_path / "r")
     before = (tmp_path / "r" / "cells.csv").read_bytes()
     record = json.loads((tmp_path / "r" / "run.json").read_text())
     (tmp_path / "r" / "scores.json").unlink()
@@ -184,7 +184,7 @@ def test_a_resumed_run_keeps_its_map(scvae, run_of, tmp_path, monkeypatch):
 def test_a_sweep_tells_maps_apart(scvae, tmp_path):
     words = [word for word in SHORT if not word.startswith("map=")]
     grid = ["map=tsne,umap", "umap.n_neighbors=5,10", "data.n_cells=80", "tsne.perplexity=8"]
-    result = scvae("train", "-m", *words, *grid, "map_3d=false", "hydra.sweep.dir=s")
+    result = scvae("train", "-m", *words, *grid, "hydra.sweep.dir=s")
     assert result.code == 0, result.err
     rows = pd.read_csv(tmp_path / "s" / "results.csv")
     assert sorted(rows["map"]) == ["tsne", "umap", "umap"]  # t-SNE has no n_neighbors
@@ -252,7 +252,7 @@ def test_few_cells_are_fitted_in_memory(tmp_path, monkeypatch):
 
 
 def test_a_record_without_the_settings_of_its_map_is_damaged(run_of):
-    path = run_of(*SHORT, "map_3d=false") / "config.yaml"
+    path = run_of(*SHORT) / "config.yaml"
     settings = yaml.safe_load(path.read_text())
     assert restored(settings, path).mapping.n_neighbors == 15
     with pytest.raises(InputError) as caught:

@@ -39,7 +39,7 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs /proc")  # noqa: PTH110
 def test_a_job_whose_process_is_killed_costs_only_itself(tmp_path):
-    grid = [*FAST, "map_3d=false", "tsne.max_iter=250", "model=vae", "epochs=100000,2"]
+    grid = [*FAST, "tsne.max_iter=250", "model=vae", "epochs=100000,2"]
     command = [sys.executable, "-m", "scvae_cli", "train", "-m", *grid, "hydra.sweep.dir=s"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
