@@ -1,5 +1,7 @@
 """Be one of the processes that torchrun started, and not the first."""
 
+from scvae_cli.garbage import importing
+
 
 def follow() -> None:
     """Help the first process to train, and say nothing but what that cannot know.
@@ -8,6 +10,7 @@ def follow() -> None:
         InputError: the cells that this process reads are not those of the first one.
         SystemExit: another process has ended.
     """
-    from scvae_cli.pipeline import help_to_train
+    with importing():
+        from scvae_cli.pipeline import help_to_train
 
     help_to_train()

@@ -24,8 +24,11 @@ from scvae_cli.untrusted import pages
 
 MANY = 50_000  # cells from which on a run says what it will take
 TRIAL = 40  # batches of an epoch that is timed
-PASSES = 1.5  # epochs that embedding and the looks at all cells take
-SECONDS = 2e-4  # of a cell: clusters, places, tables and the page
+# Of what follows training, from a million and two million cells (docs/performance/growth.csv):
+PASSES = 0.3  # epochs that embedding takes
+SECONDS = 6e-5  # of a cell: clusters, places, tables and the page
+START = 15.0  # seconds of any run: figures, libraries
+SOLVING = 5e-7  # seconds of a value that is not zero, for 20 principal components
 BYTES = 500  # of a cell: tables and their texts
 
 
@@ -39,10 +42,14 @@ def announce(context: Context, loaded: Loaded) -> None:
         return
     model = new_model(config, dataset, context.device, alone=True)
     n_weights = sum(weights.numel() for weights in model.parameters())
-    is_trained = loaded.training is None and not model.is_solved
-    epoch, training = _times(context, dataset, model) if is_trained else (0.0, 0.0)
+    epoch, training = 0.0, 0.0  # where the model is there
+    if loaded.training is None and model.is_solved:
+        x = dataset.x
+        training = SOLVING * (x.size if isinstance(x, np.ndarray) else x.nnz)
+    elif loaded.training is None:
+        epoch, training = _times(context, dataset, model)
     maps = seconds_of_maps(config, dataset.n_cells)
-    seconds = training + PASSES * epoch + maps + SECONDS * dataset.n_cells
+    seconds = training + PASSES * epoch + maps + SECONDS * dataset.n_cells + START
     needed = _needed(config, dataset, n_weights)
     disk = size_of(dataset.x.nnz) if is_mapped(dataset.x) else 0.0
     # What lies on disk is in memory as long as nobody needs the room.
