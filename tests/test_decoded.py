@@ -43,8 +43,8 @@ def test_axes_are_read_as_they_were_written(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [["model=vae", "likelihood=nb"], ["model=vsc"], ["model=ae", "ensemble=2"],
-     ["model=vae", "data.scale=10"]],
+    [["model=vae", "likelihood=nb"], pytest.param(["model=vsc"], marks=pytest.mark.slow),
+     ["model=ae", "ensemble=2"], ["model=vae", "data.scale=10"]],
 )  # fmt: skip
 def test_a_run_on_decoded_axes(scvae, tmp_path, settings):
     """Its cells have as many coordinates as latents; it verifies, and others are placed alike."""

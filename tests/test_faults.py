@@ -60,7 +60,7 @@ def resumed(scvae, monkeypatch):
     [
         ("vsc", 0.3, signal.SIGKILL, -9),
         pytest.param("vae", 0.5, signal.SIGKILL, -9, marks=pytest.mark.slow),
-        ("vsc", 0.3, signal.SIGTERM, 143),
+        pytest.param("vsc", 0.3, signal.SIGTERM, 143, marks=pytest.mark.slow),
         pytest.param("vae", 0.5, signal.SIGINT, 130, marks=pytest.mark.slow),
         pytest.param("vae", 0.3, signal.SIGHUP, 129, marks=pytest.mark.slow),
     ],
@@ -112,7 +112,9 @@ def _may_mount() -> None:
 
 
 @pytest.mark.usefixtures("_may_mount", "resumed")
-@pytest.mark.parametrize("kilobytes", [64, 384, pytest.param(640, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kilobytes", [64, *(pytest.param(n, marks=pytest.mark.slow) for n in (384, 640))]
+)
 def test_a_full_disk(references, tmp_path, kilobytes):
     fault = disks.full_disk(tmp_path, references["vae"], "vae", 1024 * kilobytes)
     assert (fault.code, fault.lost) == (1, [])

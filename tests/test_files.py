@@ -115,6 +115,7 @@ def test_every_format_gives_the_same_cells(counts, tmp_path, name):
     assert list(dataset.genes) == list(counts.var_names)
 
 
+@pytest.mark.slow
 def test_pbmc3k_is_the_same_from_three_formats(real_data, tmp_path):
     """10x's folder, an h5ad and an h5 of the counts, against the source that the report uses."""
     shutil.unpack_archive(next((real_data / "pbmc3k").glob("*.tar.gz")), tmp_path)

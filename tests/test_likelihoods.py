@@ -352,7 +352,13 @@ def test_counts_come_back_from_logarithms(real_data):
 
 
 @pytest.mark.parametrize(
-    ("model", "likelihood"), [("vae", "nb"), ("vsc", "zinb"), ("ae", "poisson"), ("ae", "nb")]
+    ("model", "likelihood"),
+    [
+        ("vae", "nb"),
+        ("vsc", "zinb"),
+        ("ae", "poisson"),
+        pytest.param("ae", "nb", marks=pytest.mark.slow),
+    ],
 )
 def test_models_of_counts_find_the_types_and_untrained_ones_do_not(
     scvae, tmp_path, model, likelihood

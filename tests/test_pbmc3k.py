@@ -110,7 +110,10 @@ def test_the_folder_gives_what_the_archive_gives(archive, tmp_path, pbmc3k, monk
     assert load(dir=str(tmp_path / tenx.INSIDE)).fingerprint() == pbmc3k.fingerprint()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+@pytest.mark.parametrize(
+    "damage",
+    ["truncated", *(pytest.param(d, marks=pytest.mark.slow) for d in ("flipped", "empty"))],
+)
 def test_a_damaged_cache_is_built_again(pbmc3k, tmp_path, monkeypatch, damage):
     monkeypatch.setenv("SCVAE_CACHE_DIR", str(tmp_path))
     assert load().fingerprint() == pbmc3k.fingerprint()

@@ -105,7 +105,7 @@ def test_default_run_on_real_cells_twice(scvae, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["vae", "vsc", "pca", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ae", "vsc_uai"))],
+    ["vsc", "pca", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vae", "ae", "vsc_uai"))],
 )
 def test_trained_models_find_the_types_and_untrained_ones_do_not(scvae, tmp_path, name):
     words = ["train", *SMALL, f"model={name}"]

@@ -90,6 +90,7 @@ def test_its_own_cells_get_its_own_latents(scvae, tmp_path, counts, settings):
     assert (tmp_path / "new.csv").read_bytes() == (tmp_path / "r" / "latent.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_pbmc3k_from_the_archives_folder(scvae, real_data, tmp_path):
     """All 2,700 cells of the file: those that the run had get what they had."""
     settings = ["data=pbmc3k", "model=vae", "epochs=1", "map_3d=false", "tsne.max_cells=300"]
