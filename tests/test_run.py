@@ -283,12 +283,8 @@ def test_runs_of_one_second_do_not_share_a_folder(tmp_path):
 
 
 def test_one_training_serves_several_embeddings(scvae, run_of, tmp_path):
-    assert (
-        scvae(
-            "train", "model=vae", *FAST, "map_3d=true", "embedding=sample", "hydra.run.dir=a"
-        ).code
-        == 0
-    )
+    words = ["train", "model=vae", *FAST, "map_3d=true", "embedding=sample"]
+    assert scvae(*words, "hydra.run.dir=a").code == 0
     # As if by a version that had fewer settings: those that it lacked are as they were then.
     file = tmp_path / "a" / "config.yaml"
     now = yaml.safe_load(file.read_text())
@@ -339,6 +335,19 @@ def test_a_training_that_does_not_fit_is_refused(
     for fact in facts:
         assert fact in result.error.reason
     assert not (tmp_path / "new").exists()
+
+
+def test_principal_components_take_time_and_those_that_are_there_take_none(
+    scvae, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("scvae_cli.stages.expected.MANY", 300)
+    monkeypatch.setattr("scvae_cli.stages.expected.SOLVING", 1.0)
+    words = ["train", *FAST, "model=pca"]
+    assert scvae(*words, "hydra.run.dir=a").code == 0
+    assert scvae(*words, "trained=a", "hydra.run.dir=b").code == 0
+    said = [read(tmp_path / name, "run.json")["expected"]["seconds"] for name in "ab"]
+    n_values = sources.load(**load_run(tmp_path / "a").config.data.model_dump()).x.nnz
+    assert said[0] - said[1] == pytest.approx(n_values, abs=1)
 
 
 def test_of_many_cells_some_are_mapped(scvae, tmp_path, monkeypatch):

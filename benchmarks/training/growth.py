@@ -161,9 +161,10 @@ makes it 1 to 2; where it is higher, other programs took time from the run:
 {table(["cells", "seconds in all", *STAGES.values(), "in all", "load"], times)}
 
 Memory and disk, and what the run took over what it said beforehand that it would take (from
-50,000 cells on; seconds from that line to the end). The constants of what is said of time come
-from runs on 1,000,000 and 2,000,000 cells, so that the other rows check them. A larger run without
-that number was told by older constants:
+50,000 cells on; seconds from that line to the end). The estimate of time was fitted to
+runs on 1,000,000 and 2,000,000 cells, with a look at others on a busy machine. The rows that show
+how it did were measured afterwards. Where a larger run lacks that number, an older version had
+made the estimate:
 
 {
         table(

@@ -53,8 +53,8 @@ def find(folder: str | None, *, on_download: Callable[[int, int], None]) -> Path
     roots = [Path(root) for root in (os.environ.get("SCVAE_DATA_DIR"), str(cache)) if root]
     for path in chain.from_iterable(map(_places, roots)):
         return path
-    import pooch
-    import requests  # only here: they take a third of a second
+    import pooch  # only here: with requests it takes a third of a second
+    import requests
 
     try:
         loader = pooch.HTTPDownloader(progressbar=_Progress(on_download), timeout=20)

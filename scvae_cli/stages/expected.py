@@ -24,7 +24,7 @@ from scvae_cli.untrusted import pages
 
 MANY = 50_000  # cells from which on a run says what it will take
 TRIAL = 40  # batches of an epoch that is timed
-# Of what follows training, from a million and two million cells (docs/performance/growth.csv):
+# Of what follows training, fitted to a quiet machine (docs/performance/growth.csv):
 PASSES = 0.3  # epochs that embedding takes
 SECONDS = 6e-5  # of a cell: clusters, places, tables and the page
 START = 15.0  # seconds of any run: figures, libraries
@@ -42,12 +42,7 @@ def announce(context: Context, loaded: Loaded) -> None:
         return
     model = new_model(config, dataset, context.device, alone=True)
     n_weights = sum(weights.numel() for weights in model.parameters())
-    epoch, training = 0.0, 0.0  # where the model is there
-    if loaded.training is None and model.is_solved:
-        x = dataset.x
-        training = SOLVING * (x.size if isinstance(x, np.ndarray) else x.nnz)
-    elif loaded.training is None:
-        epoch, training = _times(context, dataset, model)
+    epoch, training = _times(context, loaded, model)
     maps = seconds_of_maps(config, dataset.n_cells)
     seconds = training + PASSES * epoch + maps + SECONDS * dataset.n_cells + START
     needed = _needed(config, dataset, n_weights)
@@ -65,9 +60,15 @@ def announce(context: Context, loaded: Loaded) -> None:
     )
 
 
-def _times(context: Context, dataset: Dataset, model: Model) -> tuple[float, float]:
+def _times(context: Context, loaded: Loaded, model: Model) -> tuple[float, float]:
     """Return the seconds of an epoch, and of all of the training."""
-    config, told = context.config, dataset.covariates
+    config, dataset = context.config, loaded.dataset
+    if loaded.training is not None:  # by the run that `trained=` names
+        return 0.0, 0.0
+    if model.is_solved:
+        x = dataset.x
+        return 0.0, SOLVING * (x.size if isinstance(x, np.ndarray) else x.nnz)
+    told = dataset.covariates
     first = np.arange(min(TRIAL * config.batch_size, dataset.n_cells))
     x = dataset.x[: len(first)]
     counts = None if config.likelihood in (None, "gaussian") else dataset.counts(len(first))
