@@ -12,6 +12,7 @@ from scvae_cli.options import (
     DataConfig,
     FileConfig,
     Loggers,
+    Minutes,
     ModelConfig,
     NetworkBlock,
     NonNegative,
@@ -68,7 +69,7 @@ class ClusterConfig(Block):
 class CheckpointConfig(Block):
     """When a training writes a checkpoint, from which it can be resumed."""
 
-    every: Count | Annotated[str, Field(pattern=r"^\d+(\.\d+)?min$")] | None
+    every: Count | Minutes | None
 
 
 class ScoreConfig(Block):
@@ -81,7 +82,7 @@ class ScoreConfig(Block):
 class FiguresConfig(Block):
     """How figures are written, see `results.figures.style.render`, and genes of the page."""
 
-    format: Literal["png", "pdf", "svg"]
+    format: Literal["png", "pdf", "svg"] | None
     dpi: Annotated[int, Field(ge=50, le=1200)]
     genes: Annotated[int, Field(ge=0, le=1000)] = 0  # runs of older versions lack it
 

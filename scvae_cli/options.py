@@ -14,8 +14,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Widths = Annotated[list[Count], Field(min_length=1)]
-Place = Annotated[str, AfterValidator(os.path.expanduser)]
+Place = Annotated[str, BeforeValidator(lambda v: _name(v)), AfterValidator(os.path.expanduser)]
 Sample = Annotated[bool | str, BeforeValidator(lambda v: _sample(v))]
+Minutes = Annotated[str, AfterValidator(lambda v: _minutes(v))]
 Texts = Annotated[list[str], BeforeValidator(lambda v: _texts(v))]
 Activation = Literal["linear", "relu"]
 Loggers = Annotated[
@@ -34,6 +35,18 @@ def _texts(value: Any) -> Any:
     """Return one or several values as a list; an int or a bool, which may be a label, as str."""
     values = value if isinstance(value, list) else [value]
     return [str(v) if isinstance(v, bool | int) else v for v in values]
+
+
+def _name(value: Any) -> Any:
+    """Return a number as text: a folder may be called so."""
+    return str(value) if type(value) is int else value
+
+
+def _minutes(value: str) -> str:
+    """Return a number of minutes, `5min`, as it is."""
+    if re.fullmatch(r"\d+(\.\d+)?min", value):
+        return value
+    raise PydanticCustomError("minutes", "must be minutes, such as 5min")
 
 
 def _sample(value: Any) -> bool | str:

@@ -14,6 +14,9 @@ from scvae_cli.config import Config
 from scvae_cli.errors import Given, InputError, Kind, cause, written
 from scvae_cli.options import Block
 
+# Keys that take null only where they have no effect; the first, beside `updates`.
+NEEDED = ("epochs", "beta", "kl_warmup", "likelihood", "lr", "validation_share")
+
 
 def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
     """Check a composed configuration.
@@ -52,8 +55,7 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
         reason = f"does not go together with epochs={config.epochs}"
         fix = "give one of them, and null for the other"
         raise InputError(Kind.CONFLICT, Given("updates", config.updates), reason, fix)
-    needed = ("beta", "kl_warmup", "likelihood", "lr", "validation_share")
-    for key in (*needed, *(["epochs"] if config.updates is None else [])):
+    for key in NEEDED if config.updates is None else NEEDED[1:]:
         if getattr(config, key) is None and key not in config.ignored:
             what = "one" if key == "likelihood" else "a number"
             raise InputError(
@@ -118,6 +120,9 @@ WORDS = {
     " after validation, not 0": "",
     "a valid integer": "a whole number",
     "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid list": "a list",
+    "a valid string": "text",
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
 }
@@ -129,6 +134,7 @@ def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[In
     A key that only refers to another (`tsne.seed` to `seed`) gets none; the other one does.
     """
     errors: dict[str, InputError] = {}
+    allowed: dict[str, list[str]] = {}
     for problem in error.errors():
         key = _key(problem["loc"], values)
         parent, _, name = key.rpartition(".")
@@ -140,14 +146,52 @@ def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[In
         elif problem["type"] == "missing":
             errors[key] = InputError(Kind.MISSING, key, "no value", f"give {key}=VALUE")
         else:
-            allowed = problem["msg"]
-            for theirs, ours in WORDS.items():
-                allowed = allowed.replace(theirs, ours)
-            if key in errors:
-                allowed = f"{errors[key].reason}, or {allowed.removeprefix('must be ')}"
             given = Given(key, problem["input"], _shown(problem["input"]))
-            errors[key] = InputError(Kind.VALUE, given, allowed)
+            if problem["type"] == "model_type":
+                own = next((k for k in known_keys() if k.startswith(f"{key}.")), key)
+                reason, fix = "is a name for several keys", f"give {own}=VALUE, say"
+                errors[key] = InputError(Kind.VALUE, given, reason, fix)
+                continue
+            allowed.setdefault(key, []).append(_in_our_words(problem["msg"]))
+            errors[key] = InputError(Kind.VALUE, given, _joined(allowed[key], key, values))
     return list(errors.values())
+
+
+def _in_our_words(message: str) -> str:
+    """Return what pydantic says in the words that we say it in."""
+    for theirs, ours in WORDS.items():
+        message = message.replace(theirs, ours)
+    return message
+
+
+def _joined(allowed: list[str], key: str, values: Any) -> str:
+    """Join what a key may be: members of a union, and null."""
+    first, *others = allowed
+    named = ["null"] if _takes_null(key, values) else []
+    return ", or ".join([first, *(text.removeprefix("must be ") for text in others), *named])
+
+
+def _takes_null(key: str, values: Any) -> bool:
+    """Tell whether null would not be rejected for a key of this configuration."""
+    if key in NEEDED or not isinstance(values, dict):
+        return False
+    first, _, rest = key.partition(".")
+    changed = {**values, first: _without(values.get(first), rest)}
+    try:
+        Config.model_validate(changed)
+    except ValidationError as error:
+        return all(_key(problem["loc"], changed) != key for problem in error.errors())
+    return True
+
+
+def _without(values: Any, key: str) -> Any:
+    """Return values with null for a key; the values themselves where the key is a list's."""
+    if not key:
+        return None
+    first, _, rest = key.partition(".")
+    if not isinstance(values, dict):
+        return values
+    return {**values, first: _without(values.get(first), rest)}
 
 
 def _key(location: tuple[int | str, ...], values: Any) -> str:

@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # A run of seconds whose cells are told apart by a trained model and not by an untrained one.
+PLAIN = ["map_3d=false", "figures.format=null"]  # for tests that look at neither
 SMALL = [
     "data=synthetic",
     "data.n_cells=300",
@@ -48,10 +49,10 @@ SMALL = [
     "lr=0.002",
     "cluster.n_init=10",
     "tsne.max_iter=300",
-    "figures.dpi=60",
-    "map_3d=false",
+    *PLAIN,
 ]
 FAST = [*SMALL, "epochs=2"]
+DRAWN = ["figures.format=png", "figures.dpi=60"]
 
 
 def options_of(name: str, **changes: object) -> dict[str, object]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 import torch
+from conftest import PLAIN
 from scipy.sparse import csr_array, csr_matrix
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from test_models import OPTIONS, TRAINED
@@ -33,7 +34,7 @@ TOLD = covariates(BATCHES, NUMBERS)
 CPU = torch.device("cpu")
 TINY = [
     "data=file", "data.path=c.h5ad", "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2",
-    "map_3d=false", "epochs=3", "batch_size=32", "latent_dim=3", "data.label_key=kind",
+    *PLAIN, "epochs=3", "batch_size=32", "latent_dim=3", "data.label_key=kind",
     "hydra.run.dir=r", "data.batch_key=plate",
 ]  # fmt: skip
 

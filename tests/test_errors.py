@@ -23,6 +23,15 @@ LINES = {  # a command, and all that it says
     "train epochs=true": "epochs=true: must be a whole number",
     "train beta=nan": "beta=nan: must be a finite number",
     "train beta=null": "beta=null: model=vsc needs a number",
+    "train validation=some": "validation=some: must be 'molecules' or 'cells', or null",
+    "train model.branch=0": "model.branch=0: must be at least 1, or null",
+    "train checkpoint.every=5s":
+        "checkpoint.every=5s: must be a whole number, or minutes, such as 5min, or null",
+    "train figures=null":
+        "figures=null: is a name for several keys; give figures.format=VALUE, say",
+    "train quiet=maybe": "quiet=maybe: must be true or false",
+    "train trained=3":
+        "trained=3: no trained model there (run.json is missing); give the folder of a run",
     "train embedding=average": "embedding=average: must be 'mean', 'sample', 'mu' or 'decoded'",
     "train latent_dim=800":
         "latent_dim=800: must be less than the number of genes, which is 765 in data=pbmc68k",

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import PLAIN
 from PIL import Image
 from scipy.sparse import csr_matrix
 
@@ -34,7 +35,7 @@ from scvae_cli.runs.run import Run
 USER, HOST = "quetzal7", "secrethost"
 HOME = f"häuser & 'gärten'/{USER}"  # what JSON, HTML, YAML, shells and Hydra each write otherwise
 DATA = "the <data> of 2026"
-TINY = ["tsne.perplexity=5", "tsne.max_iter=250", "cluster.n_init=1", "map_3d=false"]
+TINY = ["tsne.perplexity=5", "tsne.max_iter=250", "cluster.n_init=1", *PLAIN]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 import yaml
+from conftest import PLAIN
 from scipy.io import mmwrite
 from scipy.sparse import csr_matrix
 from sklearn.metrics import silhouette_score
@@ -26,7 +27,7 @@ from scvae_cli.launch.compose import compose
 
 TINY = [
     "model=pca", "latent_dim=3", "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2",
-    "map_3d=false",
+    *PLAIN,
 ]  # fmt: skip
 
 
@@ -191,7 +192,7 @@ def test_sorted_cells_train_and_score(real_data, scvae, tmp_path, key, nmi, ari,
     path = real_data / "zheng_facs" / "zheng_facs_raw.h5ad"
     settings = [
         "data=file", f"data.path={path}", "data.genes=2000", f"data.label_key={key}",
-        "model=pca", "map_3d=false", "tsne.max_iter=250", "tsne.max_cells=500",
+        "model=pca", *PLAIN, "tsne.max_iter=250", "tsne.max_cells=500",
     ]  # fmt: skip
     assert scvae("train", *settings, "hydra.run.dir=r").code == 0
     scores = json.loads((tmp_path / "r" / "scores.json").read_text())

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FAST, SMALL, options_of
+from conftest import FAST, PLAIN, SMALL, options_of
 from scipy.sparse import csr_array
 from torch.distributions import Multinomial
 
@@ -191,7 +191,7 @@ def test_the_true_shares_are_the_best(dataset):
 
 
 def test_a_run_keeps_its_best_weights_and_says_so(scvae, tmp_path):
-    settings = ["model=vae", "likelihood=nb", "map_3d=false", "hydra.run.dir=r"]
+    settings = ["model=vae", "likelihood=nb", *PLAIN, "hydra.run.dir=r"]
     result = scvae("train", *SMALL, *settings, "updates=30", "validation=cells")
     assert result.code == 0, result.err
     history = read_table(tmp_path / "r", "history")

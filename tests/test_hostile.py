@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from anndata import AnnData
-from conftest import FAST
+from conftest import DRAWN, FAST
 from hypothesis import HealthCheck, given, settings
 from scipy.io import mmwrite
 from scipy.sparse import csr_matrix
@@ -314,7 +314,7 @@ RUNS = ["log", "figures", "reserve", "bomb", "sweep"]
 
 @pytest.mark.parametrize("how", RUNS)
 def test_a_strangers_run_writes_nowhere_else(scvae, run_of, tmp_path, how):
-    shutil.copytree(run_of(*FAST, "model=pca"), tmp_path / "r")
+    shutil.copytree(run_of(*FAST, *DRAWN, "model=pca"), tmp_path / "r")
     run, outside = tmp_path / "r", tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("mine")

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import PLAIN
 from scipy.sparse import csr_matrix
 
 from scvae_cli.data.input_parts import ChangedError, Selected, copy_parts
@@ -17,7 +18,7 @@ LEFT = [i for i in range(N) if i != 30]  # cell 30 has one gene, which data.min_
 WORDS = [
     "train", "data=file", "data.path=c.h5ad", "data.label_key=kind", "data.min_genes=2",
     "data.genes=12", "data.genes_by=deviance", "model=pca", "latent_dim=2", "tsne.perplexity=5",
-    "tsne.max_iter=250", "cluster.n_init=1", "map_3d=false", "hydra.run.dir=r",
+    "tsne.max_iter=250", "cluster.n_init=1", *PLAIN, "hydra.run.dir=r",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import PLAIN
 from scipy.sparse import csr_matrix
 from scipy.spatial.distance import cdist
 
@@ -71,7 +72,7 @@ def test_many_cells_give_nearly_the_limit_that_all_would(monkeypatch):
 
 
 TINY = [
-    "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=1", "map_3d=false", "latent_dim=3",
+    "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=1", *PLAIN, "latent_dim=3",
     "model=pca",
 ]  # fmt: skip
 

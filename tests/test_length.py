@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FAST, options_of
+from conftest import FAST, PLAIN, options_of
 from scipy.sparse import csr_array
 from scipy.stats import nbinom
 
@@ -99,7 +99,7 @@ def test_the_error_of_the_genes_means(counts, told):
 
 
 def test_a_run_says_so(scvae, tmp_path):
-    words = ["model=vae", "map_3d=false", "embedding=mean"]
+    words = ["model=vae", *PLAIN, "embedding=mean"]
     assert scvae("train", *FAST, *words, "lr=1e-9", "hydra.run.dir=r").code == 0
     warning, control = Run(tmp_path / "r").warnings
     untrained, trained = re.findall(r"0\.\d\d", control)

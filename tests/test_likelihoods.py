@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SMALL, options_of
+from conftest import PLAIN, SMALL, options_of
 from mpmath import mp, mpf
 from scipy import stats
 from scipy.sparse import csr_array
@@ -386,7 +386,7 @@ def test_a_run_of_counts_embeds_other_cells(scvae, tmp_path):
     names = pd.DataFrame(index=[f"c{i}" for i in range(90)])
     cells = anndata.AnnData(csr_array(rng.poisson(rates).astype(np.float32)), names)
     cells.write_h5ad(tmp_path / "c.h5ad")
-    settings = ["data=file", "data.path=c.h5ad", "likelihood=nb", "epochs=2", "map_3d=false",
+    settings = ["data=file", "data.path=c.h5ad", "likelihood=nb", "epochs=2", *PLAIN,
                 "tsne.perplexity=8", "cluster.n_clusters=3", "hydra.run.dir=r"]  # fmt: skip
     assert scvae("train", *settings).code == 0
     assert scvae("embed", "r", "c.h5ad").code == 0

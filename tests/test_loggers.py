@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import FAST, SMALL
+from conftest import FAST, PLAIN, SMALL
 
 import scvae_cli
 from scvae_cli.console import Stage
@@ -16,7 +16,7 @@ from scvae_cli.errors import InputError, Kind
 from scvae_cli.runs.run import Run
 
 TINY = ["data.n_cells=60", "data.n_genes=30", "tsne.perplexity=5", "tsne.max_iter=250",
-        "cluster.n_init=1", "map_3d=false", "model=vae"]  # fmt: skip
+        "cluster.n_init=1", *PLAIN, "model=vae"]  # fmt: skip
 BOTH = "logger=[tensorboard,mlflow]"
 
 # Runs the command where no connection can be made, and shows those that were tried.

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import PLAIN
 from scipy.sparse import csr_array, csr_matrix
 
 from benchmarks.faults import disks
@@ -28,7 +29,7 @@ from scvae_cli.runs.run import Run
 from scvae_cli.runs.same import essential
 
 N, GENES = 300, 60
-QUICK = ["map_3d=false", "tsne.max_iter=250", "tsne.perplexity=10", "cluster.n_init=2"]
+QUICK = [*PLAIN, "tsne.max_iter=250", "tsne.perplexity=10", "cluster.n_init=2"]
 WORDS = ["train", "data=file", "data.path=c.h5ad", "data.genes=30", "data.label_key=kind", *QUICK]
 
 

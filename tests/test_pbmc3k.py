@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from conftest import FAST
+from conftest import FAST, PLAIN
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from scipy.sparse import csr_array
@@ -351,7 +351,7 @@ def test_presets_are_what_they_say(preset):
 
 def test_a_preset_runs_on_the_reports_cells(scvae, real_data, tmp_path):
     short = [a for a in FAST if not a.startswith(("data", "batch", "lr"))]
-    quick = ["map_3d=false", "tsne.max_cells=300"]
+    quick = [*PLAIN, "tsne.max_cells=300"]
     result = scvae("train", "experiment=report/vsc", *short, *quick)
     assert result.code == 0, result.err
     assert "2,638 cells x 13,714 genes, 9 cell types" in result.err

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import SMALL
+from conftest import DRAWN, SMALL
 from PIL import Image
 
 import scvae_cli
@@ -69,7 +69,7 @@ def folder(tmp_path_factory) -> Path:
 def runs(folder) -> dict[str, Path]:
     """Runs by the names that MultiQC should give them; two have folders of one name."""
     program("multiqc")  # without it, nobody looks at them
-    words = [*SMALL, "epochs=12", "model=vae", "validation=cells"]
+    words = [*SMALL, *DRAWN, "epochs=12", "model=vae", "validation=cells"]
     words.append("figures.dpi=300")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import scanpy
 import yaml
-from conftest import FAST
+from conftest import DRAWN, FAST
 
 from benchmarks.latents.questions import gaps
 from benchmarks.latents.sets import CIRCULAR
@@ -129,7 +129,7 @@ def test_targets_exist():
 
 def test_the_tree_is_the_run_folder(run_of):
     named = set(re.findall(r"[├└]── (\S+?)/?\s", USAGE))
-    found = {path.name for path in run_of(*FAST).iterdir()}
+    found = {path.name for path in run_of(*FAST, *DRAWN).iterdir()}
     assert named == found
     for name in files_of("vsc"):
         if "/" not in name:

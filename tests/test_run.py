@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import FAST, SMALL
+from conftest import DRAWN, FAST, SMALL
 from safetensors.torch import load_file
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
@@ -232,12 +232,23 @@ def test_no_result_is_overwritten(scvae, run_of, tmp_path):
 
 
 def test_nothing_in_a_run_folder_is_a_pickle(run_of):
-    for path in run_of(*FAST).rglob("*"):
+    for path in run_of(*FAST, *DRAWN).rglob("*"):
         if path.is_file():
             assert not path.read_bytes().startswith(b"\x80"), path
             assert path.suffix in {
                 ".yaml", ".csv", ".json", ".png", ".log", ".safetensors", ".html"
             }  # fmt: skip
+
+
+def test_a_run_draws_no_figures_where_none_are_wanted(scvae, tmp_path):
+    """The page still has the map; MultiQC's picture is of a figure, and is left out."""
+    assert scvae("train", *FAST, "multiqc=true", "hydra.run.dir=r").code == 0
+    made = contents(tmp_path / "r")
+    assert not [name for name in made if name.endswith(".png") or name == "map_2d_mqc.html"]
+    assert made >= {"report.html", "scores_mqc.tsv", "history_mqc.tsv"}
+    assert "run-0" in Reader((tmp_path / "r" / "report.html").read_text()).data
+    run = read(tmp_path / "r", "run.json")
+    assert (run["status"], "figures" in run["seconds"]) == ("done", False)
 
 
 def test_an_interrupted_run_says_so(tmp_path):
@@ -283,7 +294,7 @@ def test_runs_of_one_second_do_not_share_a_folder(tmp_path):
 
 
 def test_one_training_serves_several_embeddings(scvae, run_of, tmp_path):
-    words = ["train", "model=vae", *FAST, "map_3d=true", "embedding=sample"]
+    words = ["train", "model=vae", *FAST, *DRAWN, "map_3d=true", "embedding=sample"]
     assert scvae(*words, "hydra.run.dir=a").code == 0
     # As if by a version that had fewer settings: those that it lacked are as they were then.
     file = tmp_path / "a" / "config.yaml"
@@ -292,7 +303,7 @@ def test_one_training_serves_several_embeddings(scvae, run_of, tmp_path):
     del older["model"]["dispersion"], older["data"]["n_batches"], older["ensemble"]
     file.write_text(yaml.safe_dump(older))
     assert essential(older) == essential(now) != essential(now | {"beta": 3.0})
-    common = ["train", "model=vae", *FAST, "trained=a"]
+    common = ["train", "model=vae", *FAST, *DRAWN, "trained=a"]
     result = scvae(*common, "hydra.run.dir=b")
     assert result.code == 0, result.err
     # The mean that a fresh training with the same settings would embed.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import scanpy
 import yaml
-from conftest import FAST, told_as_json
+from conftest import DRAWN, FAST, told_as_json
 
 from scvae_cli.errors import Kind
 from scvae_cli.runs.files import files_of
@@ -18,7 +18,7 @@ def facts(out: str) -> dict[str, str]:
 
 
 def test_show_a_run(scvae, tmp_path):
-    words = [*FAST, "model=vae", "hydra.run.dir=r", "multiqc=true", "quiet=true"]
+    words = [*FAST, *DRAWN, "model=vae", "hydra.run.dir=r", "multiqc=true", "quiet=true"]
     result = scvae("train", *words)
     assert (result.code, result.out) == (0, "r\n")
     assert all(line.startswith("warning: ") for line in result.err.splitlines())

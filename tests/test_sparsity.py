@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FAST, options_of
+from conftest import DRAWN, FAST, options_of
 from matplotlib.image import imread
 from torch import nn
 
@@ -243,7 +243,7 @@ def test_latents_of_one_type_raise_the_markers_that_were_simulated():
 
 
 def test_tables_come_out_again(scvae, tmp_path):
-    base = [*FAST, "model=vsc"]
+    base = [*FAST, *DRAWN, "model=vsc"]
     assert scvae("train", *base, "hydra.run.dir=a").code == 0
     files = ["latents.csv", "drivers.csv", "figures/sparsity.png"]
     before = {name: (tmp_path / "a" / name).read_bytes() for name in files}
@@ -265,7 +265,7 @@ def test_cells_without_types_and_models_without_gates(scvae, tmp_path):
     counts = np.random.default_rng(0).poisson(1.0, (300, 20)).astype(np.float32)
     anndata.AnnData(counts).write_h5ad(tmp_path / "cells.h5ad")
     base = [
-        *(setting for setting in FAST if not setting.startswith("data")),
+        *(setting for setting in FAST if not setting.startswith("data")), *DRAWN,
         "data=file", "data.path=cells.h5ad", "cluster.n_clusters=3",
     ]  # fmt: skip
     for model in ("vsc", "vae"):

@@ -16,6 +16,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import PLAIN
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csc_matrix, csr_matrix
@@ -561,7 +562,7 @@ def run(tmp_path_factory) -> Path:
         main([
             "train", "data=file", "data.path=a.h5ad", "data.label_key=kind", "model=pca",
             "latent_dim=2", "tsne.max_iter=250", "tsne.perplexity=3", "cluster.n_init=1",
-            "map_3d=false", "hydra.run.dir=r",
+            *PLAIN, "hydra.run.dir=r",
         ])  # fmt: skip
     return folder / "r"
 

@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pandas as pd
 import pytest
-from conftest import FAST
+from conftest import FAST, PLAIN
 from hypothesis import HealthCheck, given, settings
 
 import scvae_cli
@@ -25,7 +25,7 @@ from scvae_cli.runs.files import read_json
 from scvae_cli.runs.run import Run
 from scvae_cli.runs.same import read_training
 
-QUICK = ["tsne.perplexity=5", "tsne.max_iter=250", "cluster.n_init=1", "map_3d=false"]
+QUICK = ["tsne.perplexity=5", "tsne.max_iter=250", "cluster.n_init=1", *PLAIN]
 FILES = ["run.json", "scores.json", "config.yaml", "genes.csv", "history.csv", "latent.csv",
          "cells.csv", "expression.csv", "model.safetensors"]  # fmt: skip
 

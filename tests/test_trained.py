@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 import torch
+from conftest import PLAIN
 from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_matrix
 
@@ -21,7 +22,7 @@ from scvae_cli.errors import InputError, Kind
 from scvae_cli.trained import TrainedRun
 
 TINY = [
-    "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2", "map_3d=false", "epochs=2",
+    "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2", *PLAIN, "epochs=2",
     "batch_size=32", "latent_dim=3", "cluster.n_clusters=3", "hydra.run.dir=r",
 ]  # fmt: skip
 
@@ -93,7 +94,7 @@ def test_its_own_cells_get_its_own_latents(scvae, tmp_path, counts, settings):
 @pytest.mark.slow
 def test_pbmc3k_from_the_archives_folder(scvae, real_data, tmp_path):
     """All 2,700 cells of the file: those that the run had get what they had."""
-    settings = ["data=pbmc3k", "model=vae", "epochs=1", "map_3d=false", "tsne.max_cells=300"]
+    settings = ["data=pbmc3k", "model=vae", "epochs=1", *PLAIN, "tsne.max_cells=300"]
     assert scvae("train", *settings, "cluster.n_init=1", "hydra.run.dir=r").code == 0
     shutil.unpack_archive(next((real_data / "pbmc3k").glob("*.tar.gz")), tmp_path)
     folder = "filtered_gene_bc_matrices/hg19"

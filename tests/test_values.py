@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from conftest import PLAIN
 from scipy.sparse import csr_matrix
 
 import scvae_cli
@@ -16,7 +17,7 @@ from scvae_cli.launch.compose import compose
 
 TINY = [
     "model=pca", "latent_dim=3", "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2",
-    "map_3d=false",
+    *PLAIN,
 ]  # fmt: skip
 REAL = {
     "facs": "zheng_facs/zheng_facs_raw.h5ad",

@@ -19,7 +19,7 @@ from scvae_cli.results.runs import find_runs
 from scvae_cli.runs.files import read_table
 
 # The benchmark clusters by itself, and draws maps of some runs only.
-SHORT = "map_3d=false tsne.max_cells=1000 cluster.n_init=1 threads=1"
+SHORT = "map_3d=false figures.format=null tsne.max_cells=1000 cluster.n_init=1 threads=1"
 
 
 def dataset_of(cells: Cells) -> Dataset:

@@ -16,7 +16,8 @@ SEEDS = 5  # of networks that see all types of a plate or protocol; the halves o
 # The maps have no say.
 WORDS = (
     "data=file", "data.genes=2000", "threads=1",
-    "map_3d=false", "tsne.max_cells=300", "tsne.max_iter=250", "cluster.n_init=1",
+    "map_3d=false", "figures.format=null", "tsne.max_cells=300", "tsne.max_iter=250",
+    "cluster.n_init=1",
 )  # fmt: skip
 
 

@@ -22,7 +22,8 @@ from scvae_cli.trained import load as load_run
 
 SEEDS = 3  # of every method; the default of `scvae choose`
 # For runs of which only the training counts: maps are drawn by `scores`.
-SHORT = ["map_3d=false", "tsne.max_cells=200", "tsne.max_iter=250", "cluster.n_init=1"]
+SHORT = ["map_3d=false", "tsne.max_cells=200", "tsne.max_iter=250", "cluster.n_init=1",
+         "figures.format=null"]  # fmt: skip
 
 
 class Training(NamedTuple):

@@ -25,7 +25,7 @@ References = dict[tuple[str, str], dict[str, float]]
 def write_figures(
     folder: Path, runs: Sequence[Run], table: pd.DataFrame, means: pd.DataFrame, by: Sequence[str]
 ) -> dict[str, tuple[str, bytes]]:
-    """Draw the figures that fit these runs, in the format that the first run asks for.
+    """Draw the figures that fit these runs, in the format that the first run asks for, or PNG.
 
     Args:
         folder: where, made if it is not there.
@@ -41,7 +41,7 @@ def write_figures(
 
     folder.mkdir(exist_ok=True)
     asked = next((run.flat_settings for run in runs if run.flat_settings), {})
-    how = asked.get("figures.format", "png"), asked.get("figures.dpi", DPI)
+    how = asked.get("figures.format") or "png", asked.get("figures.dpi", DPI)
     drawn = {}
     for name, (caption, figure) in _draw(runs, table, means, by).items():
         files = dict(files_of_figure(name, figure, *how))

@@ -69,14 +69,16 @@ def draw_figures(
     scores: dict[str, dict[str, float]],
     sparsity: Sparsity | None,
 ) -> None:
-    """Draw the maps, the loss and the latents; write them to figures/."""
+    """Draw the maps, the loss and the latents; write them to figures/, unless none are wanted."""
+    config = context.config
+    if (form := config.figures.format) is None:
+        return
     # matplotlib takes a second: only here
     from scvae_cli.results.figures.losses import loss_terms
     from scvae_cli.results.figures.maps import map_2d, map_3d, map_batch
     from scvae_cli.results.figures.sparsity import programme_map
     from scvae_cli.results.figures.style import files_of_figure
 
-    config = context.config
     with context.stage("figures") as shown:
         groups, type_names = dataset.groups
         cells = groups[maps.mapped], type_names
@@ -99,10 +101,9 @@ def draw_figures(
         if sparsity is not None:
             drawn["sparsity"] = programme_map(sparsity.latents, sparsity.genes, config.title)
         for name, figure in drawn.items():
-            files = files_of_figure(name, figure, config.figures.format, config.figures.dpi)
-            for file, contents in files:
+            for file, contents in files_of_figure(name, figure, form, config.figures.dpi):
                 context.writer.write_figure(file, contents)
-        ending = "" if config.figures.format == "png" else f" and .{config.figures.format}"
+        ending = "" if form == "png" else f" and .{form}"
         shown.say(f"{', '.join(drawn)}: .png{ending}")
 
 
