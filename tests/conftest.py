@@ -34,8 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
-# A run of seconds whose cells are told apart by a trained model and not by an untrained one.
 PLAIN = ["map_3d=false", "figures.format=null"]  # for tests that look at neither
+DRAWN = ["figures.format=png"]  # after it, for tests that look at figures
+# A run of seconds whose cells are told apart by a trained model and not by an untrained one.
 SMALL = [
     "data=synthetic",
     "data.n_cells=300",
@@ -49,10 +50,10 @@ SMALL = [
     "lr=0.002",
     "cluster.n_init=10",
     "tsne.max_iter=300",
+    "figures.dpi=60",
     *PLAIN,
 ]
 FAST = [*SMALL, "epochs=2"]
-DRAWN = ["figures.format=png", "figures.dpi=60"]
 
 
 def options_of(name: str, **changes: object) -> dict[str, object]:
