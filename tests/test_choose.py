@@ -10,7 +10,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SMALL, options_of
+from conftest import PLAIN, SMALL, options_of
 from scipy.sparse import csr_array
 from scipy.stats import binom
 from sklearn.decomposition import PCA as SklearnPCA
@@ -39,7 +39,7 @@ from scvae_cli.runs.files import read_table
 CELLS = ["synthetic", *(word for word in SMALL if word.startswith("data.") or "=" not in word)]
 STEADY, LUCKY = np.array([0.010, 0.011, 0.0105]), np.array([0.02, -0.01, 0])
 QUICK = ["--candidates", "pca-20,pca-sqrt,vae-nb", "updates=3", "batch_size=64",
-         "hydra/launcher=basic", "tsne.max_iter=250"]  # fmt: skip
+         "hydra/launcher=basic", "tsne.max_iter=250", *PLAIN]  # fmt: skip
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_minutes_end_the_training_and_what_there_is_is_measured(scvae, tmp_path,
     monkeypatch.setattr("scvae_cli.launch.sweep.Worker", Worker)  # which the time's end stops
     result = scvae(
         "choose", *CELLS, "--candidates", "vae-nb", "--to", "c", "--minutes", "9",
-        "updates=100000", "batch_size=64", "hydra/launcher=basic",
+        "updates=100000", "batch_size=64", "hydra/launcher=basic", *PLAIN,
     )  # fmt: skip
     assert result.code == 0, result.err
     assert "9 minutes are over" in result.err

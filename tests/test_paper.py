@@ -78,14 +78,15 @@ def test_the_plan_covers_the_report():
             assert f"{name}-{seed}" in names
     assert {"code-ae-0", "code-vae-0", "code-vsc-0"} <= set(names)
     # What a run takes from another has been done before, in the same way: for any two seeds.
+    configs = {}
     for run in plan(range(2), quick=False):
-        config = compose(list(run.overrides))
+        config = configs[run.name] = compose(list(run.overrides))
         kind, model, *_ = run.name.split("-")
         assert config.model.name == model
         assert config.seed == int(run.name.rsplit("-", 1)[1]) or kind == "map"
         if run.trained:
             assert names.index(run.trained) < names.index(run.name)
-            other = compose(list(runs[names.index(run.trained)].overrides))
+            other = configs[run.trained]
             assert (other.model, other.beta, other.seed) == (
                 config.model,
                 config.beta,
