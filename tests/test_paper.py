@@ -251,6 +251,7 @@ def test_other_labels_are_scored_too(quick, runs, tmp_path):
     assert "| ARI | AE | 0.5798 | 1.000 |" in section  # its own clusters
 
 
+@pytest.mark.slow
 def test_interrupted_it_continues_where_it_was(scvae, tmp_path):
     command = [sys.executable, "-m", "scvae_cli", "paper", "--quick", *SHORT]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
