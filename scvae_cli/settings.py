@@ -1,6 +1,7 @@
 """Check the settings that Hydra composed or a run wrote, and name the keys that are wrong."""
 
 from collections.abc import Callable, Collection, Iterator
+from copy import deepcopy
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -149,11 +150,11 @@ def _complaints(error: ValidationError, cfg: DictConfig, values: Any) -> list[In
             given = Given(key, problem["input"], _shown(problem["input"]))
             if problem["type"] == "model_type":
                 own = next((k for k in known_keys() if k.startswith(f"{key}.")), key)
-                reason, fix = "is a name for several keys", f"give {own}=VALUE, say"
-                errors[key] = InputError(Kind.VALUE, given, reason, fix)
-                continue
-            allowed.setdefault(key, []).append(_in_our_words(problem["msg"]))
-            errors[key] = InputError(Kind.VALUE, given, _joined(allowed[key], key, values))
+                why = "is a name for several keys", f"give {own}=VALUE, say"
+            else:
+                allowed.setdefault(key, []).append(_in_our_words(problem["msg"]))
+                why = _joined(allowed[key], key, values), ""
+            errors[key] = InputError(Kind.VALUE, given, *why)
     return list(errors.values())
 
 
@@ -173,25 +174,18 @@ def _joined(allowed: list[str], key: str, values: Any) -> str:
 
 def _takes_null(key: str, values: Any) -> bool:
     """Tell whether null would not be rejected for a key of this configuration."""
-    if key in NEEDED or not isinstance(values, dict):
+    changed = block = deepcopy(values)
+    *parents, last = key.split(".")
+    for name in parents:
+        block = block.get(name) if isinstance(block, dict) else None
+    if key in NEEDED or not isinstance(block, dict):
         return False
-    first, _, rest = key.partition(".")
-    changed = {**values, first: _without(values.get(first), rest)}
+    block[last] = None
     try:
         Config.model_validate(changed)
     except ValidationError as error:
         return all(_key(problem["loc"], changed) != key for problem in error.errors())
     return True
-
-
-def _without(values: Any, key: str) -> Any:
-    """Return values with null for a key; the values themselves where the key is a list's."""
-    if not key:
-        return None
-    first, _, rest = key.partition(".")
-    if not isinstance(values, dict):
-        return values
-    return {**values, first: _without(values.get(first), rest)}
 
 
 def _key(location: tuple[int | str, ...], values: Any) -> str:
