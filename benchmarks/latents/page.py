@@ -251,10 +251,10 @@ def _how(tables: Tables) -> str:
     return f"""## How
 
 - Every method gets the same cells and the same 2,000 variable genes (`pca-deviance` chooses its
-  own). The scores' intervals are over seeds (Student's t). Bold: cannot be told from the highest
-  of the column, which each other method is compared with at 5 % / (methods - 1), one-sided
-  (Welch). With three seeds that is hard to fail for a method that scatters. Controls are not
-  compared.
+  own), or all genes of the simulated cells, where `pca-deviance` has none to choose.
+- The scores' intervals are over seeds (Student's t). Bold: cannot be told from the highest of the
+  column, which each other method is compared with at 5 % / (methods - 1), one-sided (Welch). With
+  three seeds that is hard to fail for a method that scatters. Controls are not compared.
 - k-means: the mean over those of 50 starts whose inertia is within 1 % of the least, since which
   of them is the least is luck. Leiden: the mean over five seeds, on the graph of 20 shared nearest
   neighbours (Jaccard index of 1/15 or more), at the resolution that gives as many clusters as
