@@ -162,9 +162,8 @@ makes it 1 to 2; where it is higher, other programs took time from the run:
 
 Memory and disk, and what the run took over what it said beforehand that it would take (from
 50,000 cells on; seconds from that line to the end). The estimate of time was fitted to
-runs on 1,000,000 and 2,000,000 cells, with a look at others on a busy machine. The rows that show
-how it did were measured afterwards. Where a larger run lacks that number, an older version had
-made the estimate:
+runs on 1,000,000 and 2,000,000 cells, with a look at others on a busy machine; these rows were
+measured afterwards:
 
 {
         table(

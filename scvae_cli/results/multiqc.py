@@ -57,7 +57,7 @@ def run_files(run: Run) -> dict[str, bytes]:
     files = {"scores_mqc.tsv": _run_scores(run, name)}
     if curves := _curves(run, name):
         files["history_mqc.tsv"] = curves
-    drawn = run.flat_settings.get("figures.format") is not None
+    drawn = run.flat_settings.get("figures.format", "png")
     if drawn and not _is_job(run.path):  # a sweep has one picture of all its maps
         picture = (run.path / "figures" / "map_2d.png").read_bytes()
         files["map_2d_mqc.html"] = _picture("map", f"Map of {name}", picture)
