@@ -15,7 +15,7 @@ from scvae_cli.config import Config
 from scvae_cli.errors import Given, InputError, Kind, cause, written
 from scvae_cli.options import Block
 
-# Keys that take null only where they have no effect; the first, beside `updates`.
+# Keys that take null only where the model ignores them; `epochs`, also where `updates` is given.
 NEEDED = ("epochs", "beta", "kl_warmup", "likelihood", "lr", "validation_share")
 
 
@@ -56,13 +56,20 @@ def parse(cfg: DictConfig, given: Collection[str] = ()) -> Config:
         reason = f"does not go together with epochs={config.epochs}"
         fix = "give one of them, and null for the other"
         raise InputError(Kind.CONFLICT, Given("updates", config.updates), reason, fix)
-    for key in NEEDED if config.updates is None else NEEDED[1:]:
+    _check_needed(config)
+    return config
+
+
+def _check_needed(config: Config) -> None:
+    """Refuse null for a key that the model needs."""
+    for key in NEEDED:
+        if key == "epochs" and config.updates is not None:
+            continue
         if getattr(config, key) is None and key not in config.ignored:
             what = "one" if key == "likelihood" else "a number"
             raise InputError(
                 Kind.MISSING, Given(key, None), f"model={config.model.name} needs {what}"
             )
-    return config
 
 
 def check_extras(config: Config) -> None:

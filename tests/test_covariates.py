@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 import torch
-from conftest import PLAIN
+from conftest import DRAWN, PLAIN
 from scipy.sparse import csr_array, csr_matrix
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from test_models import OPTIONS, TRAINED
@@ -411,7 +411,7 @@ def test_a_run_embeds_its_own_cells_again(counts, scvae, tmp_path, settings):
 def test_a_run_scores_how_well_batches_mix(counts, scvae, tmp_path):
     """By `analysis.mixing`, with NMI and ARI of k-means, in scores.json and on the terminal."""
     counts.write_h5ad(tmp_path / "c.h5ad")
-    result = scvae("train", *TINY, "model=pca")
+    result = scvae("train", *TINY, *DRAWN, "model=pca")
     scores = json.loads((tmp_path / "r" / "scores.json").read_text())
     run = scvae_cli.load(tmp_path / "r")
     plates = (counts.obs["plate"] == "p1").to_numpy().astype(int)
@@ -447,7 +447,7 @@ def test_runs_with_batches_are_compared_by_their_scores(counts, scvae, tmp_path)
 def test_cells_without_types_mix_too(counts, scvae, tmp_path):
     counts.write_h5ad(tmp_path / "c.h5ad")
     words = [w for w in TINY if not w.startswith("data.label_key")]
-    assert scvae("train", *words, "model=pca", "cluster.n_clusters=3").code == 0
+    assert scvae("train", *words, *DRAWN, "model=pca", "cluster.n_clusters=3").code == 0
     scores = json.loads((tmp_path / "r" / "scores.json").read_text())
     assert set(scores["latent"]) == {"silhouette", "ilisi"}
 

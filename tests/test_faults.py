@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FAST, PLAIN, options_of, told_as_json
+from conftest import FAST, options_of, told_as_json
 from scipy.sparse import csr_array
 
 from benchmarks.faults import damage, disks, kills, runs
@@ -300,7 +300,7 @@ def test_fewer_clusters_than_asked_for_is_said(scvae, tmp_path):
     table.index = [f"c{i}" for i in range(20)]
     table.to_csv(tmp_path / "t.csv")
     result = scvae(
-        "train", "data=file", "data.path=t.csv", "model=pca", "latent_dim=2", *PLAIN,
+        "train", "data=file", "data.path=t.csv", "model=pca", "latent_dim=2", "map_3d=false",
         "cluster.n_clusters=5", "tsne.perplexity=5", "tsne.max_iter=250", "hydra.run.dir=r",
     )  # fmt: skip
     said = "k-means finds 2 clusters on the latent space, of the 5 asked for"

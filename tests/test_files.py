@@ -27,7 +27,7 @@ from scvae_cli.launch.compose import compose
 
 TINY = [
     "model=pca", "latent_dim=3", "tsne.perplexity=8", "tsne.max_iter=250", "cluster.n_init=2",
-    *PLAIN,
+    "map_3d=false",
 ]  # fmt: skip
 
 
