@@ -81,8 +81,12 @@ def test_runs_are_resumed_or_it_is_said_why_not(scvae, at, number):
     folder = at(number)
     assert "the run is done" in scvae("train", "resume=pca").err
     assert (folder / "pca" / "report.html").exists()
-    record = json.loads((folder / "vae" / "run.json").read_text())
-    (folder / "vae" / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    for name in ("vae/run.json", "sweep/sweep.json"):
+        record = json.loads((folder / name).read_text())
+        record["versions"]["scvae-cli"] = "0.0.1"
+        if name == "vae/run.json":
+            record["status"] = "running"
+        (folder / name).write_text(json.dumps(record))
     (folder / "vae" / "scores.json").unlink()
     assert "was begun" in scvae("train", "resume=vae").refused(Kind.DIFFERS, "resume")
     latent = (folder / "vae" / "latent.csv").read_bytes()
