@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -224,6 +225,23 @@ def test_flags_and_overrides_come_in_any_order(scvae, tmp_path):
     assert result.code == 0, result.err
     for line in ("lr: 1", "epochs: 3", "beta: 7"):
         assert line in result.out.splitlines()
+
+
+def test_quiet_commands_say_only_what_they_wrote(scvae, tmp_path):
+    shutil.copytree(ROOT / "tests" / "formats" / "1", tmp_path, dirs_exist_ok=True)
+    words = {
+        ("train", *FAST, "hydra.run.dir=new"): "new\n",
+        ("train", "resume=pca"): "pca\n",
+        ("train", "-m", *FAST, "model=pca", "seed=0,1", "hydra.sweep.dir=both"): "both\n",
+        ("train", "resume=both"): "both\n",
+        ("verify", "pca"): "",
+        ("embed", "pca", "cells.h5ad", "--labels"): "latent.csv\n",
+        ("export", "pca", "--to", "copy"): "copy\n",
+    }
+    for command, wrote in words.items():
+        result = scvae(command[0], "--quiet", *command[1:])
+        assert (result.code, result.out) == (0, wrote)
+        assert all(line.startswith("warning: ") for line in result.err.splitlines()), result.err
 
 
 def test_the_wheel_brings_its_configurations(tmp_path):

@@ -11,6 +11,14 @@ from scvae_cli.errors import InputError, Kind
 WIDTH = 79
 
 
+def add_quiet(
+    parser: argparse.ArgumentParser,
+    text: str = "print only warnings, errors and what was written",
+) -> None:
+    """Add the flag to a command, with this text in its help."""
+    parser.add_argument("--quiet", action="store_true", help=text)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with examples below its help, whose errors are ours: one line, and the way out."""
 

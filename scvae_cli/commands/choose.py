@@ -26,7 +26,7 @@ from scvae_cli.choice.plan import (
     experiment,
     sweep_words,
 )
-from scvae_cli.commands.arguments import Parser
+from scvae_cli.commands.arguments import Parser, add_quiet
 from scvae_cli.config import Config
 from scvae_cli.console import Console
 from scvae_cli.data.sources import SOURCES, load
@@ -137,8 +137,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--minutes", type=float, help="begin to measure after this time, with what is trained"
     )
     parser.add_argument("--to", metavar="FOLDER", type=at_home, help="where it goes (outputs/...)")
+    add_quiet(parser)
 
     asked = parser.parse_intermixed_args(arguments)
+    asked.settings += ["quiet=true"] if asked.quiet else []
     asked.candidates = list(dict.fromkeys([CONTROL, *asked.candidates.split(",")]))
     for name in asked.candidates:
         if name not in CANDIDATES:

@@ -14,7 +14,7 @@ import torch
 
 from scvae_cli.atomic import write_file
 from scvae_cli.commands import labels
-from scvae_cli.commands.arguments import Parser
+from scvae_cli.commands.arguments import Parser, add_quiet
 from scvae_cli.console import Console
 from scvae_cli.data.dataset_h5ad import write_h5ad
 from scvae_cli.data.files import read
@@ -47,7 +47,7 @@ def embed(arguments: list[str]) -> None:
     """
     asked = _parse(arguments)
     _check_new(asked)
-    console = Console()
+    console = Console(quiet=asked.quiet, live=not asked.quiet)
     with console.busy("loading the run"):
         run = load(asked.run)
     options = _reading(run.config.data, asked.file, asked.settings)
@@ -101,6 +101,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--h5ad", metavar="OUT", type=at_home, help="write the cells too, with obsm['X_scvae']"
     )
+    add_quiet(parser)
     labels.add_options(parser)
     return parser.parse_intermixed_args(arguments)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scvae_cli.atomic import making, write_file
-from scvae_cli.commands.arguments import Parser
+from scvae_cli.commands.arguments import Parser, add_quiet
 from scvae_cli.commands.show import no_run
 from scvae_cli.commands.verify import open_whole
 from scvae_cli.console import Console
@@ -46,7 +46,7 @@ def export(arguments: list[str]) -> None:
     asked = _parse(arguments)
     path, to = asked.run.resolve(), asked.to.absolute()
     _check_new(path, asked.to)
-    console = Console()
+    console = Console(quiet=asked.quiet, live=not asked.quiet)
     is_sweep = not (path / "run.json").exists() and (path / "sweep.json").exists()
     if not is_sweep and not (path / "run.json").exists():
         raise no_run(asked.run)
@@ -84,6 +84,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--to", metavar="FOLDER", type=at_home, required=True, help="a new folder for the copy"
     )
+    add_quiet(parser)
     return parser.parse_args(arguments)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-from scvae_cli.commands.arguments import Parser
+from scvae_cli.commands.arguments import Parser, add_quiet
 from scvae_cli.console import Console, minutes
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.interrupts import WORDS, exit_code
@@ -38,7 +38,7 @@ def paper(arguments: list[str]) -> None:
     asked = _parse(arguments)
     root = Path(asked.runs or ("outputs/paper-quick" if asked.quick else "outputs/paper"))
     runs = plan(range(1 if asked.quick else asked.seeds), quick=asked.quick)
-    console = Console()
+    console = Console(quiet=asked.quiet, live=not asked.quiet)
     try:
         done, failed = _perform(runs, root, asked.overrides, console)
     except KeyboardInterrupt as error:
@@ -169,6 +169,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--labels", metavar="FILE", help="csv of other labels to score against")
     parser.add_argument("--runs", metavar="FOLDER", help="where runs go (outputs/paper)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings for every run")
+    add_quiet(parser)
 
     asked = parser.parse_intermixed_args(arguments)
     if asked.seeds < 2:

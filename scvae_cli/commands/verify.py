@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvae_cli.commands.arguments import Parser
+from scvae_cli.commands.arguments import Parser, add_quiet
 from scvae_cli.commands.json_output import add_json, print_json
 from scvae_cli.config import Config
 from scvae_cli.console import Console
@@ -47,10 +47,11 @@ def verify(arguments: list[str]) -> None:
     )
     parser.add_argument("run", metavar="RUN", type=at_home, help="folder of a run")
     add_json(parser)
+    add_quiet(parser, "print only warnings and errors: the exit code is the answer")
     asked = parser.parse_args(arguments)
     path = asked.run.absolute()
     run, config = open_whole(path)
-    console = Console(quiet=asked.json)
+    console = Console(quiet=asked.json or asked.quiet)
     today = {"versions": versions(), "git": git_state()}
     changes = [told for code in codes(run.record) if (told := difference(code, today))]
     for changed in changes:

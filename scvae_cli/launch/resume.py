@@ -33,7 +33,7 @@ def resume(path: Path, others: list[str]) -> None:
 
     Args:
         path: its folder; the real path.
-        others: what else was on the command line; `force=true` may be.
+        others: what else was on the command line; `force=true` and `--quiet` may be.
 
     Raises:
         InputError: there is nothing to resume, or not by this version.
@@ -43,7 +43,8 @@ def resume(path: Path, others: list[str]) -> None:
 
     run = _open(path, others)
     config = _settings(run)
-    console = Console(quiet=config.quiet, live=not config.quiet)
+    quiet = config.quiet or "--quiet" in others
+    console = Console(quiet=quiet, live=not quiet)
     if run.has_result:
         code = _finished(run, console)
     else:
@@ -71,7 +72,7 @@ def _open(path: Path, others: list[str]) -> Run:
     asked = Given("resume", shown(path))
     check_inside(path, asked)
     unlock(lock(path))
-    unknown = [word for word in others if word not in ("force=true", "force=false")]
+    unknown = [word for word in others if word not in ("force=true", "force=false", "--quiet")]
     if unknown:
         raise InputError(
             Kind.CONFLICT,

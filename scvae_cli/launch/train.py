@@ -213,6 +213,7 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
     Raises:
         InputError: what Hydra would not refuse, or would refuse in many lines.
     """
+    arguments = ["quiet=true" if word == "--quiet" else word for word in arguments]
     parser = get_args_parser()
     parser.error = _fail  # type: ignore[method-assign]
     parsed = parser.parse_intermixed_args(arguments)
