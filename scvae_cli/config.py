@@ -31,6 +31,7 @@ class TSNEConfig(Block):
     early_exaggeration: Annotated[float, Field(ge=1)]
     learning_rate: Literal["auto"] | Positive
     max_iter: Annotated[int, Field(ge=250)]
+    max_iter_3d: Annotated[int, Field(ge=250)] | None = None  # runs of older versions lack it
     n_iter_without_progress: Count
     min_grad_norm: NonNegative
     metric: Literal["euclidean", "cosine", "manhattan"]

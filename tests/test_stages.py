@@ -11,13 +11,15 @@ import torch
 from conftest import options_of
 from scipy.sparse import csr_array, issparse
 from sklearn.datasets import make_blobs
+from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
 from scvae_cli import CONF
 from scvae_cli.analysis.cluster import kmeans, nearest_centroid
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.score import score, silhouette
-from scvae_cli.analysis.tsne import place_others, tsne
+from scvae_cli.analysis.tsne import place_others, raised, tsne
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.data.preprocess import log_normalize
@@ -256,6 +258,31 @@ def test_tsne_tells_its_iterations_and_gives_the_same_map(capsys):
 def test_tsne_maps_fewer_latents_than_dimensions():
     latent = np.random.default_rng(0).normal(size=(100, 1)).astype(np.float32)
     assert tsne(latent, 3, **TSNE).shape == (100, 3)
+
+
+def test_a_3d_map_from_the_2d_one_is_as_good_in_fewer_steps_and_lies_like_it():
+    x = load(name="pbmc68k", scale=None).x.toarray()[:400]
+    latent = PCA(6, random_state=0).fit_transform(x).astype(np.float32)
+    flat = tsne(latent, 2, **(TSNE | {"max_iter": 500}))
+    alone = tsne(latent, 3, **(TSNE | {"max_iter": 1000}))
+    raised_map = tsne(latent, 3, **(TSNE | {"max_iter": 300}), start=raised(latent, flat, 0))
+    kept = [trustworthiness(latent, map_, n_neighbors=15) for map_ in (flat, alone, raised_map)]
+    assert kept[2] > kept[0]
+    assert kept[2] > kept[1] - 0.001
+    for axis in range(2):
+        assert np.corrcoef(flat[:, axis], raised_map[:, axis])[0, 1] > 0.95
+    assert np.abs(np.corrcoef(raised_map[:, 2], latent[:, 2])[0, 1]) > 0.5
+
+
+@pytest.mark.parametrize("n_latent", [1, 2, 3])
+def test_a_3d_map_is_raised_without_a_third_component(n_latent):
+    latent = np.random.default_rng(0).normal(size=(50, n_latent))
+    latent[:, 2:] = 0
+    flat = 7 * np.random.default_rng(1).normal(size=(50, 2))
+    start = raised(latent, flat, seed=3)
+    np.testing.assert_array_equal(start[:, :2], flat)
+    assert start[:, 2].std() == pytest.approx(0.3 * flat.std())
+    np.testing.assert_array_equal(start, raised(latent, flat, seed=3))
 
 
 def test_clusters_are_numbered_by_size():

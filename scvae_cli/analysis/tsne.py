@@ -7,6 +7,7 @@ from io import TextIOBase
 from typing import Any
 
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
@@ -14,17 +15,27 @@ from scvae_cli.errors import Kind, RunError
 
 # Seconds for each cell and doubling of their number, of 1,000 steps on two cores.
 _SECONDS = {2: 3.0e-4, 3: 8.7e-4}
+_STARTED = 1.25e-3  # of a 3-D map that starts from the 2-D one: 7e-4 to 2.2e-3 from 700 to 10,000
 
 PIECE = 50_000  # cells that are placed at once
 NEAR = 5  # mapped cells that say where another cell is placed
 TINY = float(np.finfo(np.float32).tiny)
 ITERATION = re.compile(r"\[t-SNE\] Iteration (\d+): error")
+RAISED = 0.3  # of the standard deviation of a 2-D map: that of the third axis where 3-D begins
 ROUNDING = 32 * float(np.finfo(np.float32).eps)  # relative error of a few layers
 
 
-def expected_seconds(n_cells: int, n_dims: int, max_iter: int) -> float:
-    """Estimate the seconds of a map: as n log n (Barnes-Hut), from PBMC3k on two cores."""
-    return _SECONDS[n_dims] * n_cells * float(np.log2(n_cells)) * max_iter / 1000
+def expected_seconds(n_cells: int, n_dims: int, max_iter: int, *, started: bool = False) -> float:
+    """Estimate the seconds of a map: as n log n (Barnes-Hut), from PBMC3k on two cores.
+
+    Args:
+        n_cells: of the map.
+        n_dims: 2 or 3.
+        max_iter: number of steps.
+        started: whether a 3-D map starts from the 2-D one.
+    """
+    seconds = _STARTED if started else _SECONDS[n_dims]
+    return seconds * n_cells * float(np.log2(n_cells)) * max_iter / 1000
 
 
 def choose(n_cells: int, max_cells: int | None, seed: int) -> np.ndarray:
@@ -60,6 +71,7 @@ def tsne(
     init: str,
     seed: int,
     threads: int,
+    start: np.ndarray | None = None,
     on_step: Callable[[int], None] | None = None,
     **options: Any,
 ) -> np.ndarray:
@@ -71,6 +83,8 @@ def tsne(
         init: `pca` or `random`; `random` is taken where there are fewer latents than dimensions.
         seed: of the map.
         threads: CPU threads; the map's last bits may depend on it.
+        start: (n_cells, n_dims) places to move cells from, in place of `init`; nothing is
+            exaggerated then.
         on_step: is told the number of every fiftieth iteration.
         options: the other arguments of scikit-learn's TSNE, such as perplexity (less than
             n_cells) and max_iter.
@@ -82,9 +96,16 @@ def tsne(
         RunError: all cells are at one point, or the map is not finite.
     """
     check_spread(latent)
+    first: str | np.ndarray = init if latent.shape[1] >= n_dims else "random"
+    if start is not None:
+        first = start.astype(np.float32)
+        if options["learning_rate"] == "auto":  # as scikit-learn's, which looks at exaggeration
+            rate = len(latent) / options["early_exaggeration"] / 4
+            options["learning_rate"] = max(rate, 50.0)
+        options["early_exaggeration"] = 1.0
     mapper = TSNE(
         n_components=n_dims,
-        init=init if latent.shape[1] >= n_dims else "random",
+        init=first,
         random_state=seed,
         n_jobs=threads,
         verbose=0 if on_step is None else 2,  # scikit-learn tells of iterations in no other way
@@ -97,6 +118,29 @@ def tsne(
             Kind.DIVERGED, None, f"the {n_dims}-D t-SNE map is not finite", "try tsne.init=random"
         )
     return places
+
+
+def raised(latent: np.ndarray, flat: np.ndarray, seed: int) -> np.ndarray:
+    """Raise cells from a 2-D map, along the third principal component, to where a 3-D map starts.
+
+    From there, 300 steps leave less divergence than 1,000 from principal components, and keep as
+    many of a cell's 15 neighbours or more: KL .112 for .147 and .871 for .865 on 700 PBMCs, .073
+    for .087 and .883 for .880 on 499 cells of three lines, .310 for .445 and .824 for .798 on
+    PBMC3k, .724 for .865 and .594 for .596 on 3,774 sorted PBMCs. A scaled-down 2-D map does not.
+
+    Args:
+        latent: (n_cells, n_latent).
+        flat: (n_cells, 2) the 2-D map.
+        seed: of the third axis where there is no third component.
+
+    Returns:
+        (n_cells, 3).
+    """
+    across = np.random.default_rng(seed).normal(size=len(latent))
+    if min(latent.shape) >= 3:
+        third = PCA(3, svd_solver="covariance_eigh").fit_transform(latent)[:, 2]
+        across = third if third.std() > 0 else across
+    return np.column_stack([flat, RAISED * flat.std() * across / across.std()])
 
 
 def place_others(

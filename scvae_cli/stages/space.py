@@ -14,7 +14,7 @@ from scvae_cli.analysis.diagnose import diagnose
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.mixing import mixing_scores
 from scvae_cli.analysis.score import score, silhouette
-from scvae_cli.analysis.tsne import choose, expected_seconds, place_others, tsne
+from scvae_cli.analysis.tsne import choose, expected_seconds, place_others, raised, tsne
 from scvae_cli.analysis.umap import epochs_of, umap, umap_seconds
 from scvae_cli.columns import MAP_NAMES, PLACED, PLACES
 from scvae_cli.config import Config, TSNEConfig, UMAPConfig
@@ -137,7 +137,7 @@ def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
         names = PLACES[config.map][n_dims]
 
         with context.stage(f"{config.map}_{n_dims}d") as shown:
-            compute = partial(_map, context, latent, mapped, n_dims, shown)
+            compute = partial(_map, context, latent, mapped, places.get(2), shown)
             places[n_dims] = context.kept_or("cells", names, n_cells, compute)
             shown.say(f"{_breadth(config.mapping)}, {len(mapped):,} cells")
         columns |= dict(zip(names, places[n_dims].T, strict=True))
@@ -148,13 +148,24 @@ def map_cells(context: Context, dataset: Dataset, latent: np.ndarray) -> Maps:
 
 
 def _map(
-    context: Context, latent: np.ndarray, mapped: np.ndarray, n_dims: int, shown: Stage
+    context: Context, latent: np.ndarray, mapped: np.ndarray, flat: np.ndarray | None, shown: Stage
 ) -> np.ndarray:
-    """Return places (n_cells, n_dims) of the mapped cells, and of the others if asked to."""
-    settings = context.config.mapping
-    options = settings.model_dump(exclude={"max_cells", "place_others"})
+    """Return places (n_cells, n_dims) of the mapped cells, and of the others if asked to.
+
+    Args:
+        context: of the run.
+        latent: (n_cells, n_latent).
+        mapped: indices of the cells to map.
+        flat: (n_cells, 2) the 2-D map, if this is to be the 3-D one.
+        shown: the stage.
+    """
+    settings, n_dims = context.config.mapping, 2 if flat is None else 3
+    options = settings.model_dump(exclude={"max_cells", "max_iter_3d", "place_others"})
     if isinstance(settings, TSNEConfig):
-        n_steps, step = settings.max_iter, "iteration"
+        if flat is not None and settings.max_iter_3d is not None:
+            options["max_iter"] = settings.max_iter_3d
+            options["start"] = raised(latent[mapped], flat[mapped], settings.seed)
+        n_steps, step = options["max_iter"], "iteration"
         compute: Callable[..., np.ndarray] = partial(tsne, threads=context.threads)
     else:
         n_steps, step = epochs_of(len(mapped), settings.n_epochs), "epoch"
@@ -262,7 +273,8 @@ def _announce(context: Context, n_mapped: int, n_cells: int, dims: list[int]) ->
             + (", and the others are placed beside their nearest" if placed else "")
         )
     if seconds > ANNOUNCED:
-        most = "most" if config.map == "tsne" else "half"
+        alone = isinstance(config.mapping, TSNEConfig) and config.mapping.max_iter_3d is None
+        most = "most" if alone else "half"
         hint = f", of which map_3d=false saves {most}" if 3 in dims else ""
         context.console.line(f"  {name} will take about {minutes(seconds)} on two cores{hint}")
 
@@ -271,10 +283,12 @@ def seconds_of_maps(config: Config, n_cells: int) -> float:
     """Estimate the seconds that all maps of so many cells take."""
     settings = config.mapping
     n_mapped = min(n_cells, settings.max_cells or n_cells)
-    dims = (2, 3) if config.map_3d else (2,)
     if isinstance(settings, TSNEConfig):
-        return sum(expected_seconds(n_mapped, n_dims, settings.max_iter) for n_dims in dims)
-    return len(dims) * umap_seconds(n_mapped, settings.n_neighbors, settings.n_epochs)
+        flat = expected_seconds(n_mapped, 2, settings.max_iter)
+        raises = settings.max_iter_3d is not None
+        steps = settings.max_iter_3d or settings.max_iter
+        return flat + config.map_3d * expected_seconds(n_mapped, 3, steps, started=raises)
+    return (1 + config.map_3d) * umap_seconds(n_mapped, settings.n_neighbors, settings.n_epochs)
 
 
 def _breadth(settings: TSNEConfig | UMAPConfig) -> str:
