@@ -150,6 +150,19 @@ class Config(Block):
         return keys
 
     @property
+    def without_effect(self) -> dict[str, str]:
+        """Return `ignored`, and keys within blocks that have no effect, as `tsne.angle` may."""
+        keys = self.ignored
+        if not self.map_3d:
+            keys["tsne.max_iter_3d"] = "map_3d=false"
+        if self.tsne is not None and self.tsne.method == "exact":
+            keys["tsne.angle"] = "tsne.method=exact"
+        for block, settings in (("tsne", self.tsne), ("umap", self.umap)):
+            if settings is not None and settings.max_cells is None:
+                keys[f"{block}.place_others"] = f"{block}.max_cells=null"
+        return keys
+
+    @property
     def has_mapping(self) -> bool:
         """Return whether there are settings of the map that is made."""
         return getattr(self, self.map) is not None

@@ -165,6 +165,21 @@ def test_keys_without_effect_warn_and_are_recorded_as_null(scvae, tmp_path):
     assert "has no effect" not in scvae(*words).err
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("tsne.max_iter_3d=400", "map_3d=false"),
+        ("tsne.angle=.3", "tsne.method=exact"),
+        ("tsne.place_others=false", "tsne.max_cells=null"),
+    ],
+)
+def test_keys_within_blocks_without_effect_warn(scvae, given):
+    key = given[0].partition("=")[0]
+    result = scvae("train", *FAST, "model=ae", *given)
+    assert f"warning: {key} has no effect with {given[1]}" in result.err
+    assert result.err.count("has no effect") == 1
+
+
 def test_a_run_that_diverges_says_so_and_keeps_its_folder(scvae, tmp_path):
     result = scvae("train", *FAST, "model=vae", "lr=1e30")
     assert result.code == 1

@@ -190,9 +190,9 @@ def _a_failed_one(folder: Path) -> bool:
 
 def _unused(config: "Config", overrides: list[str]) -> dict[str, str]:
     """Return the keys given on the command line that have no effect, and why."""
-    ignored = config.ignored
-    tops = {key: key.partition(".")[0] for key in keys_of(overrides)}
-    return {key: ignored[top] for key, top in sorted(tops.items()) if top in ignored}
+    unused, given = config.without_effect, sorted(keys_of(overrides))
+    reasons = {key: unused.get(key.partition(".")[0], unused.get(key)) for key in given}
+    return {key: why for key, why in reasons.items() if why is not None}
 
 
 def _close_log() -> None:
