@@ -265,7 +265,7 @@ def test_a_3d_map_from_the_2d_one_is_as_good_in_fewer_steps_and_lies_like_it():
     latent = PCA(6, random_state=0).fit_transform(x).astype(np.float32)
     flat = tsne(latent, 2, **(TSNE | {"max_iter": 500}))
     alone = tsne(latent, 3, **(TSNE | {"max_iter": 1000}))
-    raised_map = tsne(latent, 3, **(TSNE | {"max_iter": 300}), start=raised(latent, flat, 0))
+    raised_map = tsne(latent, 3, **raised(latent, flat, TSNE | {"max_iter": 300}))
     kept = [trustworthiness(latent, map_, n_neighbors=15) for map_ in (flat, alone, raised_map)]
     assert kept[2] > kept[0]
     assert kept[2] > kept[1] - 0.001
@@ -279,10 +279,10 @@ def test_a_3d_map_is_raised_without_a_third_component(n_latent):
     latent = np.random.default_rng(0).normal(size=(50, n_latent))
     latent[:, 2:] = 0
     flat = 7 * np.random.default_rng(1).normal(size=(50, 2))
-    start = raised(latent, flat, seed=3)
-    np.testing.assert_array_equal(start[:, :2], flat)
-    assert start[:, 2].std() == pytest.approx(0.3 * flat.std())
-    np.testing.assert_array_equal(start, raised(latent, flat, seed=3))
+    start = raised(latent, flat, TSNE)["init"]
+    np.testing.assert_array_equal(start[:, :2], flat.astype(np.float32))
+    assert start[:, 2].std() == pytest.approx(0.3 * flat.std(), rel=1e-5)
+    np.testing.assert_array_equal(start, raised(latent, flat, TSNE)["init"])
 
 
 def test_clusters_are_numbered_by_size():

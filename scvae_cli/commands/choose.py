@@ -64,7 +64,7 @@ def choose(arguments: list[str]) -> None:
         SystemExit: it was interrupted, or a run failed that is needed.
     """
     asked = _parse(arguments)
-    words = [*_source(asked.what), *asked.settings]
+    words = [*_source(asked.what), *asked.settings, *(["quiet=true"] if asked.quiet else [])]
     config = compose(words)
     console = Console(quiet=config.quiet, live=not config.quiet)
     with console.busy("loading cells"):
@@ -138,9 +138,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--to", metavar="FOLDER", type=at_home, help="where it goes (outputs/...)")
     add_quiet(parser)
-
     asked = parser.parse_intermixed_args(arguments)
-    asked.settings += ["quiet=true"] if asked.quiet else []
     asked.candidates = list(dict.fromkeys([CONTROL, *asked.candidates.split(",")]))
     for name in asked.candidates:
         if name not in CANDIDATES:

@@ -163,8 +163,8 @@ def _map(
     options = settings.model_dump(exclude={"max_cells", "max_iter_3d", "place_others"})
     if isinstance(settings, TSNEConfig):
         if flat is not None and settings.max_iter_3d is not None:
-            options["max_iter"] = settings.max_iter_3d
-            options["start"] = raised(latent[mapped], flat[mapped], settings.seed)
+            options |= {"max_iter": settings.max_iter_3d}
+            options = raised(latent[mapped], flat[mapped], options)
         n_steps, step = options["max_iter"], "iteration"
         compute: Callable[..., np.ndarray] = partial(tsne, threads=context.threads)
     else:
