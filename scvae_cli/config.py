@@ -151,7 +151,7 @@ class Config(Block):
 
     @property
     def without_effect(self) -> dict[str, str]:
-        """Return `ignored`, and keys within blocks that have no effect, as `tsne.angle` may."""
+        """Return `ignored`, and keys within blocks that have no effect, by their whole names."""
         keys = self.ignored
         if not self.map_3d:
             keys["tsne.max_iter_3d"] = "map_3d=false"

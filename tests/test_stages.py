@@ -19,7 +19,7 @@ from scvae_cli import CONF
 from scvae_cli.analysis.cluster import kmeans, nearest_centroid
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.score import score, silhouette
-from scvae_cli.analysis.tsne import place_others, raised, tsne
+from scvae_cli.analysis.tsne import from_2d, place_others, tsne
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.neighbours import leiden, shared_neighbours
 from scvae_cli.data.preprocess import log_normalize
@@ -265,7 +265,7 @@ def test_a_3d_map_from_the_2d_one_is_as_good_in_fewer_steps_and_lies_like_it():
     latent = PCA(6, random_state=0).fit_transform(x).astype(np.float32)
     flat = tsne(latent, 2, **(TSNE | {"max_iter": 500}))
     alone = tsne(latent, 3, **(TSNE | {"max_iter": 1000}))
-    raised_map = tsne(latent, 3, **raised(latent, flat, TSNE | {"max_iter": 300}))
+    raised_map = tsne(latent, 3, **from_2d(latent, flat, TSNE | {"max_iter": 300}))
     kept = [trustworthiness(latent, map_, n_neighbors=15) for map_ in (flat, alone, raised_map)]
     assert kept[2] > kept[0]
     assert kept[2] > kept[1] - 0.001
@@ -279,10 +279,10 @@ def test_a_3d_map_is_raised_without_a_third_component(n_latent):
     latent = np.random.default_rng(0).normal(size=(50, n_latent))
     latent[:, 2:] = 0
     flat = 7 * np.random.default_rng(1).normal(size=(50, 2))
-    start = raised(latent, flat, TSNE)["init"]
+    start = from_2d(latent, flat, TSNE)["init"]
     np.testing.assert_array_equal(start[:, :2], flat.astype(np.float32))
     assert start[:, 2].std() == pytest.approx(0.3 * flat.std(), rel=1e-5)
-    np.testing.assert_array_equal(start, raised(latent, flat, TSNE)["init"])
+    np.testing.assert_array_equal(start, from_2d(latent, flat, TSNE)["init"])
 
 
 def test_clusters_are_numbered_by_size():

@@ -110,14 +110,14 @@ def tsne(
     return places
 
 
-def raised(latent: np.ndarray, flat: np.ndarray, options: Mapping[str, Any]) -> dict[str, Any]:
+def from_2d(latent: np.ndarray, flat: np.ndarray, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options of `tsne` for a 3-D map that starts from the 2-D one.
 
     Cells start on the 2-D map, raised along the third principal component; nothing is exaggerated.
     From there, 300 steps leave less divergence than 1,000 from principal components and keep about
     as many of a cell's 15 neighbours, or more: KL .112 for .147 and .871 for .865 on 700 PBMCs,
     .073 for .087 and .883 for .880 on 499 cells of three lines, .310 for .445 and .824 for .798 on
-    PBMC3k, .724 for .865 and .594 for .596 on 3,774 sorted PBMCs. A smaller start does not.
+    PBMC3k, .724 for .865 and .594 for .596 on 3,774 sorted PBMCs. A shrunken 2-D map starts worse.
 
     Args:
         latent: (n_cells, n_latent).
@@ -132,7 +132,7 @@ def raised(latent: np.ndarray, flat: np.ndarray, options: Mapping[str, Any]) -> 
         across = third if third.std() > 0 else across
     start = np.column_stack([flat, RAISED * flat.std() * across / across.std()])
     rate = options["learning_rate"]
-    if rate == "auto":  # as scikit-learn has it where it exaggerates
+    if rate == "auto":  # scikit-learn's rule for a map by itself
         rate = max(len(latent) / options["early_exaggeration"] / 4, 50.0)
     own = {"init": start.astype(np.float32), "early_exaggeration": 1.0, "learning_rate": rate}
     return {**options, **own}

@@ -13,7 +13,7 @@ WIDTH = 79
 
 def add_quiet(
     parser: argparse.ArgumentParser,
-    text: str = "print only warnings, errors and what was written",
+    text: str = "print only warnings, errors and paths of what was written",
 ) -> None:
     """Add the flag to a command, with this text in its help."""
     parser.add_argument("--quiet", action="store_true", help=text)

@@ -101,7 +101,8 @@ def _choose(
         console.line(line)
     cells = [word for word in words if not word.startswith(("force=", "hydra"))]
     command = [experiment(verdict.chosen), *cells]
-    text = shlex.join(["scvae", "train", *command])
+    loud = [word for word in command if not word.startswith("quiet=")]
+    text = shlex.join(["scvae", "train", *loud])
     console.line(f"Recommended, and run now: {text}")
     chosen = _run_chosen(command, folder / f"{CHOSEN}{verdict.chosen}", again, console)
     point_latest(folder, chosen.path, "chosen")

@@ -14,7 +14,7 @@ from scvae_cli.analysis.diagnose import diagnose
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.mixing import mixing_scores
 from scvae_cli.analysis.score import score, silhouette
-from scvae_cli.analysis.tsne import choose, expected_seconds, place_others, raised, tsne
+from scvae_cli.analysis.tsne import choose, expected_seconds, from_2d, place_others, tsne
 from scvae_cli.analysis.umap import epochs_of, umap, umap_seconds
 from scvae_cli.columns import MAP_NAMES, PLACED, PLACES
 from scvae_cli.config import Config, TSNEConfig, UMAPConfig
@@ -164,7 +164,7 @@ def _map(
     if isinstance(settings, TSNEConfig):
         if flat is not None and settings.max_iter_3d is not None:
             options |= {"max_iter": settings.max_iter_3d}
-            options = raised(latent[mapped], flat[mapped], options)
+            options = from_2d(latent[mapped], flat[mapped], options)
         n_steps, step = options["max_iter"], "iteration"
         compute: Callable[..., np.ndarray] = partial(tsne, threads=context.threads)
     else:
