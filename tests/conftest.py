@@ -4,7 +4,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
+def representative(values: Iterable[Any], kept: int = 1) -> list[Any]:
+    """Values of a parameter that are like each other, all but the first of them marked as slow."""
+    first, others = [*values][:kept], [*values][kept:]
+    return [*first, *(pytest.param(value, marks=pytest.mark.slow) for value in others)]
+
+
 PLAIN = ["map_3d=false", "figures.format=null"]  # for tests that look at neither
 DRAWN = ["figures.format=png"]  # after it, for tests that look at figures
 # A run of seconds whose cells are told apart by a trained model and not by an untrained one.
@@ -53,7 +59,8 @@ SMALL = [
     "figures.dpi=60",
     *PLAIN,
 ]
-FAST = [*SMALL, "epochs=2"]
+# Half as many cells, whose map takes half the time, for tests that do not look at what was learnt.
+FAST = [*SMALL, "data.n_cells=150", "epochs=2"]
 
 
 def options_of(name: str, **changes: object) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,8 @@ def room(module: str) -> str:
     return module.split(".")[0]
 
 
-def imported(module: str) -> set[str]:
+@cache
+def imported(module: str) -> frozenset[str]:
     """Modules, other than the module's own, that it imports anywhere; ours without scvae_cli."""
     names = set()
     for node in ast.walk(ast.parse(source(module))):
@@ -66,14 +68,14 @@ def imported(module: str) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-    return {name.removeprefix("scvae_cli.") for name in names}
+    return frozenset(name.removeprefix("scvae_cli.") for name in names)
 
 
 def source(module: str) -> str:
     return (PACKAGE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
 
 
-def ours(module: str) -> set[str]:
+def ours(module: str) -> frozenset[str]:
     """Modules of ours that it imports."""
     return imported(module) & {*MODULES}
 

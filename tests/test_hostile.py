@@ -207,8 +207,15 @@ HIDDEN = {
 }
 
 
-@pytest.mark.parametrize("by_name", [True, False])
-@pytest.mark.parametrize("sweep", [[], ["-m"]])
+@pytest.mark.parametrize(
+    ("by_name", "sweep"),
+    [
+        (True, []),
+        (False, ["-m"]),
+        pytest.param(True, ["-m"], marks=pytest.mark.slow),
+        pytest.param(False, [], marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("name", HIDDEN)
 def test_what_a_preset_becomes_is_checked_before_it_is_made(
     scvae, tmp_path, monkeypatch, name, sweep, by_name

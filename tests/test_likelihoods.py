@@ -355,8 +355,8 @@ def test_counts_come_back_from_logarithms(real_data):
     ("model", "likelihood"),
     [
         ("vae", "nb"),
-        ("vsc", "zinb"),
         ("ae", "poisson"),
+        pytest.param("vsc", "zinb", marks=pytest.mark.slow),
         pytest.param("ae", "nb", marks=pytest.mark.slow),
     ],
 )

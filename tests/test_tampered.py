@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pandas as pd
 import pytest
-from conftest import FAST, PLAIN
+from conftest import FAST, PLAIN, representative
 from hypothesis import HealthCheck, given, settings
 
 import scvae_cli
@@ -70,8 +70,20 @@ RAW = {
 }
 
 
-@pytest.mark.parametrize("how", RAW)
-@pytest.mark.parametrize("name", ["run.json", "scores.json", "config.yaml"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *(("run.json", how) for how in RAW),
+        ("scores.json", "deep"),
+        ("config.yaml", "cut"),
+        *(
+            pytest.param(name, how, marks=pytest.mark.slow)
+            for name, done in (("scores.json", "deep"), ("config.yaml", "cut"))
+            for how in RAW
+            if how != done
+        ),
+    ],
+)
 def test_what_is_no_record_is_refused(scvae, run, tmp_path, name, how):
     shutil.copytree(run, tmp_path / "t")
     (tmp_path / "t" / name).write_bytes(RAW[how])
@@ -176,7 +188,7 @@ def test_any_value_anywhere_is_read_or_refused(run, tmp_path, data):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("how", ["gone", "pipe", "folder", "garbage"])
+@pytest.mark.parametrize("how", representative(["garbage", "pipe", "gone", "folder"], 2))
 def test_a_file_that_is_none(scvae, run, tmp_path, name, how):
     shutil.copytree(run, tmp_path / "t")
     file = tmp_path / "t" / name
