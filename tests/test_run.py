@@ -366,7 +366,7 @@ def test_a_training_that_does_not_fit_is_refused(
 def test_principal_components_take_time_and_those_that_are_there_take_none(
     scvae, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("scvae_cli.stages.expected.MANY", 300)
+    monkeypatch.setattr("scvae_cli.stages.expected.MANY", 150)
     monkeypatch.setattr("scvae_cli.stages.expected.SOLVING", 1.0)
     words = ["train", *FAST, "model=pca"]
     assert scvae(*words, "hydra.run.dir=a").code == 0
@@ -379,17 +379,17 @@ def test_principal_components_take_time_and_those_that_are_there_take_none(
 def test_of_many_cells_some_are_mapped(scvae, tmp_path, monkeypatch):
     """The others are placed; what the run will take is said, which changes nothing of it."""
     with monkeypatch.context() as patch:
-        patch.setattr("scvae_cli.stages.expected.MANY", 300)
+        patch.setattr("scvae_cli.stages.expected.MANY", 150)
         result = scvae("train", *FAST, "tsne.max_cells=100", "tsne.perplexity=20")
     assert result.code == 0, result.err
     line = next(text for text in result.err.splitlines() if "will take about" in text)
     assert re.search(r"about \d+ s, of which \d+ s to train, and \d+\.\d GB of memory; samp", line)
     assert line.endswith("samples are drawn for tsne.max_cells=100")
-    assert "t-SNE maps 100 of 300 cells, drawn at random (tsne.max_cells), and the" in result.err
+    assert "t-SNE maps 100 of 150 cells, drawn at random (tsne.max_cells), and the" in result.err
     run = tmp_path / "outputs" / "latest"
     cells = pd.read_csv(run / "cells.csv")
     mapped = ~cells["tsne_placed"]
-    assert (len(cells), mapped.sum()) == (300, 100)
+    assert (len(cells), mapped.sum()) == (150, 100)
     assert cells.notna().all(axis=None)
     assert (
         "t-SNE mapped 100 cells, drawn at random; the others are placed"

@@ -307,7 +307,7 @@ def test_warnings_are_wherever_results_are(scvae, run, tmp_path):
 
 
 def test_a_sweep_tells_the_warnings_of_its_jobs(scvae, tmp_path):
-    words = [*FAST, *QUICK, "model=vae", "beta=1000,1", "hydra.sweep.dir=s"]
+    words = [*FAST, *QUICK, "data.n_cells=300", "model=vae", "beta=1000,1", "hydra.sweep.dir=s"]
     result = scvae("train", "-m", *words)
     assert result.code == 0, result.err
     lines = result.err.splitlines()

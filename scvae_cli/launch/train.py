@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -67,7 +68,8 @@ def launch(arguments: list[str]) -> None:
     ClaimFolder.created = []
     try:
         if presets is None:
-            begin()
+            with _composed_once(arguments):
+                begin()
         else:
             with without_reading():
                 check_composed(presets)
@@ -89,6 +91,21 @@ def launch(arguments: list[str]) -> None:
         created = ClaimFolder.created
         if created and not (created[-1] / "run.json").exists():
             discard(created)  # interrupted before the run began
+
+
+@contextmanager
+def _composed_once(arguments: list[str]) -> Iterator[None]:
+    """Keep Hydra from composing everything twice, the first time to ask for `hydra.mode` alone.
+
+    Nothing in conf/ sets it, so that without it among the words `-m` says what it is.
+    """
+    ask = Hydra.get_mode
+    if not any("hydra.mode" in word for word in arguments):
+        setattr(Hydra, "get_mode", lambda *_, **__: None)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(Hydra, "get_mode", ask)  # noqa: B010
 
 
 def job(cfg: DictConfig) -> int:
