@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import FAST, PAGE
+from hydra._internal.hydra import Hydra
 
 from scvae_cli.config import Config
 from scvae_cli.errors import Kind, UserError, written
@@ -153,6 +154,24 @@ def test_a_mistaken_setting_gets_one_clear_line(scvae, tmp_path, argument):
     error = refused(scvae, tmp_path, ["train", argument], kind, key, fact)
     assert written(error.value) == value
     assert str(error).startswith(f"{key}={value}: ")
+
+
+def test_settings_are_composed_once(scvae, monkeypatch):
+    compose, calls = Hydra.compose_config, []
+
+    def counted(*arguments, **options):
+        calls.append(options)
+        return compose(*arguments, **options)
+
+    monkeypatch.setattr(Hydra, "compose_config", counted)
+    scvae("train", "data=file", "data.path=no.h5ad").refused(Kind.MISSING, "data.path")
+    assert len(calls) == 1
+
+
+def test_hydra_may_be_told_of_a_sweep_in_its_own_words(scvae, tmp_path):
+    result = scvae("train", *FAST, "model=pca", "seed=0,1", "hydra.mode=MULTIRUN")
+    assert result.code == 0, result.err
+    assert len(list(tmp_path.glob("outputs/*/*-sweep/00?-pca*"))) == 2
 
 
 @pytest.mark.parametrize(

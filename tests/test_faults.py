@@ -73,6 +73,7 @@ def test_killed_and_resumed(references, tmp_path, model, moment, number, code):
         assert re.search(r"`scvae train resume=run-\d` continues it", fault.said)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("resumed")
 def test_killed_while_it_writes_and_done_again(references, tmp_path):
     fault = kills.killed_embed(tmp_path, references["vae"])

@@ -51,7 +51,7 @@ def test_one_value_says_nothing_of_its_uncertainty():
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(0)
-    draws = rng.normal(0.3, 1, (2000, 2, 5)) * [[1], [2]]
+    draws = rng.normal(0.3, 1, (1000, 2, 5)) * [[1], [2]]
     hits = [(e := difference(a, b)).low < -0.3 < e.high for a, b in draws]
     assert 0.93 < np.mean(hits) < 0.98
     values = rng.normal(0.3, 2, (4000, 6))
