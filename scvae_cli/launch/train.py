@@ -101,11 +101,11 @@ def _composed_once(arguments: list[str]) -> Iterator[None]:
     """
     ask = Hydra.get_mode
     if not any("hydra.mode" in word for word in arguments):
-        setattr(Hydra, "get_mode", lambda *_, **__: None)  # noqa: B010
+        Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        setattr(Hydra, "get_mode", ask)  # noqa: B010
+        Hydra.get_mode = ask  # type: ignore[method-assign]
 
 
 def job(cfg: DictConfig) -> int:
