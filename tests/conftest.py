@@ -35,9 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def representative(values: Iterable[Any], kept: int = 1) -> list[Any]:
-    """Values of a parameter that are like each other, all but the first of them marked as slow."""
-    first, others = [*values][:kept], [*values][kept:]
-    return [*first, *(pytest.param(value, marks=pytest.mark.slow) for value in others)]
+    """Values that are like each other, all but the first of them marked as slow.
+
+    A tuple has a value for each of several parameters.
+    """
+    each = [value if isinstance(value, tuple) else (value,) for value in values]
+    later = [pytest.param(*value, marks=pytest.mark.slow) for value in each[kept:]]
+    return [*(pytest.param(*value) for value in each[:kept]), *later]
 
 
 PLAIN = ["map_3d=false", "figures.format=null"]  # for tests that look at neither

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from anndata import AnnData
-from conftest import DRAWN, FAST
+from conftest import DRAWN, FAST, representative
 from hypothesis import HealthCheck, given, settings
 from scipy.io import mmwrite
 from scipy.sparse import csr_matrix
@@ -209,12 +209,7 @@ HIDDEN = {
 
 @pytest.mark.parametrize(
     ("by_name", "sweep"),
-    [
-        (True, []),
-        (False, ["-m"]),
-        pytest.param(True, ["-m"], marks=pytest.mark.slow),
-        pytest.param(False, [], marks=pytest.mark.slow),
-    ],
+    representative([(True, []), (False, ["-m"]), (True, ["-m"]), (False, [])], 2),
 )
 @pytest.mark.parametrize("name", HIDDEN)
 def test_what_a_preset_becomes_is_checked_before_it_is_made(

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from functools import partial
-from itertools import takewhile
+from itertools import product, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +70,11 @@ RAW = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "how"),
-    [
-        *(("run.json", how) for how in RAW),
-        ("scores.json", "deep"),
-        ("config.yaml", "cut"),
-        *(
-            pytest.param(name, how, marks=pytest.mark.slow)
-            for name, done in (("scores.json", "deep"), ("config.yaml", "cut"))
-            for how in RAW
-            if how != done
-        ),
-    ],
-)
+SOME = [*product(["run.json"], RAW), ("scores.json", "deep"), ("config.yaml", "cut")]
+OTHERS = {*product(["scores.json", "config.yaml"], RAW)} - {*SOME}
+
+
+@pytest.mark.parametrize(("name", "how"), representative([*SOME, *sorted(OTHERS)], len(SOME)))
 def test_what_is_no_record_is_refused(scvae, run, tmp_path, name, how):
     shutil.copytree(run, tmp_path / "t")
     (tmp_path / "t" / name).write_bytes(RAW[how])

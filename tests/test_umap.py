@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import FAST
+from conftest import SMALL
 from scipy.sparse import csr_matrix
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
@@ -34,14 +34,7 @@ TSNE = {
     "n_iter_without_progress": 300, "min_grad_norm": 1e-7, "metric": "euclidean", "init": "pca",
     "method": "barnes_hut", "angle": 0.5, "seed": 0, "threads": 1,
 }  # fmt: skip
-SHORT = [
-    *FAST,
-    "data.n_cells=300",
-    "model=pca",
-    "map=umap",
-    "umap.n_epochs=20",
-    "cluster.n_init=2",
-]
+SHORT = [*SMALL, "epochs=2", "model=pca", "map=umap", "umap.n_epochs=20", "cluster.n_init=2"]
 SOME = ["umap.max_cells=200", "map_3d=true", "h5ad=true", "figures.format=svg"]
 
 

@@ -97,7 +97,7 @@ def launch(arguments: list[str]) -> None:
 def _composed_once(arguments: list[str]) -> Iterator[None]:
     """Keep Hydra from composing everything twice, the first time to ask for `hydra.mode` alone.
 
-    Nothing in conf/ sets it, so that without it among the words `-m` says what it is.
+    conf/ does not set it, but a user's presets might. Unless one of the words does, `-m` decides.
     """
     ask = Hydra.get_mode
     if not any("hydra.mode" in word for word in arguments):
