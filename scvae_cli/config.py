@@ -121,7 +121,7 @@ class Config(Block):
     ensemble: Annotated[int, Field(ge=2, le=100)] | None = None  # runs of older versions lack it
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Count | None
-    embedding: Literal["mean", "sample", "mu", "decoded"]
+    embedding: Literal["mean", "sample", "mu", "decoded", "aligned"]
     trained: Place | None
     map: Literal["tsne", "umap"] = "tsne"  # runs of older versions lack it
     map_3d: bool
@@ -206,7 +206,18 @@ class Config(Block):
 
         What a linear model decodes lies in the plane of its own components.
         """
-        return self.embedding == "decoded" and isinstance(self.model, NetworkBlock)
+        decoded = self.embedding in ("decoded", "aligned")
+        return decoded and isinstance(self.model, NetworkBlock)
+
+    @property
+    def aligns_batches(self) -> bool:
+        """Return whether what is left of batches is taken out; see `analysis.align`."""
+        return self.embedding == "aligned"
+
+    @property
+    def posterior_kind(self) -> str:
+        """Return what of a posterior a cell's place begins with; see `Model.embed`."""
+        return "mean" if self.embedding in ("decoded", "aligned") else self.embedding
 
     @property
     def n_features(self) -> int:

@@ -7,6 +7,7 @@ from scvae_cli.runs.writer import RunWriter
 from scvae_cli.stages.cells import load_cells
 from scvae_cli.stages.context import open_context
 from scvae_cli.stages.control import doubt_training
+from scvae_cli.stages.embed import embed_cells
 from scvae_cli.stages.expected import announce
 from scvae_cli.stages.fit import fit_model
 from scvae_cli.stages.follow import train_along
@@ -19,7 +20,6 @@ from scvae_cli.stages.products import (
 )
 from scvae_cli.stages.space import (
     cluster_cells,
-    embed_cells,
     map_cells,
     name_cells,
     score_clusters,

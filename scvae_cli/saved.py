@@ -1,10 +1,11 @@
-"""Read what a run keeps beside its weights: genes, covariates, axes of decoded expression."""
+"""Read what a run keeps beside its weights: genes, covariates, axes, shifts of batches."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from scvae_cli.analysis.align import Shifts
 from scvae_cli.analysis.decoded import Axes
 from scvae_cli.covariates import Covariates
 from scvae_cli.errors import InputError, Kind
@@ -24,6 +25,23 @@ def axes_of(run: Run, n_genes: int, n_axes: int) -> Axes:
     if len(table) != n_genes or not all(pd.api.types.is_numeric_dtype(table[n]) for n in names):
         raise InputError(Kind.DAMAGED, path, "damaged (these are not axes of the run's genes)")
     return Axes.of(table[["gene", *names]])
+
+
+def shifts_of(run: Run, n_features: int) -> Shifts:
+    """Read what moved the batches of a run with `embedding=aligned`.
+
+    Raises:
+        InputError: the file is damaged, or has other features.
+    """
+    path = run.path / "shifts.csv"
+    names = [f"{letter}{i}" for letter in "cz" for i in range(1, n_features + 1)]
+    needed = ["round", "cluster", *names]
+    table = read_csv(run.written("shifts.csv"), path, needed, {"batch": "text"})
+    try:
+        return Shifts.of(table, n_features)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        what = "damaged (these do not move the run's batches)"
+        raise InputError(Kind.DAMAGED, path, what) from error
 
 
 def covariates_of(run: Run) -> Covariates | None:

@@ -13,13 +13,14 @@ import torch
 from scipy.sparse import csr_array
 
 from scvae_cli import __version__
+from scvae_cli.analysis.align import Shifts, shift
 from scvae_cli.analysis.decoded import Axes, project
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.transfer import UNKNOWN, Transferred, transfer
 from scvae_cli.config import Config
 from scvae_cli.covariates import Covariates
 from scvae_cli.data.alike import prepare_alike
-from scvae_cli.data.batches import covariates_like
+from scvae_cli.data.batches import batches_like, covariates_like
 from scvae_cli.data.selection import select
 from scvae_cli.data.wording import PYTHON, Wording
 from scvae_cli.errors import InputError, Kind
@@ -27,7 +28,7 @@ from scvae_cli.models.model import Model
 from scvae_cli.models.registry import restore
 from scvae_cli.runs.files import MissingError
 from scvae_cli.runs.run import Run, likely_run
-from scvae_cli.saved import axes_of, covariates_of, genes_of
+from scvae_cli.saved import axes_of, covariates_of, genes_of, shifts_of
 from scvae_cli.settings import restored
 from scvae_cli.visible import UNLABELLED
 
@@ -48,7 +49,8 @@ class TrainedRun:
             it has them.
         covariates: batches and covariates that the run's network was told of, without the cells;
             None where it was told of none.
-        axes: of `embedding=decoded`, else None.
+        axes: of a network with `embedding=decoded` or `aligned`, else None.
+        shifts: of batches, of `embedding=aligned`, else None.
         genes: genes.csv: gene, id (where known), used (whether the model gets it), mean and sd
             (where values were scaled); a row for each gene that counts in a cell's total.
     """
@@ -60,6 +62,7 @@ class TrainedRun:
     genes: pd.DataFrame
     covariates: Covariates | None
     axes: Axes | None
+    shifts: Shifts | None
 
     @property
     def path(self) -> Path:
@@ -128,9 +131,10 @@ class TrainedRun:
         """Put cells into the latent space of this run, prepared as its own cells were.
 
         Genes are matched by the names or ids that fit best; those not found count as zero. The
-        run's own cells, in their order, get the values of latent.csv. Batches have no say, unless
-        the run's encoder was told of them (`model.encode_covariates`): then columns of `obs` with
-        the same names must have them.
+        run's own cells, in their order, get the values of latent.csv. Batches have a say in two
+        cases. If the run's encoder was told of them (`model.encode_covariates`), columns of `obs`
+        with the same names must have them. With `embedding=aligned`, cells of the run's batches
+        are moved as these were, if `obs` has the columns; other cells stay where they are.
 
         Args:
             adata: (n_cells, any genes); stays as it is.
@@ -138,7 +142,8 @@ class TrainedRun:
             raw: whether to take `.raw`.
             gene_names: the column of `var` that names the genes; None to look at all.
             values: what values are: `counts`, `normalized`, `logged`, or `auto` to look.
-            say: called with a line about the genes, and one about the values.
+            say: called with a line about the genes, one about the values, and one about batches
+                that do not move.
             wording: what errors call `adata` and these arguments.
 
         Returns:
@@ -156,7 +161,7 @@ class TrainedRun:
             selected, self.genes, self.record["data"], clip=self.config.data.scale,
             named=gene_names is not None, values=values, say=say, wording=wording,
         )  # fmt: skip
-        return self.places(x, self._told(adata.obs, wording))
+        return self.places(x, self._told(adata.obs, wording), self._batch(adata.obs, say))
 
     def predict_types(self, latent: np.ndarray, **options: Any) -> Transferred:
         """Give cells in the latent space the types of their neighbours among the run's own cells.
@@ -213,28 +218,38 @@ class TrainedRun:
             return None
         return covariates_like(obs, self.covariates, wording)
 
+    def _batch(self, obs: pd.DataFrame, say: Callable[[str], None]) -> np.ndarray | None:
+        """Return the batch of cells that are moved by it; see `places`."""
+        if self.covariates is None or self.shifts is None:
+            return None
+        return batches_like(obs, self.covariates, self.shifts.batches, say)
+
     def places(
-        self, x: csr_array | np.ndarray, covariates: Covariates | None = None
+        self,
+        x: csr_array | np.ndarray,
+        covariates: Covariates | None = None,
+        batch: np.ndarray | None = None,
     ) -> np.ndarray:
         """Embed values (n_cells, n_genes), prepared as the run's own, as the run did with those.
 
         Args:
             x: the values.
             covariates: of the cells, which only encoders that get them need.
+            batch: (n_cells,) index of each cell's batch in `shifts`, -1 where it is none of them.
         """
         z = embed(
             self.model,
             x,
             covariates,
-            kind=self.config.embedding if self.axes is None else "mean",
+            kind=self.config.posterior_kind,
             batch_size=self.config.batch_size,
             seed=self.config.seeds.sample,
             device=torch.device("cpu"),
         )
-        if self.axes is None:
-            return z
-        target_sum, rooted = self.run.data.get("target_sum"), self.config.data.scale is None
-        return project(self.model, z, self.axes, target_sum=target_sum, rooted=rooted)
+        if self.axes is not None:
+            target_sum, rooted = self.run.data.get("target_sum"), self.config.data.scale is None
+            z = project(self.model, z, self.axes, target_sum=target_sum, rooted=rooted)
+        return z if self.shifts is None or batch is None else shift(z, batch, self.shifts)
 
 
 def load(path: Path | str) -> TrainedRun:
@@ -273,4 +288,5 @@ def load(path: Path | str) -> TrainedRun:
         others=range(1, config.ensemble or 1), covariates=told, **config.model_options,
     )  # fmt: skip
     axes = axes_of(run, n_genes, config.latent_dim) if config.embeds_decoded else None
-    return TrainedRun(run, config, run.scores, model, genes, told, axes)
+    shifts = shifts_of(run, config.n_features) if config.aligns_batches else None
+    return TrainedRun(run, config, run.scores, model, genes, told, axes, shifts)

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from benchmarks.batches.page import COLUMNS, TOTALS, against, means, render
+from benchmarks.batches.page import COLUMNS, TOTALS, against, allowed, means, render
 from benchmarks.batches.scores import scored
 from benchmarks.batches.sets import MEANING, OURS, all_sets
+from scvae_cli.analysis.align import ROUNDS, WIDTH
 from scvae_cli.data.sources import load
 from scvae_cli.launch.compose import compose
 
@@ -53,6 +54,8 @@ def test_the_page_on_ones_own_cells_says_what_the_page_says(scores):
                 assert " / ".join(f"{value:.3f}" for value in each) in YOUR_DATA, (name, method)
         overall = {m: found[m]["overall"].mean for m in ("batches", "scvi", "harmony")}
         assert max(overall, key=lambda method: overall[method]) == "batches", "so says the README"
+        for total in ("batch_correction", "bio_conservation"):
+            assert against(scores, name, "scvi", total).high > 0, "so does this"
 
 
 def test_differences_that_it_gives_are_the_pages(scores):
@@ -60,6 +63,21 @@ def test_differences_that_it_gives_are_the_pages(scores):
         for name in ("protocols", "plates"):
             gap = against(scores, name, "scvi", total)
             assert f"{gap.mean:+.3f} ± {gap.half:.3f}" in YOUR_DATA
+
+
+def test_batches_are_aligned_as_was_chosen():
+    chosen = pd.read_csv(DOCS / "batches" / "chosen.csv")
+    assert allowed(chosen).index[0] == (ROUNDS, WIDTH)
+
+
+def test_a_setting_that_loses_types_on_one_set_is_not_allowed():
+    rows = [
+        ("a", 0, 0.0, 0.5, 0.90, 0.7), ("b", 0, 0.0, 0.5, 0.90, 0.7),
+        ("a", 1, 0.1, 0.7, 0.90, 0.8), ("b", 1, 0.1, 0.6, 0.88, 0.8),
+        ("a", 5, 0.1, 0.9, 0.99, 0.9), ("b", 5, 0.1, 0.9, 0.80, 0.9),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["set", "rounds", "width", *TOTALS])
+    assert [*allowed(table.assign(method="batches")).index] == [(1, 0.1), (0, 0.0)]
 
 
 @pytest.mark.parametrize("method", OURS)

@@ -122,7 +122,7 @@ MISTAKES = {
     "seed=-1": (Kind.VALUE, "0"),
     "threads=0": (Kind.VALUE, "1"),
     "device=gpu": (Kind.VALUE, "'cuda'"),
-    "embedding=average": (Kind.VALUE, "'mean', 'sample', 'mu' or 'decoded'"),
+    "embedding=average": (Kind.VALUE, "'mean', 'sample', 'mu', 'decoded' or 'aligned'"),
     "tsne.perplexity=700": (Kind.VALUE, "700 in data=pbmc68k"),
     "tsne.perplexity=0": (Kind.VALUE, "0"),
     "tsne.learning_rate=fast": (Kind.VALUE, "'auto'"),

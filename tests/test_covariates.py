@@ -472,6 +472,49 @@ def test_cells_of_new_batches(counts, scvae, tmp_path):
         scvae_cli.load(tmp_path / "e").embed(anndata.AnnData(new.X, var=new.var))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [["model=vae", "likelihood=nb", "data.batch_key=[plate,donor]"], ["model=pca"]],
+)
+def test_a_run_aligns_and_embeds_alike(counts, scvae, tmp_path, settings):
+    """Its own cells get their places again; of another batch, or of none named, unmoved ones."""
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    words = [*TINY, *settings, "hydra.run.dir=a"]
+    assert scvae("train", *words, "embedding=aligned").code == 0
+    assert scvae("train", *words, "embedding=decoded", "trained=a", "hydra.run.dir=d").code == 0
+    aligned, decoded = (scvae_cli.load(tmp_path / name) for name in "ad")
+    said: list[str] = []
+    np.testing.assert_allclose(
+        aligned.embed(counts, say=said.append), aligned.latent, rtol=1e-4, atol=1e-4
+    )
+    assert not any("aligned" in line for line in said)
+    assert np.abs(aligned.latent - decoded.latent).to_numpy().max() > 0.01
+    other = counts.copy()
+    other.obs["plate"] = ["p0"] * 5 + ["p9"] * (len(other) - 5)
+    places = aligned.embed(other, say=said.append)
+    assert any(f"{len(other) - 5} of {len(other)} cells are of no batch" in line for line in said)
+    np.testing.assert_allclose(places[5:], decoded.latent[5:], rtol=1e-4, atol=1e-4)
+    bare = counts.copy()
+    bare.obs = bare.obs[[]]
+    np.testing.assert_allclose(
+        aligned.embed(bare, say=said.append), decoded.latent, rtol=1e-4, atol=1e-4
+    )
+    assert "obs has no plate" in said[-1]
+    assert scvae("verify", "a").code == 0
+    path = tmp_path / "a" / "shifts.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]))
+    with pytest.raises(InputError, match="damaged"):
+        scvae_cli.load(tmp_path / "a")
+
+
+def test_cells_without_batches_are_not_aligned(counts, scvae, tmp_path):
+    counts.write_h5ad(tmp_path / "c.h5ad")
+    words = [w for w in TINY if not w.startswith("data.batch_key")]
+    result = scvae("train", *words, "model=vae", "embedding=aligned")
+    assert "give data.batch_key=COLUMN" in result.refused(Kind.CONFLICT, "embedding")
+    assert not (tmp_path / "r").exists()
+
+
 def test_batches_of_a_damaged_record(counts, scvae, tmp_path):
     counts.write_h5ad(tmp_path / "c.h5ad")
     assert scvae("train", *TINY, "model=vae", "epochs=1").code == 0

@@ -32,7 +32,8 @@ LINES = {  # a command, and all that it says
     "train quiet=maybe": "quiet=maybe: must be true or false",
     "train trained=3":
         "trained=3: no trained model there (run.json is missing); give the folder of a run",
-    "train embedding=average": "embedding=average: must be 'mean', 'sample', 'mu' or 'decoded'",
+    "train embedding=average":
+        "embedding=average: must be 'mean', 'sample', 'mu', 'decoded' or 'aligned'",
     "train latent_dim=800":
         "latent_dim=800: must be less than the number of genes, which is 765 in data=pbmc68k",
     "train beta=1,2": "beta=1,2: several values; add -m to run each, or write a list as [1,2]",

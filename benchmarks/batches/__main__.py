@@ -16,9 +16,9 @@ import pandas as pd
 
 from benchmarks.batches.figure import maps
 from benchmarks.batches.page import render
-from benchmarks.batches.runs import correct, dataset_of, sweep, train_peers
+from benchmarks.batches.runs import correct, dataset_of, latents, peers, sweep, train_peers
 from benchmarks.batches.scores import scored
-from benchmarks.batches.sets import HARMONY, OURS, UNTOLD, all_sets
+from benchmarks.batches.sets import HARMONY, OURS, SCVI_HARMONY, UNTOLD, all_sets
 from benchmarks.command import DOCS, ROOT, answer, with_scvi
 from scvae_cli.errors import InputError, Kind
 
@@ -42,9 +42,10 @@ def main() -> None:
         for method in OURS:
             if method != UNTOLD or name == DRAWN:
                 sweep(cells, method, runs / method)
-        correct(dataset, runs / "pca-sqrt", runs / HARMONY)
         if peer:
             train_peers(peer, dataset, runs)
+        correct(dataset, latents(runs / "pca-sqrt"), runs / HARMONY)
+        correct(dataset, peers(runs), runs / SCVI_HARMONY)
         parts.append(scored(dataset, runs).assign(set=name))
         titles[name] = cells.title
         if name == DRAWN:

@@ -11,7 +11,7 @@ from scvae_cli.results.figures.style import by_type, render
 from scvae_cli.runs.files import read_table
 
 SHOWN = {"pca-sqrt": "principal components", "not told": "not told of batches",
-         "batches": "told of batches"}  # fmt: skip
+         "batches": "told of batches, aligned"}  # fmt: skip
 
 
 def maps(dataset: Dataset, runs: Path) -> bytes:

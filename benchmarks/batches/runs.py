@@ -3,13 +3,13 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.batches.sets import FEW, HARMONY, OURS, SCVI, SEEDS, UNTOLD, Cells
+from benchmarks.batches.sets import FEW, HARMONY, OURS, SCVI, SCVI_HARMONY, SEEDS, UNTOLD, Cells
 from benchmarks.command import ROOT
 from benchmarks.latents.runs import counts_file, train_peer
 from scvae_cli.data.dataset import Dataset
@@ -37,8 +37,14 @@ def sweep(cells: Cells, method: str, folder: Path) -> None:
     subprocess.run([*command, "hydra/launcher=joblib"], cwd=ROOT, check=False)
 
 
-def correct(dataset: Dataset, source: Path, to: Path) -> None:
-    """Correct the principal components of a sweep by Harmony, and write latent.csv for each."""
+def correct(dataset: Dataset, sources: Iterable[tuple[int, Path]], to: Path) -> None:
+    """Correct latent spaces by Harmony, and write latent.csv for each.
+
+    Args:
+        dataset: the cells.
+        sources: seed and folder of each.
+        to: folder of the results, which are in folders named after the seed.
+    """
     try:
         from harmonypy import run_harmony
     except ImportError:
@@ -48,8 +54,8 @@ def correct(dataset: Dataset, source: Path, to: Path) -> None:
     assert dataset.covariates is not None
     batch, names = dataset.covariates.batches
     batches = pd.DataFrame({"batch": np.array(names)[batch]})
-    for seed, run in latents(source):
-        latent = read_table(run, "latent").set_index("cell")
+    for seed, run in sources:
+        latent = read_table(run, "latent").set_index("cell").loc[dataset.cells]
         harmony = run_harmony(latent.to_numpy(float), batches, "batch", random_state=seed)
         corrected = np.asarray(harmony.Z_corr)
         if len(corrected) != len(latent):
@@ -68,6 +74,13 @@ def train_peers(python: str, dataset: Dataset, folder: Path) -> None:
         train_peer(python, counts, folder / f"{SCVI}-{seed}", *options)
 
 
+def peers(folder: Path) -> Iterator[tuple[int, Path]]:
+    """Return seed and folder of each scVI that is trained."""
+    for seed in SEEDS:
+        if (path := folder / f"{SCVI}-{seed}").exists():
+            yield seed, path
+
+
 def trainings(folder: Path) -> Iterator[tuple[str, int, Path]]:
     """Return method, seed and folder with latent.csv of each training of a set."""
     for method in OURS:
@@ -77,6 +90,7 @@ def trainings(folder: Path) -> Iterator[tuple[str, int, Path]]:
         for method, path in (
             (HARMONY, folder / HARMONY / str(seed)),
             (SCVI, folder / f"{SCVI}-{seed}"),
+            (SCVI_HARMONY, folder / SCVI_HARMONY / str(seed)),
         ):
             if (path / "latent.csv").exists():
                 yield method, seed, path

@@ -24,15 +24,22 @@ def scored(dataset: Dataset, folder: Path) -> pd.DataFrame:
         kept = folder / "scores" / f"{method}-{seed}.csv"
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
-            pd.DataFrame([_scores(dataset, path, seed)]).to_csv(kept, index=False)
+            found = scores_of(dataset, latent_of(dataset, path), seed)
+            pd.DataFrame([found]).to_csv(kept, index=False)
         rows.append({"method": method, "seed": seed, **pd.read_csv(kept).iloc[0]})
     return pd.DataFrame(rows)
 
 
-def _scores(dataset: Dataset, path: Path, seed: int) -> dict[str, float]:
-    """Return the scores of a latent space, its cells in the order of the data set."""
+def latent_of(dataset: Dataset, path: Path) -> np.ndarray:
+    """Return the latent space (n_cells, n_latent) of a training, in the order of the data set."""
+    table = read_table(path, "latent").set_index("cell").loc[dataset.cells]
+    values: np.ndarray = table.to_numpy(np.float32)
+    return values
+
+
+def scores_of(dataset: Dataset, latent: np.ndarray, seed: int) -> dict[str, float]:
+    """Return the scores of a latent space (n_cells, n_latent)."""
     assert dataset.covariates is not None
-    latent = read_table(path, "latent").set_index("cell").loc[dataset.cells].to_numpy(np.float32)
     k = len(dataset.cell_types)
     clusters = KMeans(k, n_init=STARTS, random_state=seed).fit_predict(latent)
     agreement = score(dataset.labels, clusters, nmi_average="geometric")

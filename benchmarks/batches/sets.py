@@ -10,17 +10,21 @@ GENES = 2000
 OURS = {
     "pca-sqrt": "experiment=best {told}",
     "batches": "experiment=batches {told}",
-    "not told": "experiment=batches",
+    "not aligned": "experiment=batches {told} embedding=decoded",
+    "not told": "experiment=batches embedding=decoded",
     "untrained": "experiment=batches {told} updates=null epochs=0 validation=null",
 }
 HARMONY, SCVI, UNTOLD = "harmony", "scvi", "not told"
+SCVI_HARMONY = "scvi + harmony"
 MEANING = {
     "pca-sqrt": "20 principal components of square roots, batches not corrected",
     HARMONY: "the same, corrected by Harmony (harmonypy)",
-    "batches": "`experiment=batches`: a VAE of counts that is told of batches",
+    "batches": "`experiment=batches`: a VAE of counts that is told of batches, and aligned",
+    "not aligned": "the same with `embedding=decoded`: what the VAE leaves of batches stays",
     "not told": "the same without `data.batch_key`",
-    "untrained": "the same with its first weights",
+    "untrained": "`batches` with its first weights: aligned, and nothing learnt",
     SCVI: "scVI with the same batches, by its own defaults",
+    SCVI_HARMONY: "the same, corrected by Harmony",
 }
 
 

@@ -162,8 +162,8 @@ def covariates_like(obs: pd.DataFrame, run: Covariates, wording: Wording) -> Cov
     codes = np.empty((len(obs), len(run.keys)), np.int64)
     for i, (key, values) in enumerate(zip(run.keys, run.values, strict=True)):
         column = _obs_column(obs, key, wording)
-        texts = column.astype(int) if pd.api.types.is_float_dtype(column) else column
-        codes[:, i] = pd.Index(values).get_indexer(pd.Index(texts.astype(str)))
+        texts = _as_texts(column)
+        codes[:, i] = pd.Index(values).get_indexer(pd.Index(texts))
         if (codes[:, i] < 0).any():
             new = texts[codes[:, i] < 0].iloc[0]
             raise InputError(
@@ -180,6 +180,38 @@ def covariates_like(obs: pd.DataFrame, run: Covariates, wording: Wording) -> Cov
             raise InputError(Kind.CONTENT, wording.cells, f"{name} has no numbers in obs")
         numbers[:, i] = (column - run.mean[i]) / run.sd[i]
     return replace(run, codes=codes, numbers=numbers)
+
+
+def batches_like(
+    obs: pd.DataFrame, run: Covariates, names: Sequence[str], say: Callable[[str], None]
+) -> np.ndarray:
+    """Return which of a run's batches other cells are of, (n_cells,); -1 where of none.
+
+    Args:
+        obs: columns of the cells.
+        run: the covariates of the run's cells.
+        names: of the run's batches, as `Covariates.batches` has them.
+        say: called with a line where cells are of none.
+    """
+    stay = "the places of these cells are not aligned with the run's"
+    if missing := [key for key in run.keys if key not in obs]:
+        say(f"obs has no {', '.join(missing)}: {stay}")
+        return np.full(len(obs), -1)
+    columns = [_as_texts(obs[key]) for key in run.keys]
+    known = {name: number for number, name in enumerate(names)}
+    each = [", ".join(values) for values in zip(*columns, strict=True)]
+    batch = np.array([known.get(name, -1) for name in each], np.int64)
+    if (n := int((batch < 0).sum())) > 0:
+        new = each[int(np.flatnonzero(batch < 0)[0])]
+        what = f"{n:,} of {len(obs):,} cells are of no batch of the run ({new})"
+        say(f"{what}: {stay}")
+    return batch
+
+
+def _as_texts(column: pd.Series) -> pd.Series:
+    """Return the names of batches as a run has them: of whole numbers without decimals."""
+    whole = pd.api.types.is_float_dtype(column) and (column % 1 == 0).all()
+    return (column.astype(int) if whole else column).astype(str)
 
 
 def _obs_column(obs: pd.DataFrame, name: str, wording: Wording) -> pd.Series:

@@ -70,6 +70,14 @@ FILES = {
             where="decoded",
             repeats=True,
         ),
+        RunFile(
+            "shifts.csv",
+            "of embedding=aligned: how far each batch was moved in each cluster",
+            "embed",
+            ("round", "cluster", "batch"),
+            where="aligned",
+            repeats=True,
+        ),
         RunFile("latent.csv", "cell, z1, z2, ...", "embed", ("cell",), repeats=True),
         RunFile(
             "cells.csv",

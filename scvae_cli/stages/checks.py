@@ -40,6 +40,10 @@ def check_settings(config: Config, dataset: Dataset, n_clusters: int) -> None:
         raise InputError(Kind.CONFLICT, Given(*refused), reason, "leave one of them out")
     if config.validation == "molecules":
         _check_molecules(config, dataset)
+    if config.aligns_batches and (dataset.covariates is None or not dataset.covariates.keys):
+        given = Given("embedding", config.embedding)
+        fix = "give data.batch_key=COLUMN, or embedding=decoded"
+        raise InputError(Kind.CONFLICT, given, "the cells have no batches", fix)
     if isinstance(config.model, NetworkBlock):
         _check_conditioning(config.model, config.likelihood, dataset)
     _check_sizes(config, dataset, n_clusters)

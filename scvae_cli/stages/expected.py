@@ -27,6 +27,7 @@ TRIAL = 40  # batches of an epoch that is timed
 # Of what follows training, fitted to a quiet machine (docs/performance/growth.csv):
 PASSES = 0.3  # epochs that embedding takes
 SECONDS = 6e-5  # of a cell: clusters, places, tables and the page
+ALIGNING = 6e-5  # of a cell
 START = 15.0  # seconds of any run: figures, libraries
 SOLVING = 5e-7  # seconds of a value that is not zero, for 20 principal components
 BYTES = 500  # of a cell: tables and their texts
@@ -44,7 +45,8 @@ def announce(context: Context, loaded: Loaded) -> None:
     n_weights = sum(weights.numel() for weights in model.parameters())
     epoch, training = _times(context, loaded, model)
     maps = seconds_of_maps(config, dataset.n_cells)
-    seconds = training + PASSES * epoch + maps + SECONDS * dataset.n_cells + START
+    each = SECONDS + ALIGNING * config.aligns_batches
+    seconds = training + PASSES * epoch + maps + each * dataset.n_cells + START
     needed = _needed(config, dataset, n_weights)
     disk = size_of(dataset.x.nnz) if is_mapped(dataset.x) else 0.0
     # What lies on disk is in memory as long as nobody needs the room.

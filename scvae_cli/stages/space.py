@@ -1,4 +1,4 @@
-"""Embed the cells, map them, cluster map and latent space, and score the clusters."""
+"""Map the cells, cluster map and latent space, and score the clusters."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -9,9 +9,6 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.analysis.cluster import kmeans, nearest_centroid
-from scvae_cli.analysis.decoded import find_axes, project
-from scvae_cli.analysis.diagnose import diagnose
-from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.mixing import mixing_scores
 from scvae_cli.analysis.score import score, silhouette
 from scvae_cli.analysis.tsne import choose, expected_seconds, from_2d, place_others, tsne
@@ -20,7 +17,6 @@ from scvae_cli.columns import MAP_NAMES, PLACED, PLACES
 from scvae_cli.config import Config, TSNEConfig, UMAPConfig
 from scvae_cli.console import Stage, minutes
 from scvae_cli.data.dataset import Dataset
-from scvae_cli.models.model import Model
 from scvae_cli.stages.cells import Loaded, types_in_words
 from scvae_cli.stages.context import Context
 
@@ -64,54 +60,6 @@ class Clusters:
     centroids: np.ndarray
     of_latent: np.ndarray
     columns: Mapping[str, Any]
-
-
-def embed_cells(context: Context, model: Model, dataset: Dataset) -> np.ndarray:
-    """Embed all cells, write latent.csv, and warn of what is wrong with the latent space.
-
-    Returns:
-        (n_cells, n_latent) float32.
-    """
-    config, writer = context.config, context.writer
-    names = [f"z{i}" for i in range(1, config.n_features + 1)]
-    passes: dict[str, Any] = {"batch_size": config.batch_size, "device": context.device}
-    with context.stage("embed") as shown:
-        writer.drop_checkpoint()  # now that the record has the weights
-
-        def compute() -> np.ndarray:
-            cells = dataset.x, dataset.covariates
-            if config.embeds_decoded:
-                z = embed(model, *cells, kind="mean", seed=0, **passes)
-                return _on_axes(context, model, dataset, z)
-            seed = config.seeds.sample
-            return embed(model, *cells, kind=config.embedding, seed=seed, **passes)
-
-        latent = context.kept_or("latent", names, dataset.n_cells, compute)
-        warnings = diagnose(model, dataset.x, latent, dataset.covariates, **passes)
-        shown.say(f"{config.n_features} latent features, {config.embedding}")
-    columns = dict(zip(names, latent.T, strict=True))
-    writer.write_table("latent", {"cell": dataset.cells, **columns})
-    for warning in warnings:
-        context.warn(warning)
-    return latent
-
-
-def _on_axes(context: Context, model: Model, dataset: Dataset, z: np.ndarray) -> np.ndarray:
-    """Put cells on the axes of their decoded expression, and write axes.csv.
-
-    Args:
-        context: of the run.
-        model: trained.
-        dataset: the cells.
-        z: (n_cells, n_latent) means of their posteriors.
-    """
-    config = context.config
-    how: dict[str, Any] = {
-        "target_sum": dataset.recipe.target_sum, "rooted": config.data.scale is None,
-    }  # fmt: skip
-    axes = find_axes(model, z, config.latent_dim, seed=config.seeds.sample, **how)
-    context.writer.write_table("axes", axes.table(dataset.genes))
-    return project(model, z, axes, **how)
 
 
 def name_cells(context: Context, dataset: Dataset) -> None:
