@@ -474,7 +474,9 @@ def test_cells_of_new_batches(counts, scvae, tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [["model=vae", "likelihood=nb", "data.batch_key=[plate,donor]"], ["model=pca"]],
+    representative(
+        [["model=vae", "likelihood=nb", "data.batch_key=[plate,donor]"], ["model=pca"]], 1
+    ),
 )
 def test_a_run_aligns_and_embeds_alike(counts, scvae, tmp_path, settings):
     """Its own cells get their places again; of another batch, or of none named, unmoved ones."""

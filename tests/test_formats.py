@@ -34,7 +34,8 @@ def test_there_are_runs_of_every_format_and_of_no_machine():
     assert [path.name for path in FORMATS] == [str(n + 1) for n in range(FORMAT)]
     for folder in FORMATS:
         assert {path.name for path in folder.iterdir()} >= {
-            "vae", "vsc", "pca", "ensemble", "batches", "decoded", "sweep", "cells.h5ad",
+            "vae", "vsc", "pca", "ensemble", "batches", "decoded", "aligned", "sweep",
+            "cells.h5ad",
         }  # fmt: skip
         texts = [p.read_text() for p in folder.rglob("*") if p.suffix in (".json", ".yaml")]
         assert not [line for text in texts for line in re.findall(r"[\s\"=]/\w+/.*", text)]

@@ -33,6 +33,7 @@ RUNS = {
     "ensemble": [*NB, "ensemble=2"],
     "batches": [*NB, "data.batch_key=plate", "data.covariates=[age]"],
     "decoded": [*NB, "data.batch_key=plate", "embedding=decoded", "validation=molecules"],
+    "aligned": [*NB, "data.batch_key=plate", "embedding=aligned"],
 }
 SWEEP = ["-m", "model=pca", "seed=0,1", "hydra.sweep.dir=sweep"]
 LEFT_OUT = {"figures", "report.html", "scvae.log", ".hydra"}  # large, or of the machine
