@@ -18,7 +18,7 @@ from test_models import OPTIONS, TRAINED
 import scvae_cli
 from scvae_cli.analysis.mixing import mixing, totals
 from scvae_cli.covariates import covariates
-from scvae_cli.data.batches import suspects
+from scvae_cli.data.batches import batches_like, suspects
 from scvae_cli.data.preprocess import binomial_deviance, chosen_genes
 from scvae_cli.data.sources import load
 from scvae_cli.errors import InputError, Kind
@@ -507,6 +507,19 @@ def test_a_run_aligns_and_embeds_alike(counts, scvae, tmp_path, settings):
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
     with pytest.raises(InputError, match="damaged"):
         scvae_cli.load(tmp_path / "a")
+
+
+def test_names_of_batches_that_are_numbers():
+    """As they are read: 1.0 is batch 1, also beside missing values; 0.5 is none."""
+    run = covariates({"plate": np.array(["1", "2", "2"]), "donor": np.array(["x", "x", "y"])}, {})
+    obs = pd.DataFrame({"plate": [2.0, np.nan, 0.5, 1.0], "donor": ["x", "x", "x", "y"]})
+    said: list[str] = []
+    names = run.batches[1]
+    assert names == ("1, x", "2, x", "2, y")
+    assert batches_like(obs, run, names, said.append).tolist() == [1, -1, -1, -1]
+    assert said[0].startswith("3 of 4 cells are of no batch of the run (nan, x)")
+    assert batches_like(obs[["plate"]], run, names, said.append).tolist() == [-1] * 4
+    assert said[1].startswith("obs has no donor")
 
 
 def test_cells_without_batches_are_not_aligned(counts, scvae, tmp_path):

@@ -29,16 +29,12 @@ STAYING = 1.0  # cells with no shift that each batch of a cluster has beside its
 MOST_CELLS = 20_000  # that centroids are found on
 BATCH = 8192
 K_MEANS: dict[str, Any] = {
-    "init": "k-means++",
-    "n_init": 3,
-    "max_iter": 300,
-    "tol": 1e-4,
-    "algorithm": "lloyd",
-}
+    "init": "k-means++", "n_init": 3, "max_iter": 300, "tol": 1e-4, "algorithm": "lloyd",
+}  # fmt: skip
 
 
 class Shifts(NamedTuple):
-    """Where each batch is moved from, round after round.
+    """How far each batch is moved in each cluster, round after round.
 
     Attributes:
         batches: (n_batches,) their names.

@@ -210,8 +210,11 @@ def batches_like(
 
 def _as_texts(column: pd.Series) -> pd.Series:
     """Return the names of batches as a run has them: of whole numbers without decimals."""
-    whole = pd.api.types.is_float_dtype(column) and (column % 1 == 0).all()
-    return (column.astype(int) if whole else column).astype(str)
+    texts = column.astype(str)
+    if pd.api.types.is_float_dtype(column):  # whole numbers beside missing ones are floats
+        whole = (column % 1 == 0).to_numpy(bool)
+        texts[whole] = column[whole].astype(int).astype(str)
+    return texts
 
 
 def _obs_column(obs: pd.DataFrame, name: str, wording: Wording) -> pd.Series:
