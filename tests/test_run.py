@@ -208,19 +208,23 @@ def test_a_preset_of_ones_own_wins_over_the_defaults(scvae, tmp_path):
 @pytest.mark.parametrize(
     ("broken", "there"),
     [
-        ("embed", {"genes.csv", "history.csv", "model.safetensors"}),
-        ("tsne", {"genes.csv", "history.csv", "model.safetensors", "latent.csv"}),
-        ("kmeans", {"genes.csv", "history.csv", "model.safetensors", "latent.csv", "cells.csv"}),
-        ("score", {"genes.csv", "history.csv", "model.safetensors", "latent.csv", "cells.csv"}),
+        ("embed.embed", {"genes.csv", "history.csv", "model.safetensors"}),
+        ("space.tsne", {"genes.csv", "history.csv", "model.safetensors", "latent.csv"}),
+        ("space.kmeans", {
+            "genes.csv", "history.csv", "model.safetensors", "latent.csv", "cells.csv",
+        }),
+        ("space.score", {
+            "genes.csv", "history.csv", "model.safetensors", "latent.csv", "cells.csv",
+        }),
     ],
-)
+)  # fmt: skip
 def test_every_product_is_on_disk_before_the_next_stage(
     scvae, tmp_path, monkeypatch, broken, there
 ):
     def fail(*_, **__):
         raise ValueError("a fault\nof two lines")
 
-    monkeypatch.setattr(f"scvae_cli.stages.space.{broken}", fail)
+    monkeypatch.setattr(f"scvae_cli.stages.{broken}", fail)
     result = scvae("train", *FAST, "map_3d=true")
     assert result.code == 1
     assert "ValueError: a fault of two lines" in result.err
@@ -230,7 +234,7 @@ def test_every_product_is_on_disk_before_the_next_stage(
     assert {p.name for p in folder.iterdir() if p.is_file()} == base | there
     assert "Traceback" in (folder / "scvae.log").read_text()
     assert read(folder, "run.json")["reason"] == "ValueError: a fault of two lines"
-    if broken == "kmeans":
+    if broken == "space.kmeans":
         assert "tsne3d_3" in pd.read_csv(folder / "cells.csv")
 
 
