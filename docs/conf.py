@@ -42,7 +42,7 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from a CDN
 # A cross reference that leads nowhere is an error (-n); names of other libraries are not links.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!scvae_cli\.).*"),
-    ("py:class", r"scvae_cli\.(config|models|covariates|analysis\.decoded)\..*"),
+    ("py:class", r"scvae_cli\.(config|models|covariates|analysis\.(align|decoded))\..*"),
     ("py:class", r"scvae_cli\.data\.(wording\.Wording|dataset\.Recipe)"),
 ]
 default_role = "literal"  # docstrings have `names` in single backticks
