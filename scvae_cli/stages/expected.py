@@ -27,7 +27,7 @@ TRIAL = 40  # batches of an epoch that is timed
 # Of what follows training, fitted to a quiet machine (docs/performance/growth.csv):
 PASSES = 0.3  # epochs that embedding takes
 SECONDS = 6e-5  # of a cell: clusters, places, tables and the page
-ALIGNING = 6e-5  # of a cell
+ALIGNING = 2e-5  # of a cell
 START = 15.0  # seconds of any run: figures, libraries
 SOLVING = 5e-7  # seconds of a value that is not zero, for 20 principal components
 BYTES = 500  # of a cell: tables and their texts
