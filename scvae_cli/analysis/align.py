@@ -109,10 +109,8 @@ def find_shifts(
     n_clusters = int(np.clip(round(len(z) / CELLS), 1, MOST_CLUSTERS))
     clusters, steps = [], []
     for number in range(rounds):
-        directions = _directions(z)
-        _, centres = kmeans(
-            directions, n_clusters=n_clusters, seed=seed + number, max_cells=MOST_CELLS, **K_MEANS
-        )
+        how = K_MEANS | {"seed": (seed + number) % 2**32}
+        _, centres = kmeans(_directions(z), n_clusters=n_clusters, max_cells=MOST_CELLS, **how)
         clusters.append((2 / width * _directions(centres)).astype(np.float32))
         steps.append(_steps(z, batch, len(batches), clusters[-1]))
         z = shift(z, batch, Shifts(batches, clusters[-1][None], steps[-1][None]))
