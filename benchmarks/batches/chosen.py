@@ -10,10 +10,8 @@ import argparse
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anndata
 import numpy as np
@@ -26,6 +24,7 @@ from benchmarks.batches.sets import GENES, SCVI, Cells
 from benchmarks.command import DOCS, ROOT, answer, with_scvi
 from benchmarks.latents.runs import counts_file, train_peer
 from scvae_cli.analysis.align import find_shifts, shift
+from scvae_cli.data import tenx
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.errors import InputError, Kind
 
@@ -145,13 +144,8 @@ def _write(data: Path, thinned: Path, two: Path) -> None:
 
 def _pbmc3k(folder: Path) -> anndata.AnnData:
     """Return the cells of PBMC3k with one of Seurat's types that sorted cells have too."""
-    import scanpy
-
-    with TemporaryDirectory() as place:
-        with tarfile.open(folder / "pbmc3k_filtered_gene_bc_matrices.tar.gz") as archive:
-            archive.extractall(place, filter="data")
-        (matrix,) = Path(place).rglob("hg19")
-        cells = scanpy.read_10x_mtx(matrix, var_names="gene_ids")
+    cells = tenx.read(folder / tenx.ARCHIVE)
+    cells.var_names = cells.var["gene_ids"]  # as the sorted cells' genes are named
     types = pd.read_csv(folder / "seurat_labels.csv").set_index("barcode")["cell_type"]
     known = types[types.isin([*TYPES])]
     cells = cells[known.index].copy()
@@ -162,6 +156,7 @@ def _pbmc3k(folder: Path) -> anndata.AnnData:
 def _h5ad(
     x: csr_matrix, types: Sequence[str], batches: np.ndarray, genes: pd.Index, file: Path
 ) -> None:
+    """Write counts x (n_cells, n_genes), cell types and batches."""
     obs = pd.DataFrame({"type": np.asarray(types, str), "batch": batches})
     obs.index = [f"c{i}" for i in range(len(obs))]
     anndata.AnnData(x, obs, pd.DataFrame(index=genes)).write_h5ad(file)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
+from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from scvae_cli.analysis.cluster import kmeans
@@ -110,8 +111,8 @@ def find_shifts(
     clusters, steps = [], []
     for number in range(rounds):
         how = K_MEANS | {"seed": (seed + number) % 2**32}
-        _, centres = kmeans(_directions(z), n_clusters=n_clusters, max_cells=MOST_CELLS, **how)
-        clusters.append((2 / width * _directions(centres)).astype(np.float32))
+        _, centres = kmeans(normalize(z), n_clusters=n_clusters, max_cells=MOST_CELLS, **how)
+        clusters.append((2 / width * normalize(centres)).astype(np.float32))
         steps.append(_steps(z, batch, len(batches), clusters[-1]))
         z = shift(z, batch, Shifts(batches, clusters[-1][None], steps[-1][None]))
     return Shifts(tuple(batches), np.stack(clusters), np.stack(steps))
@@ -127,8 +128,7 @@ def shift(z: np.ndarray, batch: np.ndarray, shifts: Shifts) -> np.ndarray:
     """
 
     def parts() -> Iterator[np.ndarray]:
-        for start in range(0, len(z), BATCH):
-            here, of = z[start : start + BATCH].astype(np.float64), batch[start : start + BATCH]
+        for here, of in _pieces(z, batch):
             for clusters, steps in zip(shifts.clusters, shifts.steps, strict=True):
                 weights = _weights(here, clusters)
                 for number in np.unique(of[of >= 0]):
@@ -140,6 +140,12 @@ def shift(z: np.ndarray, batch: np.ndarray, shifts: Shifts) -> np.ndarray:
         return gathered(parts(), len(z))
 
 
+def _pieces(z: np.ndarray, batch: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield places (n, n_features), a float64 copy, and batches (n,) of some cells at a time."""
+    for start in range(0, len(z), BATCH):
+        yield z[start : start + BATCH].astype(np.float64), batch[start : start + BATCH]
+
+
 def _steps(z: np.ndarray, batch: np.ndarray, n_batches: int, clusters: np.ndarray) -> np.ndarray:
     """Return steps (n_clusters, n_batches, n_features): from all cells of a cluster to a batch.
 
@@ -148,8 +154,7 @@ def _steps(z: np.ndarray, batch: np.ndarray, n_batches: int, clusters: np.ndarra
     n_cells = np.zeros((len(clusters), n_batches))
     sums = np.zeros((len(clusters), n_batches, z.shape[1]))
     with threadpool_limits(1):
-        for start in range(0, len(z), BATCH):
-            here, of = z[start : start + BATCH].astype(np.float64), batch[start : start + BATCH]
+        for here, of in _pieces(z, batch):
             weights = _weights(here, clusters)
             for number in np.unique(of):
                 cells = of == number
@@ -162,14 +167,7 @@ def _steps(z: np.ndarray, batch: np.ndarray, n_batches: int, clusters: np.ndarra
     return steps.astype(np.float32)
 
 
-def _directions(z: np.ndarray) -> np.ndarray:
-    """Return places scaled to length 1; the origin stays."""
-    lengths = np.linalg.norm(z, axis=1, keepdims=True)
-    directions: np.ndarray = z / np.where(lengths > 0, lengths, 1)
-    return directions
-
-
 def _weights(z: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     """Return how much of each cell is in each cluster, (n_cells, n_clusters); rows sum to 1."""
-    weights: np.ndarray = softmax(_directions(z) @ clusters.T.astype(np.float64), axis=1)
+    weights: np.ndarray = softmax(normalize(z) @ clusters.T.astype(np.float64), axis=1)
     return weights
