@@ -502,7 +502,9 @@ def test_a_run_aligns_and_embeds_alike(counts, scvae, tmp_path, settings):
         aligned.embed(bare, say=said.append), decoded.latent, rtol=1e-4, atol=1e-4
     )
     assert "obs has no plate" in said[-1]
-    assert scvae("verify", "a").code == 0
+    verified = scvae("verify", "a")
+    assert verified.code == 0
+    assert "shifts.csv" in verified.out
     path = tmp_path / "a" / "shifts.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
     with pytest.raises(InputError, match="damaged"):

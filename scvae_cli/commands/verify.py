@@ -136,7 +136,11 @@ def _repeat(config: Config, folder: Path) -> Run:
 
 def _outcomes(theirs: Run, ours: Run) -> dict[str, str]:
     """Return how each file of two runs differs, by its name; empty where it does not."""
-    tables = [n for n in files_of("vsc", "decoded", suffix=".csv") if (theirs.path / n).exists()]
+    tables = [
+        n
+        for n in files_of("vsc", "decoded", "aligned", suffix=".csv")
+        if (theirs.path / n).exists()
+    ]
     return {
         **{name: _table(theirs, ours, name.removesuffix(".csv")) for name in tables},
         "model.safetensors": _weights(theirs, ours),
