@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import FAST
 from safetensors.numpy import load_file
 
-TINY = [*FAST, "cluster.n_init=1", "device=cpu"]
+TINY = [*FAST, "cluster.n_init=1"]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 MODELS = {
     "vsc": ["model=vsc", "batch_size=200"],  # 300 cells: batches of two sizes
     "counts": ["model=vae", "likelihood=nb", "updates=9", "epochs=null", "validation=molecules",
@@ -46,9 +48,11 @@ def trained(folder: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     return history, load_file(folder / "model.safetensors")
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
 @pytest.mark.parametrize("name", [pytest.param("vsc", marks=pytest.mark.slow), "counts"])
-def test_two_processes_train_as_one_does(run_of, tmp_path, name):
-    words = [*TINY, *MODELS[name]]
+def test_two_processes_train_as_one_does(run_of, tmp_path, name, device):
+    """On one GPU, too, which they share."""
+    words = [*TINY, *MODELS[name], f"device={device}"]
     process = start(tmp_path, "train", *words, "hydra.run.dir=2")
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -60,11 +64,11 @@ def test_two_processes_train_as_one_does(run_of, tmp_path, name):
     for key in weights:
         assert np.allclose(weights[key], others[key], rtol=1e-2, atol=1e-4), key
     record = json.loads((tmp_path / "2" / "run.json").read_text())
-    assert record["processes"] == 2
+    assert (record["processes"], record["device"]) == (2, device)
 
 
 def test_a_process_that_dies_ends_the_run_with_a_checkpoint(tmp_path):
-    words = [*TINY, "model=vae", "epochs=100000", "hydra.run.dir=r"]
+    words = [*TINY, "model=vae", "epochs=100000", "device=cpu", "hydra.run.dir=r"]
     process = start(tmp_path, "train", *words)
     record = tmp_path / "r" / "run.json"
     until = time.monotonic() + 120

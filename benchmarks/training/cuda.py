@@ -2,7 +2,7 @@
 
 Writes docs/performance/cuda.csv, of which `make bench` makes a part of docs/performance.md; it
 measures anew where there is such a device. Puts scVI beside ours where scvi-tools is installed
-(`pip install '.[peer]'`), at the same size.
+(`pip install '.[peer]'`), at the same size; and ours beside itself with less precise products.
 """
 
 import argparse
@@ -31,8 +31,9 @@ from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
 
 TABLE = DOCS / "performance" / "cuda.csv"
-OURS, PEER = "ours", "scVI"
+OURS, TF32, BFLOAT16, PEER = "ours", "ours, TF32", "ours, bfloat16", "scVI"
 N_LATENT, WIDTH, BATCHES = 10, 128, (256, 4096)
+WHO = (OURS, TF32, BFLOAT16, PEER)
 DENSITY, GENES = 0.1, 2000  # of synthetic cells
 # Of cells: how many times an epoch at most, how many cells in all epochs at most, of us and scVI.
 MOST, OURS_CELLS, PEER_CELLS = 30, 4_000_000, 400_000
@@ -43,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.training.cuda", description=__doc__)
     parser.add_argument("--cells", type=int, nargs="*", default=[50_000, 1_000_000])
     parser.add_argument("--batches", type=int, nargs="*", default=BATCHES)
-    parser.add_argument("--who", nargs="*", default=[OURS, PEER], help="what to measure")
+    parser.add_argument("--who", nargs="*", default=WHO, help="what to measure")
     parser.add_argument("--to", type=Path, default=TABLE)
     asked = parser.parse_args()
     measure(asked.cells, asked.batches, asked.who, asked.to)
@@ -52,7 +53,7 @@ def main() -> None:
 def measure(
     sizes: Sequence[int] = (50_000, 1_000_000),
     batches: Sequence[int] = BATCHES,
-    who: Sequence[str] = (OURS, PEER),
+    who: Sequence[str] = WHO,
     to: Path = TABLE,
 ) -> None:
     """Measure, and write the table after each row.
@@ -71,7 +72,11 @@ def measure(
         for batch_size in batches:
             for side in who:
                 with suppress(PackageNotFoundError):
-                    figures = {OURS: _ours, PEER: _peer}[side](counts, batch_size)
+                    figures = (
+                        _peer(counts, batch_size)
+                        if side == PEER
+                        else _ours(counts, batch_size, side)
+                    )
                     size = {"n_cells": counts.shape[0], "n_genes": counts.shape[1]}
                     zeros = {"non_zeros": counts.nnz, "batch_size": batch_size}
                     rows.append({"cells": name, **size, **zeros, "who": side, **figures, **card()})
@@ -120,8 +125,15 @@ def card() -> dict[str, str]:
     }  # fmt: skip
 
 
-def _ours(counts: csr_array, batch_size: int) -> dict[str, Any]:
-    """Train our VAE of the same size as `_peer`'s."""
+def _ours(counts: csr_array, batch_size: int, products: str) -> dict[str, Any]:
+    """Train our VAE of the same size as `_peer`'s.
+
+    Args:
+        counts: (n_cells, n_genes).
+        batch_size: cells per step.
+        products: of matrices: `TF32` has them of rounded numbers, `BFLOAT16` by autocast, which
+            leaves the likelihood its logits as rounded.
+    """
     device = torch.device("cuda")
     options = compose(["model=vae"]).model.model_dump()
     options |= {"encoder": [WIDTH], "branch": None, "decoder": [WIDTH], "beta": 1.0}
@@ -131,15 +143,21 @@ def _ours(counts: csr_array, batch_size: int) -> dict[str, Any]:
     x = counts.copy()
     x.data = np.log1p(x.data * np.repeat(factor, np.diff(x.indptr)).astype(np.float32))
     epochs = max(3, min(MOST, OURS_CELLS // counts.shape[0]))
+    losses: list[float] = []
+    if products == BFLOAT16:
+        model.loss = torch.autocast("cuda", torch.bfloat16)(model.loss)  # type: ignore[method-assign]
 
     def run() -> list[float]:
+        torch.set_float32_matmul_precision("high" if products == TF32 else "highest")
         history = train(
             model, x, counts=counts, device=device, epochs=epochs, batch_size=batch_size, lr=0.001,
-            batch_seed=0, noise_seed=0, on_epoch=lambda row: None,
+            batch_seed=0, noise_seed=0, on_epoch=lambda row: losses.append(row["total"]),
         )  # fmt: skip
+        torch.set_float32_matmul_precision("highest")
         return [float(seconds) for seconds in history["seconds"]]
 
-    return {"version": version("scvae-cli"), **_measured(run)}
+    measured = _measured(run)
+    return {"version": version("scvae-cli"), **measured, "loss": float(f"{losses[-1]:.6g}")}
 
 
 def _peer(counts: csr_array, batch_size: int) -> dict[str, Any]:

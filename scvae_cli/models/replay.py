@@ -17,7 +17,7 @@ class Replay:
     """Does steps, and replays those that are alike.
 
     Args:
-        generator: what a step draws from.
+        generator: what a step draws from; of PyTorch's own class, as a graph takes no other.
     """
 
     def __init__(self, generator: Generator) -> None:

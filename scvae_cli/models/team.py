@@ -103,10 +103,11 @@ class Team:
     """
 
     def __init__(self) -> None:
-        backend = "gloo"
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-            backend = "cpu:gloo,cuda:nccl"
+        backend = "gloo"  # also of processes that share a GPU, which NCCL refuses
+        if n_gpus := torch.cuda.device_count():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % n_gpus)
+            if int(os.environ["LOCAL_WORLD_SIZE"]) <= n_gpus:
+                backend = "cpu:gloo,cuda:nccl"
         with _lost():
             dist.init_process_group(backend, timeout=PATIENCE)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()

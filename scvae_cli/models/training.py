@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.adam import Adam, keep_freed_memory
-from scvae_cli.models.batches import Batches
+from scvae_cli.models.batches import Batches, OnCard
 from scvae_cli.models.checkpoint import Checkpoint
 from scvae_cli.models.losses import ACTIVE
 from scvae_cli.models.model import Loss, Model
@@ -60,7 +60,8 @@ class Training:
         self.validate = validate
         self.optimizer = Adam(model.parameters(), settings["lr"])
         self.shuffler = Generator().manual_seed(settings["batch_seed"])
-        self.noise = PartOfNoise(device)
+        # A CUDA graph takes a generator of PyTorch's own class, and of no other.
+        self.noise = Generator(device) if team is None else PartOfNoise(device)
         self.noise.manual_seed(settings["noise_seed"])
         self.shuffled = self.shuffler.get_state()  # from which the order of this epoch comes
         self.order: Sequence[Tensor] = ()
@@ -131,7 +132,7 @@ class Training:
 
         if self.team is not None:
             self._step_of_team(self.team, batches, index, progress, warm)
-        elif index.is_cuda:
+        elif isinstance(batches, OnCard):
             kind = warm, progress if self.model.follows_progress else None
             self.replay(step, index, kind)
         else:
@@ -151,6 +152,7 @@ class Training:
         Raises:
             TeamLostError: another process has ended; weights and generator are as before the step.
         """
+        assert isinstance(self.noise, PartOfNoise)
         before = self.noise.get_state()
         part = team.part(index, self.noise)
         sums = torch.zeros_like(self.sums)
