@@ -371,6 +371,59 @@ def test_a_run_is_resumed_where_it_began(scvae, monkeypatch):
     assert not Path("r/latent.csv").exists()
 
 
+def fails_on_cuda(monkeypatch, words):
+    """There is a GPU, and what is asked of it fails."""
+    ones = torch.ones
+
+    def on_other_devices(*size, device="cpu", **how):
+        if str(device) == "cuda":
+            raise RuntimeError(f"{words}\nMore of it: compile with TORCH_USE_CUDA_DSA.")
+        return ones(*size, device=device, **how)
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.ones", on_other_devices)
+
+
+def test_auto_takes_no_gpu_that_does_not_compute(scvae, monkeypatch):
+    words = "CUDA error: no kernel image is available for execution on the device"
+    fails_on_cuda(monkeypatch, words)
+    run = run_of(scvae, "r", *FAST, "model=pca", "device=auto")
+    assert run.record["device"] == "cpu"
+    (warning,) = (text for text in run.record["warnings"] if "GPU" in text)
+    assert words in warning
+    assert "TORCH_USE_CUDA_DSA" not in warning
+    result = scvae("train", *FAST, "model=pca", "device=cuda", "hydra.run.dir=other")
+    result.refused(Kind.UNAVAILABLE, "device")
+    assert words in result.err
+    assert not Path("other/latent.csv").exists()
+
+
+def test_auto_leaves_mps_to_those_who_ask(scvae, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert run_of(scvae, "r", *FAST, "model=pca").record["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
+         "the GPU's memory is full (Tried to allocate 2.00 GiB. GPU 0 has); a smaller batch_size"),
+        (MemoryError("Unable to allocate 2.00 GiB for an array"),
+         "the memory is full (Unable to allocate 2.00 GiB for an array); a smaller batch_size"),
+    ],
+)  # fmt: skip
+def test_a_memory_that_is_full_is_told_in_a_line(scvae, monkeypatch, error, said):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr("scvae_cli.models.training.Training._loss", full)
+    result = scvae("train", *FAST, "model=vae", "hydra.run.dir=r")
+    assert result.code == 1
+    assert f"scvae: {said}" in result.err
+    assert said in json.loads(Path("r/run.json").read_text())["reason"]
+
+
 @needs_cuda
 def test_an_unfinished_run_is_resumed_on_its_gpu(scvae, monkeypatch):
     settings = [*FAST, "model=vae", "epochs=8", "device=cuda",

@@ -28,6 +28,11 @@ log = logging.getLogger("scvae")
 
 DONE, FAILED, REFUSED = 0, 1, 2  # exit codes
 Scores = dict[str, dict[str, float]]
+# By the name of the error, which is PyTorch's or Python's: what is full, and the way out.
+FULL = {
+    "OutOfMemoryError": ("the GPU's memory", "a smaller batch_size takes less, device=cpu none"),
+    "MemoryError": ("the memory", "a smaller batch_size or fewer data.genes take less"),
+}
 
 
 @listening()  # as a job of a sweep, it may be in a process where nobody does
@@ -117,7 +122,11 @@ def reason_of(error: Exception, path: Path) -> str:
     log.error("the run failed", exc_info=error)
     if isinstance(error, OSError):
         return fault(error, path)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    name, said = type(error).__name__, " ".join(str(error).split())
+    if name in FULL:
+        what, fix = FULL[name]
+        return f"{what} is full ({said.removeprefix('CUDA out of memory. ')}); {fix}"
+    return f"{name}: {said}"
 
 
 def _end(

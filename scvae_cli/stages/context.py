@@ -9,9 +9,9 @@ import torch
 
 from scvae_cli.config import Config
 from scvae_cli.console import Console, Stage
-from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.runs.writer import RunWriter
 from scvae_cli.settings import check_extras
+from scvae_cli.stages.device import device_of
 from scvae_cli.threads import available
 
 
@@ -75,40 +75,13 @@ class Context:
 def open_context(config: Config, writer: RunWriter, console: Console) -> Context:
     """Choose device and threads, and record the settings.
 
-    A run that is resumed computes where it began: elsewhere its seeds give other numbers.
-
     Raises:
         InputError: this machine has no such device, or lacks the library of a logger.
     """
     check_extras(config)
-    began = writer.device
-    if began is not None and not _there(began):
-        raise InputError(
-            Kind.UNAVAILABLE,
-            Given("resume", writer.path),
-            f"began on {began}, and there is none on this machine",
-            "start a new run",
-        )
-    device = torch.device(began or _device(config.device))
+    device, doubt = device_of(config.device, writer.device, writer.path)
     writer.write_config(config.model_dump())
-    return Context(config, writer, console, device, config.threads or available())
-
-
-def _there(name: str) -> bool:
-    """Tell whether this machine has a device."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    return there.get(name, True)
-
-
-def _device(name: str) -> str:
-    """Return the device of that name, or the best there is for `auto`."""
-    if name == "auto":
-        return next(kind for kind in ("cuda", "mps", "cpu") if _there(kind))
-    if not _there(name):
-        raise InputError(
-            Kind.UNAVAILABLE,
-            Given("device", name),
-            "there is none on this machine",
-            "use device=cpu or auto",
-        )
-    return name
+    context = Context(config, writer, console, device, config.threads or available())
+    if doubt is not None:
+        context.warn(doubt)
+    return context
