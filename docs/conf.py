@@ -33,6 +33,9 @@ myst_heading_anchors = 3
 
 # Notebooks are executed while the site is built, each in a folder of its own; an error ends it.
 nb_execution_mode = "force"
+# Tutorials that `make docs NOT_RUN='...'` shows without what they give, and without colours.
+nb_execution_excludepatterns = [f"tutorials/{name}.*" for name in os.getenv("NOT_RUN", "").split()]
+suppress_warnings = ["myst-nb.lexer"] if nb_execution_excludepatterns else []
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900

@@ -59,10 +59,11 @@ def bounded() -> Iterator[None]:
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     address_space, left = pages()[0], _left()
+    if not (address_space and math.isfinite(left)):  # macOS does not say
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (int(address_space + max(left, 0)), hard))
     try:
-        if address_space and math.isfinite(left):
-            limit = int(address_space + max(left, 0))
-            resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -1,5 +1,6 @@
 """Shared by all tests: the command, as a person would use it, and the real data if any."""
 
+import gc
 import json
 import os
 import re
@@ -18,6 +19,9 @@ from scvae_cli.errors import Kind, UserError
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside each other, each on one core
     os.environ |= {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
+
+# Python looks for garbage after every 700 objects: some 10 % of a run that is as short as here.
+gc.set_threshold(50_000, 20, 20)
 
 # The files that take longest come first, so that processes beside each other end together.
 LONGEST = [

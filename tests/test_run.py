@@ -75,7 +75,7 @@ def test_default_run_on_real_cells_twice(scvae, tmp_path):
     assert (run["data"]["n_cells"], run["data"]["n_genes"]) == (700, 765)
     assert len(run["data"]["fingerprint"]) == 64
     assert run["versions"]["torch"].startswith("2.")
-    assert run["device"] == "cpu"
+    assert run["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
     assert run["threads"] >= 1
     stages = {"load", "train", "embed", "tsne_2d", "tsne_3d", "cluster", "score", "sparsity"}
     assert set(run["seconds"]) == stages | {"figures"}

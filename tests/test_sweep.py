@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import FAST, SMALL, Result, told_as_json
+from conftest import FAST, SMALL, Result, representative, told_as_json
 from filelock import FileLock
 from scipy import stats
 
@@ -220,10 +220,7 @@ def calm(scvae, once):
 
 @pytest.mark.parametrize(
     "launched",
-    [
-        pytest.param([], marks=pytest.mark.slow),
-        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
-    ],
+    representative([[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]]),
 )
 def test_killed_at_any_moment_and_resumed(scvae, calm, tmp_path, launched):
     """Every job once in the table, with the numbers of a sweep that nobody disturbed."""
