@@ -97,7 +97,7 @@ coverage: .venv/ready  ## run the tests and report the lines that none of their 
 faults: .venv/ready  ## kill, fill and spoil runs, and see what is lost; writes docs/reliability.md
 	$(BIN)/python -m benchmarks.faults
 
-docs: .venv/ready  ## build the site in docs/_build/html; runs tutorials, but NOT_RUN='A B'; warnings are errors
+docs: .venv/ready  ## build the site in docs/_build/html; runs its tutorials less NOT_RUN='A B', warnings are errors
 	$(BIN)/python -m sphinx -q -E -W --keep-going -n -j 2 -b html docs docs/_build/html
 
 lint: types  ## check style and types

@@ -124,14 +124,14 @@ Seconds an epoch, and the peak of the GPU's memory that PyTorch gave out, of a V
 of that size ({", ".join(f"scvi-tools {peer}" for peer in peers) or "not there"}), which also has
 batch normalisation and dropout, and keeps the cells in the computer's memory, where ours lie on
 the GPU. Seconds are the median of the later half of the epochs; [cuda.csv](performance/cuda.csv)
-says of how many. Synthetic cells have no structure; after 50,000, the same ones come again.
+says of how many. Synthetic cells have no structure; after 50,000, the same ones come again. What a
+row lacks was not measured.
 
 {table(heads, rows)}
 
 Less precise products of matrices: how many times as fast an epoch is, and the last epoch's loss.
 *TF32* is `torch.set_float32_matmul_precision("high")`, *bfloat16* is mixed precision by
-`torch.autocast`. `scvae` takes float32; `TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1` makes it
-TF32.
+`torch.autocast`. `scvae` takes float32, and TF32 with `TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1`.
 
 {table(precise, products)}
 
