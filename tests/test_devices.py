@@ -1,6 +1,7 @@
 """On a GPU models, trainings and whole runs do what they do on the CPU."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -358,19 +359,6 @@ def test_a_model_trained_on_a_gpu_finds_the_types(scvae, likelihood):
     assert trained.scores["latent"]["ari"] > 0.9 > untrained.scores["latent"]["ari"] + 0.2
 
 
-def test_a_run_is_resumed_where_it_began(scvae, monkeypatch):
-    """A training's noise is its device's: elsewhere it would not be the same."""
-    assert scvae("train", *FAST, "model=pca", "hydra.run.dir=r").code == 0
-    record = json.loads(Path("r/run.json").read_text())
-    assert record["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
-    Path("r/run.json").write_text(json.dumps({**record, "status": "running", "device": "cuda"}))
-    Path("r/latent.csv").unlink()
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    result = scvae("train", "resume=r")
-    result.refused(Kind.UNAVAILABLE, "resume")
-    assert not Path("r/latent.csv").exists()
-
-
 def fails_on_cuda(monkeypatch, words):
     """There is a GPU, and what is asked of it fails."""
     ones = torch.ones
@@ -382,6 +370,19 @@ def fails_on_cuda(monkeypatch, words):
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.ones", on_other_devices)
+
+
+def test_a_run_is_resumed_where_it_began(scvae, monkeypatch):
+    """A training's noise is its device's: elsewhere it would not be the same."""
+    assert scvae("train", *FAST, "model=pca", "hydra.run.dir=r").code == 0
+    record = json.loads(Path("r/run.json").read_text())
+    assert record["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    Path("r/run.json").write_text(json.dumps({**record, "status": "running", "device": "cuda"}))
+    Path("r/latent.csv").unlink()
+    fails_on_cuda(monkeypatch, "Found no NVIDIA driver on your system")
+    result = scvae("train", "resume=r")
+    result.refused(Kind.UNAVAILABLE, "resume")
+    assert not Path("r/latent.csv").exists()
 
 
 def test_auto_takes_no_gpu_that_does_not_compute(scvae, monkeypatch):
@@ -396,6 +397,26 @@ def test_auto_takes_no_gpu_that_does_not_compute(scvae, monkeypatch):
     result.refused(Kind.UNAVAILABLE, "device")
     assert words in result.err
     assert not Path("other/latent.csv").exists()
+
+
+def test_auto_says_of_a_driver_that_is_too_old(scvae, monkeypatch):
+    """Where PyTorch finds a GPU and no way to it, it warns, and says that there is none."""
+
+    def is_available():
+        warnings.warn("CUDA initialization: The NVIDIA driver is too old", stacklevel=2)
+        return False
+
+    monkeypatch.setattr("torch.cuda.is_available", is_available)
+    run = run_of(scvae, "r", *FAST, "model=pca")
+    assert run.record["device"] == "cpu"
+    assert any("driver is too old" in text for text in run.record["warnings"])
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this PyTorch has CUDA")
+def test_a_pytorch_without_cuda_is_told_of(scvae):
+    result = scvae("train", *FAST, "model=pca", "device=cuda", "hydra.run.dir=r")
+    result.refused(Kind.UNAVAILABLE, "device")
+    assert "Torch not compiled with CUDA enabled" in result.err
 
 
 def test_auto_leaves_mps_to_those_who_ask(scvae, monkeypatch):

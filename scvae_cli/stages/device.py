@@ -1,5 +1,8 @@
 """Choose where models compute."""
 
+import warnings
+from textwrap import shorten
+
 import torch
 
 from scvae_cli.errors import Given, InputError, Kind
@@ -22,11 +25,11 @@ def device_of(name: str, began: str | None, path: object) -> tuple[torch.device,
         The device, and why it is not the GPU that there is, if it is not.
 
     Raises:
-        InputError: this machine has no such device, or it does not compute.
+        InputError: PyTorch cannot use the device on this machine.
     """
     if began is not None:
         if fault := _fault(began):
-            reason = f"began on {began}, and {fault}"
+            reason = f"began on {began}: {fault}"
             fix = f"resume it where {began} computes, or start a new run"
             raise InputError(Kind.UNAVAILABLE, Given("resume", path), reason, fix)
         return torch.device(began), None
@@ -35,21 +38,23 @@ def device_of(name: str, began: str | None, path: object) -> tuple[torch.device,
             fix = "use device=cpu or auto"
             raise InputError(Kind.UNAVAILABLE, Given("device", name), fault, fix)
         return torch.device(name), None
-    fault = _fault("cuda")
-    if fault and torch.cuda.is_available():
-        doubt = f"device=auto computes on the CPU: there is a GPU, but {fault}"
-        return torch.device("cpu"), doubt
-    return torch.device("cpu" if fault else "cuda"), None
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        there = torch.cuda.is_available()
+    fault = _fault("cuda") if there else _fault_in(heard[0].message) if heard else None
+    doubt = f"device=auto computes on the CPU: there is a GPU, but {fault}" if fault else None
+    return torch.device("cuda" if there and not fault else "cpu"), doubt
 
 
 def _fault(name: str) -> str | None:
     """Say why a device does not compute, or return None where it does."""
-    if name == "cpu":
-        return None
-    if not (torch.cuda if name == "cuda" else torch.backends.mps).is_available():
-        return "there is none on this machine"
     try:
         torch.ones(1, device=name).sum().item()
-    except RuntimeError as error:  # torch.AcceleratorError and torch.OutOfMemoryError among them
-        return f"it does not compute ({str(error).splitlines()[0]})"
+    except (RuntimeError, AssertionError) as error:  # the latter where PyTorch has no CUDA
+        return _fault_in(error)
     return None
+
+
+def _fault_in(words: object) -> str:
+    """Put what PyTorch says, which may be many lines, into a part of one."""
+    return f"PyTorch cannot use it here ({shorten(str(words).splitlines()[0], 110)})"
