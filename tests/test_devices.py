@@ -425,20 +425,23 @@ def test_auto_leaves_mps_to_those_who_ask(scvae, monkeypatch):
     assert run_of(scvae, "r", *FAST, "model=pca").record["device"] == "cpu"
 
 
+def refuse(words):
+    raise torch.OutOfMemoryError(words)
+
+
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("take", "said"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
+        (lambda: refuse("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
          "the GPU's memory is full (Tried to allocate 2.00 GiB. GPU 0 has); a smaller batch_size"),
-        (MemoryError("Unable to allocate 2.00 GiB for an array"),
-         "the memory is full (Unable to allocate 2.00 GiB for an array); a smaller batch_size"),
+        (lambda: np.empty((2**60,), np.int8),
+         "the memory is full (Unable to allocate 1.00 EiB for an array"),
+        (lambda: torch.empty(2**60, dtype=torch.int8), "the memory is full ("),
     ],
 )  # fmt: skip
-def test_a_memory_that_is_full_is_told_in_a_line(scvae, monkeypatch, error, said):
-    def full(*_):
-        raise error
-
-    monkeypatch.setattr("scvae_cli.models.training.Training._loss", full)
+def test_a_memory_that_is_full_is_told_in_a_line(scvae, monkeypatch, take, said):
+    """By the errors that NumPy and PyTorch raise, where there is no GPU but its words."""
+    monkeypatch.setattr("scvae_cli.models.training.Training._loss", lambda *_: take())
     result = scvae("train", *FAST, "model=vae", "hydra.run.dir=r")
     assert result.code == 1
     assert f"scvae: {said}" in result.err

@@ -28,11 +28,7 @@ log = logging.getLogger("scvae")
 
 DONE, FAILED, REFUSED = 0, 1, 2  # exit codes
 Scores = dict[str, dict[str, float]]
-# By the name of the error, which is PyTorch's or Python's: what is full, and the way out.
-FULL = {
-    "OutOfMemoryError": ("the GPU's memory", "a smaller batch_size takes less, device=cpu none"),
-    "MemoryError": ("the memory", "a smaller batch_size or fewer data.genes take less"),
-}
+LESS = "a smaller batch_size takes less"
 
 
 @listening()  # as a job of a sweep, it may be in a process where nobody does
@@ -123,9 +119,11 @@ def reason_of(error: Exception, path: Path) -> str:
     if isinstance(error, OSError):
         return fault(error, path)
     name, said = type(error).__name__, " ".join(str(error).split())
-    if name in FULL:
-        what, fix = FULL[name]
-        return f"{what} is full ({said.removeprefix('CUDA out of memory. ')}); {fix}"
+    if name == "OutOfMemoryError":  # PyTorch's, of a GPU
+        said = said.removeprefix("CUDA out of memory. ")
+        return f"the GPU's memory is full ({said}); {LESS}, device=cpu none of it"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in said:  # the latter is PyTorch's
+        return f"the memory is full ({said}); {LESS}, and so do fewer data.genes"
     return f"{name}: {said}"
 
 

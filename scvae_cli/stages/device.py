@@ -1,6 +1,7 @@
 """Choose where models compute."""
 
 import warnings
+from pathlib import Path
 from textwrap import shorten
 
 import torch
@@ -8,7 +9,7 @@ import torch
 from scvae_cli.errors import Given, InputError, Kind
 
 
-def device_of(name: str, began: str | None, path: object) -> tuple[torch.device, str | None]:
+def device_of(name: str, began: str | None, path: Path) -> tuple[torch.device, str | None]:
     """Return the device that a run computes on.
 
     `auto` takes CUDA where a GPU computes, and the CPU elsewhere: a GPU may be too old for
@@ -41,9 +42,11 @@ def device_of(name: str, began: str | None, path: object) -> tuple[torch.device,
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         there = torch.cuda.is_available()
-    fault = _fault("cuda") if there else _fault_in(heard[0].message) if heard else None
-    doubt = f"device=auto computes on the CPU: there is a GPU, but {fault}" if fault else None
-    return torch.device("cuda" if there and not fault else "cpu"), doubt
+    if not (there or heard):
+        return torch.device("cpu"), None
+    if fault := _fault("cuda") if there else _fault_in(heard[0].message):
+        return torch.device("cpu"), f"device=auto takes the CPU: there is a GPU, but {fault}"
+    return torch.device("cuda"), None
 
 
 def _fault(name: str) -> str | None:
