@@ -203,11 +203,14 @@ def test_sorted_cells_train_and_score(real_data, scvae, tmp_path, key, nmi, ari,
 def test_cells_without_labels(counts, scvae, tmp_path):
     counts.write_h5ad(tmp_path / "c.h5ad")
     base = ["train", "data=file", "data.path=c.h5ad", *TINY]
-    result = scvae(*base)
-    result.refused(Kind.MISSING, "cluster.n_clusters")
-    assert "data.label_key=" in result.error.fix
+    result = scvae(*base, "hydra.run.dir=ten")
+    assert result.code == 0, result.err
+    assert "k-means makes 10 clusters" in result.err
+    assert "data.label_key=" in result.err
+    assert pd.read_csv(tmp_path / "ten" / "cells.csv")["latent_cluster"].nunique() == 10
     result = scvae(*base, "cluster.n_clusters=3", "hydra.run.dir=r")
     assert result.code == 0, result.err
+    assert "k-means makes" not in result.err
     scores = json.loads((tmp_path / "r" / "scores.json").read_text())
     cells = pd.read_csv(tmp_path / "r" / "cells.csv")
     latent = pd.read_csv(tmp_path / "r" / "latent.csv").drop(columns="cell")

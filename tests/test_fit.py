@@ -113,6 +113,9 @@ def test_the_record_says_why_a_run_failed(folder, adata, monkeypatch):
     assert (record["status"], record["reason"]) == ("failed", "ValueError: two lines")
 
 
-def test_a_whole_run_without_types_needs_a_number_of_clusters(folder, adata):
-    with pytest.raises(InputError, match=r"cluster\.n_clusters"):
-        scvae_cli.fit(adata, model="pca", folder="new/a")
+def test_a_whole_run_without_types_has_ten_clusters(folder, adata):
+    asked = {"latent_dim": 2, "settings": {"tsne.perplexity": 5, "map_3d": False}}
+    del adata.obs["plate"]
+    run = scvae_cli.fit(adata, model="pca", folder="new/a", **asked)
+    assert run.cells["latent_cluster"].nunique() == 10
+    assert set(run.scores["latent"]) == {"silhouette"}

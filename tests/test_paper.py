@@ -147,7 +147,7 @@ def test_the_page_counts_a_collapsed_training():
     (row,) = [line for line in page.splitlines() if line.startswith("| AE beats VAE")]
     without, including = row.split(" | ")[1].split("<br>")
     assert without.startswith("**holds**: +0.0")
-    assert including.startswith("with the collapsed run as 0: **cannot be told**: +0.0")
+    assert including.startswith("with the collapsed run as 0: **undecided**: +0.0")
     evidence = made_up()
     scores = evidence.scores[
         evidence.scores["labels"].eq("own") & evidence.scores["space"].eq("tsne")
@@ -212,7 +212,7 @@ def test_quick_page(quick, runs, tmp_path):
     assert "nan" not in page
     for line in page.splitlines():  # one seed is no evidence
         if line.startswith(("| AE beats", "| VSC beats")):
-            assert line.count("cannot be told") == 3
+            assert line.count("undecided") == 3
 
     # The page is what its tables give, and its figures are those that there are.
     evidence = read(tmp_path / "page" / "reproduction")

@@ -184,9 +184,10 @@ def _limits(tried: pd.DataFrame) -> str:
     some = tried[tried["n_neighbors"] == N_NEIGHBORS]
     return f"""## The limits
 
-How they were chosen, on {FACS}. `lost`, `right` (of the cells that get a type) and `found` are as
-above. The probability says where the neighbours disagree: below {PROBABILITY:g} no type has half
-of them. {_far(some)}
+How they were chosen, on {FACS}. `found` is as above; `lost` and `right` are here of
+runs that have seen all types: the share of cells that become `{UNKNOWN}`, and the share that is
+right of the others. The probability says where the neighbours disagree: below {PROBABILITY:g} no
+type has half of them. {_far(some)}
 `--quantile` and `--probability` take others.
 
 {_options(some, ["quantile", "probability"])}"""
@@ -199,10 +200,12 @@ def _far(some: pd.DataFrame) -> str:
     for quantile in (QUANTILE, 0.99):
         rows = alone[alone["quantile"] == quantile]
         found = [_share(rows[rows["model"] == model]["found"]) for model in KINDS]
-        lost = rows[rows["left_out"] == ""]["unknown"].max()
+        seen = rows[rows["left_out"] == ""]
+        lost = [_share(seen[seen["model"] == model]["unknown"]) for model in KINDS]
         parts.append(
             f"{quantile:g} finds {found[0]} and {found[1]} of the cells of unseen types "
-            f"({' and '.join(KINDS)}) and loses {lost:.3f} of the others at most"
+            f"({' and '.join(KINDS)}) and makes {lost[0]} and {lost[1]} of the cells of known "
+            f"types `{UNKNOWN}`"
         )
     return f"By distance only, {'; '.join(parts)}."
 

@@ -36,7 +36,7 @@ class Gap(NamedTuple):
         b: name of the model that is subtracted.
         measure: of `WORDS`.
         estimate: mean of a minus mean of b.
-        says: `higher`, `lower` or `cannot be told`, after Holm's correction.
+        says: `higher`, `lower` or `not significant`, after Holm's correction.
     """
 
     a: str
@@ -77,7 +77,7 @@ def gaps(values: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]]) -
             p.append(p_of(x, y, same=same))
     differ = holm(np.array(p)) <= 1 - LEVEL
     return [
-        Gap(*row, ("higher" if row[3].mean > 0 else "lower") if sure else "cannot be told")
+        Gap(*row, ("higher" if row[3].mean > 0 else "lower") if sure else "not significant")
         for row, sure in zip(estimates, differ, strict=True)
     ]
 
@@ -108,8 +108,8 @@ def p_of(a: np.ndarray, b: np.ndarray, *, same: bool) -> float:
 
 
 def by_verdict(some: Sequence[Gap], a: str, b: str) -> dict[str, list[str]]:
-    """Return the measures in which a is higher than b, lower, and cannot be told from it."""
-    names: dict[str, list[str]] = {"higher": [], "lower": [], "cannot be told": []}
+    """Return the measures in which a is higher than b, lower, and not significantly different."""
+    names: dict[str, list[str]] = {"higher": [], "lower": [], "not significant": []}
     for gap in some:
         if (gap.a, gap.b) == (a, b):
             names[gap.says].append(WORDS[gap.measure])

@@ -97,7 +97,7 @@ def _verdict(some: Sequence[Gap], sparse: Sequence[str]) -> str:
 
 def _sentence(names: Mapping[str, Sequence[str]]) -> str:
     """Return the measures of `by_verdict` as a sentence."""
-    words = {"higher": "higher in", "lower": "lower in", "cannot be told": "not told apart in"}
+    words = {"higher": "higher in", "lower": "lower in", "not significant": "not told apart in"}
     return "; ".join(f"{words[how]} {', '.join(some)}" for how, some in names.items() if some)
 
 
@@ -130,8 +130,8 @@ of log(1 + counts per 10,000), the 10,000 being counts in the {n_genes} genes.
   percentile.
 - The AUROC is that of a type against all other cells by the level of the programme that tells it
   best; this and the shares of markers are means over the ten types. (Means over programmes would
-  favour models that use few latents; so taken, many programmes are many tries, and the VAE has
-  the more of them.) A programme marks the type that it tells best.
+  favour models that use few latents. The best of many programmes favours the VAE instead, which
+  has more of them.) A programme marks the type that it tells best.
 - Markers of a type are the {n_markers} genes highest in a rank-sum test of the type against the
   rest; {expected} % of genes drawn at random would be among them. Those of the other types, many
   of them T cells too, are the control.
@@ -151,6 +151,7 @@ of log(1 + counts per 10,000), the 10,000 being counts in the {n_genes} genes.
 Intervals are of one difference at a time: Welch's, and paired by seed between models and their own
 turned versions. "Higher" and "lower" where Holm's correction for all differences of a kind
 ({sizes}) leaves p at .05 or below: where nothing differs, one in twenty
-such kinds has any. (By plain 95 % intervals, one VSC of three would be above the VAE in a measure
-and below it in none in one of four such cases.) With {seeds} seeds many intervals are wide.
+such kinds has any. (By plain 95 % intervals, and if nothing differed, one of the three VSCs would
+in one case of four be above the VAE in some measure and below it in none.) With {seeds} seeds many
+intervals are wide.
 """

@@ -9,7 +9,6 @@ CANDIDATES = (
 )  # fmt: skip
 CONTROL = "pca-sqrt"  # experiment=best, which is recommended unless these cells say otherwise
 GENES = 2000  # that are kept, unless the user says otherwise
-N_CLUSTERS = 10  # of k-means, where no types say how many; no criterion depends on it
 CHOSEN = "chosen-"  # and its candidate: folder of the recommended run
 # The maps of candidates are not what they are chosen by.
 QUICK = ("map_3d=false", "cluster.n_init=10")

@@ -17,15 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Timer
 
-from scvae_cli.choice.plan import (
-    CANDIDATES,
-    CHOSEN,
-    CONTROL,
-    GENES,
-    N_CLUSTERS,
-    experiment,
-    sweep_words,
-)
+from scvae_cli.choice.plan import CANDIDATES, CHOSEN, CONTROL, GENES, experiment, sweep_words
 from scvae_cli.commands.arguments import Parser, add_quiet
 from scvae_cli.config import Config
 from scvae_cli.console import Console
@@ -195,8 +187,6 @@ def _further(config: Config, words: list[str]) -> list[str]:
     further = []
     if isinstance(config.data, FileConfig | PBMC3kConfig) and config.data.genes is None:
         further += [f"data.genes={GENES}"] if dataset.n_genes > GENES else []
-    if not dataset.is_labelled and config.cluster.n_clusters is None:
-        further.append(f"cluster.n_clusters={N_CLUSTERS}")
     parallel = available() > 1 and find_spec("hydra_plugins.hydra_joblib_launcher")
     if parallel and not any(word.startswith("hydra/launcher=") for word in words):
         further.append("hydra/launcher=joblib")

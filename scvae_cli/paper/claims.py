@@ -94,7 +94,7 @@ def _differences(
 def _judged(nmi: Estimate, ari: Estimate) -> str:
     """Return two differences and the verdict that both support."""
     verdicts = {verdict(nmi), verdict(ari)}
-    both = verdicts.pop() if len(verdicts) == 1 else "cannot be told"
+    both = verdicts.pop() if len(verdicts) == 1 else "undecided"
     return f"**{both}**: {signed(nmi)}; {signed(ari)}"
 
 
@@ -129,7 +129,7 @@ def _types_found(evidence: Evidence) -> list[str]:
     }
     return [
         "k-means finds 7 of 9 types on the VAE's and on the VSC's map (3.3)",
-        "cannot be told: counted by eye",
+        "undecided: counted by eye",
         "types that are most of a cluster which has most of their cells: "
         + ", ".join(f"{name} {plain(count, 1)}" for name, count in counts.items()),
     ]

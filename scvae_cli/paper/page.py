@@ -128,7 +128,8 @@ def _share_failed(evidence: Evidence) -> str:
     low, high = binomtest(n_failed, n).proportion_ci()
     return (
         f"\n\n{n_failed} of {n} trainings of the AE failed: the rate may be from {100 * low:.1f} "
-        f"to {100 * high:.0f} % (95 %). Comparisons of the AE are given with and without them."
+        f"to {100 * high:.0f} % (95 %). Comparisons of the AE are given with and without failed "
+        "trainings."
     )
 
 

@@ -8,10 +8,10 @@ from scvae_cli.analysis.stats import Estimate
 def verdict(difference: Estimate) -> str:
     """Return whether a claim that a difference is positive holds, beyond its 95 % interval."""
     if not np.isfinite(difference.half):
-        return "cannot be told"
+        return "undecided"
     if difference.low > 0:
         return "holds"
-    return "does not hold" if difference.high < 0 else "cannot be told"
+    return "does not hold" if difference.high < 0 else "undecided"
 
 
 def signed(difference: Estimate) -> str:

@@ -1,6 +1,7 @@
 """Load the cells, and refuse settings that cannot work with them."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from scvae_cli.options import FileConfig
 from scvae_cli.runs.same import read_training
 from scvae_cli.stages.checks import check_settings
 from scvae_cli.stages.context import Context
+
+WITHOUT_TYPES = 10  # clusters, where neither types nor the user say how many
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def load_cells(context: Context) -> Loaded:
             warn=doubts.append,
             folder=writer.path,
         )
-        n_clusters = _n_clusters(config, dataset)
+        n_clusters = _n_clusters(config, dataset, remarks.append)
         check_settings(config, dataset, n_clusters)
         fingerprint = dataset.fingerprint()
         if writer.fingerprint not in (None, fingerprint):
@@ -100,18 +103,17 @@ def types_in_words(dataset: Dataset) -> str:
     return f"{len(dataset.cell_types)} cell types" + (rest if dataset.n_unlabelled else "")
 
 
-def _n_clusters(config: Config, dataset: Dataset) -> int:
-    """Return k, as given or the number of types."""
+def _n_clusters(config: Config, dataset: Dataset, say: Callable[[str], None]) -> int:
+    """Return k: as given, or the number of types, or some number where there are no types."""
     if config.cluster.n_clusters is not None:
         return config.cluster.n_clusters
     if dataset.is_labelled:
         return len(dataset.cell_types)
-    raise InputError(
-        Kind.MISSING,
-        Given("cluster.n_clusters", None),
-        "means the number of cell types, and the cells have no types",
-        "give data.label_key=COLUMN (`scvae data FILE` lists them) or cluster.n_clusters=8",
+    say(
+        f"k-means makes {WITHOUT_TYPES} clusters, as no types are named: give "
+        "data.label_key=COLUMN (`scvae data FILE` lists them) or cluster.n_clusters=8"
     )
+    return WITHOUT_TYPES
 
 
 def _summary(dataset: Dataset, fingerprint: str) -> dict[str, Any]:
