@@ -85,7 +85,8 @@ class Covariates:
         codes = self.codes[index]
         ends = np.cumsum(self.sizes, dtype=np.int64)
         rows = np.zeros((len(codes), sum(self.sizes)), np.float32)
-        rows[np.arange(len(codes))[:, None], codes + ends - self.sizes] = 1
+        begins = ends - np.array(self.sizes, np.int64)  # also of no column, whose codes are none
+        rows[np.arange(len(codes))[:, None], codes + begins] = 1
         return np.hstack([rows, self.numbers[index]])
 
     def some(self, index: NDArray[np.int64]) -> "Covariates":

@@ -11,16 +11,18 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 
 from scvae_cli import pipeline
 from scvae_cli.columns import AUTO
 from scvae_cli.config import Config
 from scvae_cli.console import Console, in_notebook
 from scvae_cli.data.labels import obs_column
+from scvae_cli.data.selection import elsewhere
 from scvae_cli.errors import Given, InputError, Kind, written
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.execute import first_record, now, reason_of, write_report
-from scvae_cli.launch.places import quoted
+from scvae_cli.launch.places import at_home, quoted
 from scvae_cli.notebook import NotebookConsole
 from scvae_cli.runs.claim import claim, discard
 from scvae_cli.runs.writer import RunWriter
@@ -63,6 +65,10 @@ def fit(
         if not whole or not begun:
             (created[-1] / INPUT).unlink(missing_ok=True)
             discard(created)
+        if isinstance(error, InputError) and str(error.value) == str(created[-1] / INPUT):
+            # The caller gave no file.
+            reason = error.reason.replace(str(error.value), "adata")
+            raise InputError(error.kind, "adata", reason, error.fix) from error
         raise
     if not whole:
         weakref.finalize(run, shutil.rmtree, created[-1], ignore_errors=True)
@@ -82,7 +88,7 @@ def _folder(folder: str | Path | None) -> list[Path]:
     """Return the folder asked for, after those created for it, or a temporary one."""
     if folder is None:
         return [Path(tempfile.mkdtemp(prefix="scvae-"))]
-    path, created = claim(Path(folder).expanduser().absolute(), exact=True)
+    path, created = claim(at_home(str(folder)).absolute(), exact=True)
     return created or [path]
 
 
@@ -108,7 +114,8 @@ def _word(value: Any) -> str:
         return quoted(value)
     if isinstance(value, Sequence):
         return f"[{','.join(map(_word, value))}]"
-    return written(value)
+    # All digits: `written` is for people.
+    return repr(float(value)) if isinstance(value, float) else written(value)
 
 
 def _write_input(
@@ -117,7 +124,8 @@ def _write_input(
     """Write what the run reads of the cells: values, names, and columns of obs.
 
     Raises:
-        InputError: there is no such layer, or no values, or names that are not unique.
+        InputError: there is no such layer, or no values, or negative ones, or names that are not
+            unique.
     """
     if layer is not None and layer not in adata.layers:
         there = ", ".join(adata.layers) or "none"
@@ -126,11 +134,27 @@ def _write_input(
     values = adata.X if layer is None else adata.layers[layer]
     if values is None:
         raise InputError(Kind.EMPTY, "adata", "has no X", "give layer=NAME")
+    _check_not_scaled(adata, values)
     if not adata.obs_names.is_unique:
         fix = "call adata.obs_names_make_unique()"
         raise InputError(Kind.CONTENT, "adata", "names of cells are not unique", fix)
     var = pd.DataFrame(index=adata.var_names)
     anndata.AnnData(values, _obs(adata, settings), var).write_h5ad(file)
+
+
+def _check_not_scaled(adata: anndata.AnnData, values: Any) -> None:
+    """Refuse values (n_cells, n_genes) below 0 (InputError), of which scaling leaves some in all.
+
+    What the run reads has no other values, so that it cannot say which to take.
+    """
+    some = values[:1000]
+    some = some.data if issparse(some) else np.asarray(some)
+    if some.size and some.dtype.kind in "fi" and some.min() < 0:
+        others = {f"layer={name!r}": layer for name, layer in adata.layers.items()}
+        if adata.raw is not None:
+            others["adata.raw.to_adata()"] = adata.raw.X
+        reason = f"has negative values ({some.min():.4g}), so it was scaled"
+        raise InputError(Kind.CONTENT, "adata", reason, elsewhere(others))
 
 
 def _obs(adata: anndata.AnnData, settings: Mapping[str, Any]) -> pd.DataFrame:

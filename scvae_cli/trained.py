@@ -1,6 +1,7 @@
 """Loads a finished run: its model, its scores, and other cells in its latent space."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,6 +270,7 @@ def load(path: Path | str) -> TrainedRun:
         >>> list(run.latent.columns)
         ['z1', 'z2', 'z3']
     """
+    there = Path(os.path.realpath(path))  # `latest` may be another run when a table is read
     try:
         run = Run(Path(path))
         weights, genes_csv = run.written("model.safetensors"), run.written("genes.csv")
@@ -289,4 +291,5 @@ def load(path: Path | str) -> TrainedRun:
     )  # fmt: skip
     axes = axes_of(run, n_genes, config.latent_dim) if config.embeds_decoded else None
     shifts = shifts_of(run, config.n_features) if config.aligns_batches else None
+    run.path = there
     return TrainedRun(run, config, run.scores, model, genes, told, axes, shifts)

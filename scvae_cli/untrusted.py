@@ -118,7 +118,7 @@ def check_zarr(path: Path) -> None:
             )
         if entry.name not in (".zarray", "zarr.json"):
             continue
-        header = json.loads(entry.read_text())
+        header = json.loads(entry.read_text(encoding="utf-8"))
         codecs = [header.get(key) for key in ("compressor", "filters", "codecs")]
         if "pickle" in json.dumps(codecs):
             raise InputError(
@@ -228,7 +228,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         yaml.YAMLError: the file is not YAML, or has tags or aliases.
         ValueError: the file holds no mapping.
     """
-    values = yaml.load(path.read_text(), Plain)
+    values = yaml.load(path.read_text(encoding="utf-8"), Plain)
     if not isinstance(values, dict):
         raise ValueError("no settings in it")
     return {str(key): value for key, value in values.items()}
@@ -237,7 +237,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def free_memory() -> float:
     """Return the bytes of memory that this process may take and that no other one has."""
     with suppress(OSError, IndexError, ValueError):
-        text = Path("/proc/meminfo").read_text()
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
         available = 1024 * float(text.partition("MemAvailable:")[2].split()[0])
         return max(0.0, min(_left(), available))
     return max(0.0, _left())
@@ -254,7 +254,7 @@ def _left() -> float:
 def pages() -> tuple[float, float]:
     """Return the bytes of address space and of memory that this process has; 0 without /proc."""
     with suppress(OSError, ValueError):
-        address_space, resident = Path("/proc/self/statm").read_text().split()[:2]
+        address_space, resident = Path("/proc/self/statm").read_text(encoding="utf-8").split()[:2]
         page = os.sysconf("SC_PAGE_SIZE")
         return float(int(address_space) * page), float(int(resident) * page)
     return 0.0, 0.0
@@ -265,7 +265,7 @@ def _cgroup_limits(
 ) -> Iterator[float]:
     """Yield the memory limits, in bytes, of this process's control group and of those above it."""
     with suppress(OSError, ValueError):
-        for line in own.read_text().splitlines():
+        for line in own.read_text(encoding="utf-8").splitlines():
             _, controllers, group = line.split(":", 2)
             if controllers not in ("", "memory"):
                 continue

@@ -62,6 +62,11 @@ def test_columns_are_scikit_learns():
     np.testing.assert_array_equal(TOLD.some(np.array([3, 1])).rows(np.arange(2)), rows[[3, 1]])
 
 
+def test_numbers_alone_are_columns_too():
+    rows = covariates({}, NUMBERS).rows(np.arange(8))
+    np.testing.assert_array_equal(rows, TOLD.rows(np.arange(8))[:, -1:])
+
+
 def test_batches_of_two_columns_are_their_combinations():
     batch, names = TOLD.batches
     expected = [f"{d}, {p}" for d, p in zip(BATCHES["donor"], BATCHES["plate"], strict=True)]

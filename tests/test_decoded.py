@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 import scvae_cli
 from scvae_cli.analysis.decoded import Axes, find_axes, project
-from scvae_cli.errors import InputError
+from scvae_cli.errors import InputError, Kind, RunError
 from scvae_cli.models.registry import build
 
 
@@ -39,6 +39,15 @@ def test_axes_are_read_as_they_were_written(tmp_path):
     again = Axes.of(pd.read_csv(tmp_path / "a.csv"))
     for ours, theirs in zip(again, axes, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("z", "kind"), [(0.0, Kind.COLLAPSED), (1e30, Kind.DIVERGED)])
+def test_what_has_no_axes_is_refused(z, kind):
+    places = np.full((50, 4), z, np.float32) * np.random.default_rng(0).normal(size=(50, 4))
+    network = build("ae", 30, 4, seed=0, **options_of("ae"))
+    with pytest.raises(RunError) as caught:
+        find_axes(network, places, 2, target_sum=1e4, rooted=True, seed=0)
+    assert caught.value.kind == kind
 
 
 @pytest.mark.parametrize(

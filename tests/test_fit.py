@@ -2,14 +2,18 @@
 
 import gc
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from scipy.sparse import csr_matrix
 
 import scvae_cli
+from scvae_cli import CONF
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.runs.files import read_json
 
@@ -111,6 +115,54 @@ def test_the_record_says_why_a_run_failed(folder, adata, monkeypatch):
         scvae_cli.fit(adata, labels_key="kind", folder="a", settings={"tsne.perplexity": 5})
     record = read_json(folder / "a", "run")
     assert (record["status"], record["reason"]) == ("failed", "ValueError: two lines")
+
+
+def test_scaled_values_name_what_there_is_in_their_place(folder, adata):
+    adata.layers["counts"] = adata.X.copy()
+    adata.X = adata.X.toarray() - 1.0
+    with pytest.raises(InputError) as refused:
+        scvae_cli.fit(adata, labels_key="kind")
+    assert (refused.value.kind, refused.value.key) == (Kind.CONTENT, "adata")
+    assert "layer='counts'" in refused.value.fix
+    adata.X[:] = np.nan
+    with pytest.raises(InputError) as refused:
+        scvae_cli.fit(adata, labels_key="kind")
+    assert refused.value.key == "adata"
+    assert "input.h5ad" not in str(refused.value)
+
+
+def test_numbers_reach_the_run_with_all_their_digits(folder, adata):
+    del adata.obs["plate"]
+    asked = {"model": "vae", "beta": 1.23456789, "lr": np.float64(0.00123456789)}
+    with pytest.warns(UserWarning, match="no better than the mean"):
+        run = scvae_cli.fit(adata, epochs=1, settings={"data.target_sum": 4321.5678}, **asked)
+    assert (run.config.beta, run.config.lr) == (1.23456789, 0.00123456789)
+    assert run.config.data.target_sum == 4321.5678
+
+
+def test_hydra_may_be_in_use(folder, adata):
+    """Within a program of Hydra's, and in two threads at once."""
+    del adata.obs["plate"]
+    how = {"model": "pca", "latent_dim": 2, "inplace": False}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        with ThreadPoolExecutor(2) as threads:
+            runs = list(threads.map(lambda _: scvae_cli.fit(adata, **how), range(2)))
+        assert GlobalHydra.instance().is_initialized()
+    assert [len(run.latent) for run in runs] == [80, 80]
+
+
+def test_a_loaded_run_stays_what_it_was_when_a_link_leads_elsewhere(folder, adata):
+    del adata.obs["plate"]
+    for name, seed in (("a", 0), ("b", 1)):
+        how = {"folder": name, "seed": seed, "latent_dim": 2, "model": "projection"}
+        settings = {"tsne.perplexity": 5, "map_3d": False, "figures.format": None}
+        scvae_cli.fit(adata, labels_key="kind", settings=settings, **how)
+    (folder / "latest").symlink_to("a")
+    run = scvae_cli.load("latest")
+    (folder / "latest").unlink()
+    (folder / "latest").symlink_to("b")
+    own = pd.read_csv(folder / "a" / "latent.csv", index_col="cell")
+    pd.testing.assert_frame_equal(run.latent, own, check_dtype=False)
 
 
 def test_a_whole_run_without_types_has_ten_clusters(folder, adata):

@@ -212,6 +212,17 @@ def test_a_validation_loss_that_is_not_finite_ends_training(x):
     assert caught.value.kind == Kind.DIVERGED
 
 
+def test_some_cells_are_left_to_train_on():
+    ours, theirs = split_cells(20, 0.99, 0)
+    assert (len(ours), len(theirs)) == (1, 19)
+
+
+@pytest.mark.parametrize("share", [1e-6, 1 - 1e-6])
+def test_one_part_without_molecules_is_refused(scvae, share):
+    words = [*FAST, "model=vae", "validation=molecules", f"validation_share={share}"]
+    scvae("train", *words).refused(Kind.VALUE, "validation_share")
+
+
 def test_an_untrained_control_may_be_validated(scvae):
     words = [*SMALL, "model=vae", "epochs=0", "validation=cells"]
     result = scvae("train", *words)
@@ -229,6 +240,11 @@ REFUSED = {
     ("validation=cells", "patience=0"): (Kind.VALUE, "patience"),
     ("data=pbmc68k", "validation=molecules"): (Kind.CONFLICT, "validation"),
     ("data=synthetic", "data.scale=10", "validation=molecules"): (Kind.CONFLICT, "validation"),
+    (*SMALL, "model=vae", "embedding=decoded", "latent_dim=300", "data.n_genes=400"): (
+        Kind.VALUE,
+        "latent_dim",
+    ),
+    (*SMALL, "cluster.max_cells=3"): (Kind.VALUE, "cluster.n_clusters"),
 }
 
 

@@ -103,7 +103,7 @@ def test_kbet_leaves_out_small_pieces_of_a_type_unless_they_are_many(n_lost, is_
     rng = np.random.default_rng(1)
     weights = rng.random((100, 100))
     pieces = [weights + weights.T] + [np.ones((6, 6))] * (n_lost // 6)
-    graph = csr_array(block_diag(pieces))
+    graph = csr_array(block_diag([csr_array(piece) for piece in pieces]))
     n = graph.shape[0]
     rate = kbet(graph, rng.permutation(np.arange(n) % 2), np.zeros(n, int), rng)
     assert rate > 0.8 if is_tested else rate == 0

@@ -230,6 +230,16 @@ def test_the_selector_weighs_pseudo_inputs():
     torch.testing.assert_close(few.loss(x, noise()).kl, many.loss(x, noise()).kl)
 
 
+def test_a_posterior_like_its_pseudo_inputs_has_collapsed():
+    model = make("vsc_uai", pseudo_inputs=1, gate="sigmoid", alpha=0.2)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.zero_()
+        [*model.mu.parameters()][-1].fill_(2.0)  # far from N(0, 1), which is not its prior
+        [*model.gate.parameters()][-1].fill_(float(torch.logit(torch.tensor(0.2))))
+    assert any("collapse" in said for said in model.diagnose([(cells(), None)]))
+
+
 def test_monitors_tell_the_kl_and_stuck_gates():
     x = cells()
     for gate in ("relu", "sigmoid"):
@@ -273,6 +283,14 @@ def test_pca_is_scikit_learns():
     error = ((dense - truth.inverse_transform(expected)) ** 2).sum(1).mean()
     loss = model.loss(torch.from_numpy(x.toarray()), noise())
     assert float(loss.total) == pytest.approx(error, rel=1e-4)
+
+
+def test_pca_has_one_component_if_asked():
+    x = random_array((60, 40), density=0.3, rng=np.random.default_rng(0), format="csr")
+    model = build("pca", 40, 1, seed=0, **options_of("pca"))
+    model.solve(x.astype(np.float32), 0)
+    theirs = SklearnPCA(1, svd_solver="full").fit(x.toarray()).components_
+    np.testing.assert_allclose(model.components.abs().numpy(), np.abs(theirs), atol=1e-4)
 
 
 def test_every_model_has_its_options_in_conf():

@@ -317,6 +317,11 @@ def test_a_rare_type_is_in_every_silhouette():
     assert np.isfinite(silhouette(points, types, max_cells=3, seed=1))
 
 
+def test_a_silhouette_needs_two_cells_of_some_cluster():
+    points, clusters = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20).clip(0, 17)
+    assert np.isfinite(silhouette(points, clusters, max_cells=2, seed=0))
+
+
 def test_cells_are_placed_between_the_mapped_ones_that_they_are_between():
     """On a line in the latent space, which the map bends; and where a mapped cell is, there."""
     line = np.arange(0, 41, dtype=np.float32)[:, None]

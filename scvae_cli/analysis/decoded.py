@@ -13,6 +13,8 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
+from scvae_cli.analysis.tsne import check_spread
+from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.model import Model
 from scvae_cli.rows import gathered
 
@@ -59,9 +61,16 @@ def find_axes(
 
     Returns:
         The axes, each with the sign that makes its largest weight positive.
+
+    Raises:
+        RunError: what is decoded is not finite, or the same for all cells.
     """
     some = np.sort(np.random.default_rng(seed).permutation(len(z))[:MOST_CELLS])
     values = gathered(_decoded(model, z[some], target_sum, rooted), len(some))
+    if not np.isfinite(values).all():
+        reason = "what the network decodes is not finite: training diverged"
+        raise RunError(Kind.DIVERGED, None, reason, "try a smaller lr")
+    check_spread(values)
     fit = PCA(n_axes, svd_solver="arpack", tol=0.0, random_state=seed).fit(values)
     return Axes(fit.mean_.astype(np.float32), fit.components_.astype(np.float32))
 

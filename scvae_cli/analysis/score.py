@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import (
     adjusted_rand_score,
     homogeneity_completeness_v_measure,
@@ -55,13 +56,17 @@ def silhouette(
     Args:
         points: (n_cells, n_dims).
         labels: (n_cells,) types.
-        max_cells: of more cells, as many are drawn at random, and one of each type: the time
-            grows with the square of their number. None for all.
+        max_cells: of more cells, as many are drawn at random, and one of each type, or two if
+            else none were beside it: the time grows with the square of their number. None for
+            all.
         seed: of the cells that are drawn.
     """
     drawn = choose(len(points), max_cells, seed)
     if len(drawn) < len(points):
-        drawn = np.union1d(drawn, np.unique(labels, return_index=True)[1])
+        nth = pd.Series(labels).groupby(labels).cumcount().to_numpy()
+        drawn = np.union1d(drawn, np.flatnonzero(nth < 1))
+        if len(drawn) == len(np.unique(labels)):  # a silhouette compares cells of one type
+            drawn = np.union1d(drawn, np.flatnonzero(nth < 2))
     return float(silhouette_score(points[drawn], labels[drawn]))
 
 

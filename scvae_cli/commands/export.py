@@ -203,7 +203,7 @@ def _left(path: Path, copied: set[str]) -> list[str]:
 def _texts(folder: Path) -> dict[str, str]:
     """Return the files of text in a folder and below, by their paths there."""
     return {
-        str(path.relative_to(folder)): path.read_text(errors="replace")
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8", errors="replace")
         for path in sorted(folder.rglob("*"))
         if path.suffix in (".json", ".yaml", ".csv", ".md", ".html", ".svg")
     }

@@ -20,7 +20,7 @@ def train_help() -> str:
     """
     import yaml
 
-    page = yaml.safe_load((CONF / "hydra" / "help" / "scvae.yaml").read_text())
+    page = yaml.safe_load((CONF / "hydra" / "help" / "scvae.yaml").read_text(encoding="utf-8"))
     lines = []
     for section, keys in described().items():
         lines.append(f"\n{section}:")
@@ -39,7 +39,7 @@ def _choices(*groups: str) -> Iterator[str]:
     """Yield a line for each choice of these groups, with the first comment of its file."""
     for group in groups:
         for path in sorted((CONF / group).glob("*.yaml")):
-            first = path.read_text().partition("\n")[0]
+            first = path.read_text(encoding="utf-8").partition("\n")[0]
             choice, meaning = f"{group}={path.stem}", first.removeprefix("# ").rstrip(".")
             yield f"  {choice:<29} {meaning}"
 
@@ -51,11 +51,12 @@ def described() -> dict[str, dict[str, str]]:
     """
     sections: dict[str, dict[str, str]] = {}
     section = ""
-    for line in (CONF / "config.yaml").read_text().split("\nhydra:")[0].splitlines():
+    text = (CONF / "config.yaml").read_text(encoding="utf-8")
+    for line in text.split("\nhydra:")[0].splitlines():
         if match := SECTION.match(line):
             section = match[1]
         elif line.startswith("  - data:"):
-            lines = (CONF / "data" / "file.yaml").read_text().splitlines()
+            lines = (CONF / "data" / "file.yaml").read_text(encoding="utf-8").splitlines()
             keys = {f"data.{m[1]}": m[2] for line in lines if (m := KEY.match(line))}
             sections[f"{section} (data=file)"] = keys
         elif (match := KEY.match(line)) and section:

@@ -20,7 +20,7 @@ def split_cells(n_cells: int, share: float, seed: int) -> tuple[np.ndarray, np.n
     Returns:
         Rising indices of the other cells, (n_cells - n_held,), and of those held out, (n_held,).
     """
-    n_held = min(max(1, round(share * n_cells)), MOST_CELLS)
+    n_held = min(max(1, round(share * n_cells)), MOST_CELLS, n_cells - 1)
     order = np.random.default_rng(seed).permutation(n_cells)
     return np.sort(order[n_held:]), np.sort(order[:n_held])
 

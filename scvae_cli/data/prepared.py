@@ -147,7 +147,9 @@ def check_full(n_values: np.ndarray, asked: Options) -> None:
             Kind.CONTENT,
             Given("data.path", asked.path),
             f"{empty} cells have no counts",
-            "leave them out with data.min_genes=1",
+            "leave them out with data.min_genes=1"
+            if asked.min_genes < 1
+            else f"give less than data.min_cells={asked.min_cells}, which leaves out their genes",
         )
 
 

@@ -1,7 +1,7 @@
 """Takes the values asked for from cells in memory, and refuses what no model should see."""
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import anndata
@@ -188,7 +188,7 @@ def _check(selected: anndata.AnnData, wording: Wording, cells: anndata.AnnData) 
             Kind.CONTENT,
             wording.cells,
             f"has negative values ({values.min():.4g}), so it was scaled",
-            _elsewhere(cells, wording),
+            elsewhere(_others(cells, wording)),
         )
 
 
@@ -203,13 +203,18 @@ def check_names(cells: anndata.AnnData, wording: Wording) -> None:
             raise InputError(Kind.NAMES, wording.cells, f"the {what} {twice} is there twice", hint)
 
 
-def _elsewhere(cells: anndata.AnnData, wording: Wording) -> str:
-    """Return the settings that take other values, which a model can use, counts first."""
-    settings: dict[str, list[str]] = {"counts": [], "normalized": [], "logged": []}
-    places = {str(wording.setting("layer", name)): values for name, values in cells.layers.items()}
+def _others(cells: anndata.AnnData, wording: Wording) -> dict[str, Any]:
+    """Return the other values (n_cells, n_genes) by the settings that take them."""
+    others = {str(wording.setting("layer", name)): values for name, values in cells.layers.items()}
     if cells.raw is not None:
-        places[str(wording.setting("raw", True))] = cells.raw.X
-    for setting, values in places.items():
+        others[str(wording.setting("raw", True))] = cells.raw.X
+    return others
+
+
+def elsewhere(others: Mapping[str, Any]) -> str:
+    """Return the settings that take values which a model can use, counts first; see `_others`."""
+    settings: dict[str, list[str]] = {"counts": [], "normalized": [], "logged": []}
+    for setting, values in others.items():
         some = csr_matrix(values[:1000], dtype=np.float32)
         if np.isfinite(some.data).all() and (some.data >= 0).all():
             settings[recognise(some).kind].append(setting)

@@ -2,18 +2,22 @@
 
 import glob
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import (
     HydraException,
     MissingConfigException,
     OverrideParseException,
     SearchPathException,
 )
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 # What Hydra, OmegaConf and YAML raise for words they cannot compose.
 CANNOT_COMPOSE = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 
+COMPOSING = RLock()  # held while Hydra is ours
+
 GROUPS = ("model", "data", "experiment")  # folders of conf/ that a word may choose from
 
 
@@ -49,11 +55,26 @@ def compose(overrides: list[str]) -> "Config":
 
     register_resolvers()
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with _hydra_alone(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             words = [with_quoted_path(word) for word in overrides]
             return parse(hydra.compose("config", words), keys_of(words))
     except CANNOT_COMPOSE as error:
         raise_as_input_error(error, overrides)
+
+
+@contextmanager
+def _hydra_alone() -> Iterator[None]:
+    """Have Hydra, of which a process has one, to ourselves; give it back as it was.
+
+    Another thread may compose as well, and a program that calls `fit` may be one of Hydra's own.
+    """
+    with COMPOSING:
+        outer = get_gh_backup()
+        GlobalHydra.instance().clear()
+        try:
+            yield
+        finally:
+            restore_gh_from_backup(outer)
 
 
 def keys_of(words: Iterable[str]) -> set[str]:

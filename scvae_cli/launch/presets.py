@@ -62,7 +62,7 @@ def check_presets(folder: Path) -> None:
 
 
 def _check_preset(path: Path, name: Path) -> None:
-    text = path.read_text(errors="replace")
+    text = path.read_text(encoding="utf-8", errors="replace")
     package_lines = [line for line in text.splitlines() if "@package" in line]
     if name.parts[0] == "hydra" or any("hydra" in line for line in package_lines):
         raise InputError(

@@ -97,8 +97,9 @@ class PCA(LinearModel):
             assert isinstance(x, csr_array)
             x = _roots(x)
         fit = SklearnPCA(n_latent, svd_solver="arpack", tol=0.0, random_state=seed).fit(x)
-        self.mean.copy_(torch.from_numpy(np.ascontiguousarray(fit.mean_)))
-        self.components.copy_(torch.from_numpy(np.ascontiguousarray(fit.components_)))
+        # Copies: one component is a view whose stride is negative, which torch does not take.
+        self.mean.copy_(torch.from_numpy(fit.mean_.copy()))
+        self.components.copy_(torch.from_numpy(fit.components_.copy()))
 
 
 def _roots(x: csr_array) -> csr_array:

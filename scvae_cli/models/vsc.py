@@ -138,7 +138,7 @@ class VSC(Variational):
         n_cells = 0
         for x, covariates in batches:
             mu, logvar, log_gamma = self.posterior(x, covariates)
-            kl += kl_spike_slab(mu, logvar, log_gamma, self.alpha).sum(0).cpu()
+            kl += len(mu) * self._kl(x, mu, logvar, log_gamma, 1.0).cpu()
             open_gates += (log_gamma == 0).sum(0).cpu()
             n_cells += len(mu)
         findings = report_collapse(kl, n_cells)

@@ -111,4 +111,6 @@ def read(folder: Path) -> Evidence:
     tables = {
         name: pd.read_csv(folder / f"{name}.csv", float_precision="round_trip") for name in TABLES
     }
-    return Evidence(**tables, about=json.loads((folder / "about.json").read_text()))
+    return Evidence(
+        **tables, about=json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    )

@@ -39,7 +39,7 @@ class Private:
     """
 
     def __init__(self, runs: Iterable[Run], folders: Iterable[Path | str] = ()) -> None:
-        known = {*map(str, folders), os.path.expanduser("~"), str(Path.home())}  # noqa: PTH111
+        known = {*map(str, folders), os.path.expanduser("~")}  # noqa: PTH111 - without a home: "~"
         known |= {str(Path.cwd()), sys.prefix, str(CONF.parent)}
         self._typed: dict[str, str] = {}  # paths in settings, as typed
         for run in runs:
@@ -174,7 +174,8 @@ def _block(settings: Mapping[str, Any], key: str) -> tuple[Any, str]:
 
 def _names() -> set[str]:
     """Return the names of user and machine."""
-    names = {Path.home().name, platform.node(), platform.node().partition(".")[0]}
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home fails where there is none
+    names = {home.name, platform.node(), platform.node().partition(".")[0]}
     with suppress(OSError, KeyError):
         names.add(getpass.getuser())
     return names

@@ -108,6 +108,10 @@ def _check_sizes(config: Config, dataset: Dataset, n_clusters: int) -> None:
         ("latent_dim", config.latent_dim, dataset.n_genes, "genes"),
         ("cluster.n_clusters", n_clusters, n_mapped, mapped),
     ]
+    if (fitted := config.cluster.max_cells) is not None:
+        limits.append(("cluster.n_clusters", n_clusters, fitted, "cells of cluster.max_cells"))
+    if config.embeds_decoded:
+        limits.append(("latent_dim", config.latent_dim, n_cells, "cells"))
     if config.model.needs_cells:
         held = config.validation == "cells"
         n_left = len(split_cells(n_cells, config.validation_share or 0, 0)[0]) if held else n_cells

@@ -9,6 +9,7 @@ from time import perf_counter
 import numpy as np
 from scipy.sparse import csr_array
 
+from scvae_cli.analysis.decoded import MOST_CELLS
 from scvae_cli.config import Config
 from scvae_cli.console import minutes
 from scvae_cli.data.dataset import Dataset
@@ -23,7 +24,7 @@ from scvae_cli.stages.space import seconds_of_maps
 from scvae_cli.untrusted import pages
 
 MANY = 50_000  # cells from which on a run says what it will take
-TRIAL = 40  # batches of an epoch that is timed
+TRIAL = 40  # batches of an epoch that is timed, at most
 # Of what follows training, fitted to a quiet machine (docs/performance/growth.csv):
 PASSES = 0.3  # epochs that embedding takes
 SECONDS = 6e-5  # of a cell: clusters, places, tables and the page
@@ -71,12 +72,14 @@ def _times(context: Context, loaded: Loaded, model: Model) -> tuple[float, float
         x = dataset.x
         return 0.0, SOLVING * (x.size if isinstance(x, np.ndarray) else x.nnz)
     told = dataset.covariates
-    first = np.arange(min(TRIAL * config.batch_size, dataset.n_cells))
+    members = training_settings(config)
+    n_steps = rounds_of(dataset.x, members[0]).n_steps
+    n_tried = max(1, min(TRIAL, n_steps // 10))  # three times: less than the training itself
+    first = np.arange(min(n_tried * config.batch_size, dataset.n_cells))
     x = dataset.x[: len(first)]
     counts = None if config.likelihood in (None, "gaussian") else dataset.counts(len(first))
     covariates = None if told is None else told.some(first)
     model.begin(x, counts, covariates)
-    members = training_settings(config)
     short: Settings = {**members[0], "epochs": 3, "updates": None}
     times = [perf_counter()]
     with computing_with(threads_of_step(config, model, len(first))):
@@ -85,9 +88,8 @@ def _times(context: Context, loaded: Loaded, model: Model) -> tuple[float, float
             counts=counts, covariates=covariates, **short,
         )  # fmt: skip
     step = float(np.diff(times)[1:].mean()) / rounds_of(x, short).length
-    n_steps = len(members) * rounds_of(dataset.x, members[0]).n_steps
     epoch = len(members) * step * dataset.n_cells / config.batch_size
-    return epoch, step * n_steps / min(context.threads, len(members))
+    return epoch, len(members) * step * n_steps / min(context.threads, len(members))
 
 
 def _needed(config: Config, dataset: Dataset, n_weights: int) -> float:
@@ -99,6 +101,8 @@ def _needed(config: Config, dataset: Dataset, n_weights: int) -> float:
         needed += size_of(dataset.x.nnz)  # the values of those that are not held out
     if config.model_options.get("values") == "sqrt" and isinstance(dataset.x, csr_array):
         needed += 4.0 * dataset.x.nnz  # the roots of PCA
+    if config.embeds_decoded:  # what is decoded, and the copy of it that PCA centres
+        needed += 8.4 * min(dataset.n_cells, MOST_CELLS) * dataset.n_genes
     per_cell = BYTES + 8 * config.n_features
     return needed + float(per_cell) * dataset.n_cells
 
@@ -118,7 +122,7 @@ def _sampled(config: Config, dataset: Dataset) -> str:
 def _own() -> float:
     """Return the bytes of memory of this process that are of no file."""
     with suppress(OSError, IndexError):
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return 1024 * float(status.partition("RssAnon:")[2].split()[0])
     return pages()[1]
 
@@ -127,7 +131,7 @@ def _peak() -> float:
     """Return the most bytes of memory that this process has had."""
     with suppress(OSError, IndexError):
         # What getrusage says may be the peak of the process that started this one.
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return 1024 * float(status.partition("VmHWM:")[2].split()[0])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else 1024 * peak)

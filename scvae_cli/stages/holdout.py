@@ -12,6 +12,7 @@ from scvae_cli.config import Config
 from scvae_cli.covariates import Covariates
 from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.holdout import MOST_CELLS, split_cells, split_molecules
+from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.mapped import is_mapped
 from scvae_cli.models.model import Model
 from scvae_cli.models.validation import HeldOutCells, HeldOutMolecules
@@ -39,6 +40,7 @@ def hold_out(
         folder: on whose disk the rest of the molecules goes, where all of them lie on disk.
 
     Raises:
+        InputError: the share is so small or so large that one part has no molecules.
         OSError: the disk is full.
     """
     of_counts = config.likelihood not in (None, "gaussian")
@@ -57,6 +59,12 @@ def hold_out(
         assert isinstance(kept.x, csr_array)
         assert kept.recipe.target_sum is not None
         rest = kept.x[some], held[some], None if told is None else told.some(some)
+        if not (rest[0].nnz and rest[1].nnz):
+            reason = (
+                f"holds out {'all' if rest[1].nnz else 'none'} of the molecules of these cells"
+            )
+            given = Given("validation_share", share)
+            raise InputError(Kind.VALUE, given, reason, "give another, or validation=null")
         molecules = HeldOutMolecules(*rest, target_sum=kept.recipe.target_sum, **batches)
         return TrainingData(kept.x, kept.counts_by_row() if of_counts else None, told, molecules)
     ours, theirs = split_cells(dataset.n_cells, share, seed)
