@@ -20,7 +20,7 @@ from scvae_cli import atomic, streams
 from scvae_cli.atomic import clear, replacing, write_file
 from scvae_cli.interrupts import HungUp, Terminated, exit_code, held, listening, undisturbed
 from scvae_cli.launch.execute import fault
-from scvae_cli.runs.claim import discard
+from scvae_cli.runs.claim import discard, lock, unlock
 from scvae_cli.runs.provenance import versions
 from scvae_cli.runs.run import Run
 from scvae_cli.runs.writer import MOVED, RunWriter
@@ -256,6 +256,41 @@ def test_only_beginnings_of_runs_are_discarded(tmp_path):
         discard([tmp_path / name])
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
     assert len(list((tmp_path / "mine").iterdir())) == 3
+
+
+def test_one_of_several_has_an_empty_folder(tmp_path):
+    """The others, which find it empty too, neither take nor discard it."""
+    code = (
+        "import sys; from pathlib import Path; from scvae_cli.runs.claim import claim\n"
+        "sys.stdin.read(1)\n"
+        "for i in range(40):\n"
+        "    try: print(claim(Path(str(i)), exact=True)[0])\n"
+        "    except Exception: pass\n"
+    )
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    for process in processes:
+        process.stdin.write("x")
+        process.stdin.flush()
+    taken = [name for process in processes for name in process.communicate()[0].split()]
+    assert sorted(taken, key=int) == [str(i) for i in range(40)]
+
+
+def test_a_folder_where_another_process_writes_is_not_discarded(tmp_path):
+    (tmp_path / "r").mkdir()
+    theirs = lock(tmp_path / "r")
+    discard([tmp_path / "r"])
+    assert (tmp_path / "r").is_dir()
+    unlock(theirs)
+    discard([tmp_path / "r"])
+    assert not (tmp_path / "r").exists()
 
 
 def test_interrupted_before_it_began(scvae, monkeypatch, tmp_path):

@@ -16,7 +16,7 @@ from scvae_cli.results.pages import write_summary
 from scvae_cli.results.runs import find_runs
 from scvae_cli.results.table import HIDDEN, main_score, results, settings_of
 from scvae_cli.results.terminal import show, sortable
-from scvae_cli.runs.claim import claim
+from scvae_cli.runs.claim import claim, lock, unlock
 from scvae_cli.runs.run import Run
 
 MOST_NAMED = 3  # runs that a line names
@@ -53,8 +53,12 @@ def compare(arguments: list[str]) -> None:
         _show_notes(runs, notes, console)
     if asked.to:
         folder, _ = claim(asked.to, exact=True)
+        file_lock = lock(folder)
         title = f"{len(runs)} runs compared"
-        write_summary(folder, runs, title=title, notes=notes, by=by, score=score)
+        try:
+            write_summary(folder, runs, title=title, notes=notes, by=by, score=score)
+        finally:
+            unlock(file_lock)
         if not asked.json:
             console.folder(folder)
     if asked.json:

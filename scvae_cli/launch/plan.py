@@ -18,7 +18,7 @@ from scvae_cli.launch.compose import parse_job
 from scvae_cli.launch.places import folder_name, shown
 from scvae_cli.launch.presets import check_job
 from scvae_cli.launch.recorded import refuse_export
-from scvae_cli.runs.claim import claim
+from scvae_cli.runs.claim import LOCK, claim
 from scvae_cli.runs.files import MissingError, read_json
 from scvae_cli.runs.formats import NewerError
 from scvae_cli.runs.provenance import difference
@@ -216,6 +216,7 @@ def place_jobs(folder: Path, plan: list[Job], *, force: bool) -> tuple[list[Job]
         if job in done or not begun.exists() or (_can_resume(begun) and not force):
             continue
         attempt, _ = claim(folder / "attempts" / job.name, exact=False)
+        (attempt / LOCK).unlink()  # a folder takes the place of an empty one only
         begun.replace(attempt)
     return placed, done
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -24,7 +25,7 @@ BEGINNINGS = {
 
 
 def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
-    """Create a folder that no other run has.
+    """Create a folder that no other run has, with a file `.lock` in it, which `unlock` removes.
 
     Args:
         wanted: its path.
@@ -37,21 +38,16 @@ def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
         InputError: it cannot be created, or it has to be that path and holds something already.
     """
     try:
-        missing = [p for p in (wanted, *wanted.parents) if not p.exists()]
+        missing = [p for p in wanted.parents if not p.exists()]
         for n in count(1):
             wanted.parent.mkdir(parents=True, exist_ok=True)
             path = wanted if n == 1 else wanted.with_name(f"{wanted.name}-{n}")
-            try:
-                path.mkdir()
-            except FileExistsError:
-                if not exact:
-                    continue
-                if not path.is_dir() or any(path.iterdir()):
-                    raise InputError(
-                        Kind.EXISTS, path, "exists already", "give a folder of its own"
-                    ) from None
-            return path, [*reversed([p for p in missing if p != wanted]), path]
+            if _take(path, or_empty=exact):
+                return path, [*reversed(missing), path]
+            if exact:
+                raise InputError(Kind.EXISTS, path, "exists already", "give a folder of its own")
     except OSError as error:
+        _remove_empty(missing)
         raise InputError(
             Kind.UNAVAILABLE,
             "output_dir",
@@ -61,20 +57,58 @@ def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
     raise AssertionError
 
 
+def _take(path: Path, *, or_empty: bool) -> bool:
+    """Create a folder, or take one that is empty, for this process.
+
+    Of several processes that find it empty, the one that creates its `.lock` has it.
+
+    Returns:
+        Whether this process has it now.
+    """
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not or_empty or not path.is_dir() or any(path.iterdir()):
+            return False
+    try:
+        (path / LOCK).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:
+        _remove_empty([path])
+        raise
+    if any(inside.name != LOCK for inside in path.iterdir()):  # another was here, and has ended
+        (path / LOCK).unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _remove_empty(innermost_first: Iterable[Path]) -> None:
+    for path in innermost_first:
+        with suppress(OSError):  # it holds something by now, and stays
+            path.rmdir()
+
+
 def discard(created: list[Path]) -> None:
     """Remove a claimed folder, and those created for it that are empty, innermost first.
 
     A folder that holds anything else than the beginning of a run stays: somebody may have moved
-    the run and put another folder in its place.
+    the run and put another folder in its place. So does one where another process writes.
     """
+    if not created[-1].is_dir():
+        return
+    try:
+        file_lock = lock(created[-1])
+    except InputError:
+        return
     with suppress(OSError):
         names = {path.name for path in created[-1].iterdir()}
         if any(name not in BEGINNINGS and not TEMPORARY.fullmatch(name) for name in names):
+            unlock(file_lock)
             return
     shutil.rmtree(created[-1], ignore_errors=True)
-    for path in reversed(created[:-1]):
-        with suppress(OSError):  # it holds something by now, and stays
-            path.rmdir()
+    file_lock.release()
+    _remove_empty(reversed(created[:-1]))
 
 
 def lock(path: Path) -> FileLock:
