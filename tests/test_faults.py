@@ -162,6 +162,8 @@ def test_a_run_that_is_done_is_left_alone(scvae, run_of, tmp_path):
     result = scvae("train", "resume=r")
     assert result.code == 0
     assert "the run is done" in result.err
+    for quiet in ("quiet=true", "--quiet"):
+        assert (scvae("train", "resume=r", quiet).err, result.code) == ("", 0)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*")} == before
 
 

@@ -338,6 +338,26 @@ def test_resume_refuses_what_differs(scvae, tmp_path, finished, change, kind, na
         assert table(tmp_path / "s")["seed"].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("how", [["threads=1"], ["--quiet"], ["quiet=true", "on_error=stop"]])
+def test_a_sweep_is_resumed_with_other_circumstances(scvae, tmp_path, finished, how):
+    shutil.copytree(finished, tmp_path / "s")
+    result = scvae("train", "resume=s", *how)
+    assert result.code == 0, result.err
+    record = json.loads((tmp_path / "s" / "sweep.json").read_text())
+    assert [job["folder"][:3] for job in record["jobs"]] == ["000", "001"]
+    assert len(list((tmp_path / "s").glob("*/scores.json"))) == 2
+    assert all(w in record["command"] for w in how if w != "--quiet")
+
+
+@pytest.mark.parametrize("force", [[], ["force=true"]])
+def test_a_sweep_is_not_replaced_by_one_without_its_jobs(scvae, tmp_path, finished, force):
+    shutil.copytree(finished, tmp_path / "s")
+    before = {p: p.read_bytes() for p in (tmp_path / "s").rglob("*") if p.is_file()}
+    line = scvae("train", "resume=s", "seed=7", *force).refused(Kind.DIFFERS, "resume")
+    assert "force" not in line
+    assert before == {p: p.read_bytes() for p in (tmp_path / "s").rglob("*") if p.is_file()}
+
+
 def test_sweeps_of_one_second_do_not_share_a_folder(scvae, tmp_path, monkeypatch):
     """Of processes that claim one at once, test_run.py has a test."""
 

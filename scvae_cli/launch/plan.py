@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from scvae_cli.config import Config
 from scvae_cli.errors import Given, InputError, Kind
-from scvae_cli.launch.compose import parse_job
+from scvae_cli.launch.compose import keys_of, parse_job
 from scvae_cli.launch.places import folder_name, shown
 from scvae_cli.launch.presets import check_job
 from scvae_cli.launch.recorded import refuse_export
@@ -23,7 +23,7 @@ from scvae_cli.runs.files import MissingError, read_json
 from scvae_cli.runs.formats import NewerError
 from scvae_cli.runs.provenance import difference
 from scvae_cli.runs.run import Run, find, likely_run
-from scvae_cli.runs.same import essential, first_difference
+from scvae_cli.runs.same import CIRCUMSTANCES, essential, first_difference
 from scvae_cli.threads import available
 
 WAY_OUT = "start a new sweep, or continue all the same with force=true"
@@ -100,8 +100,23 @@ def _name(number: int, config: Config, overrides: list[str], common: set[str]) -
 
 def named_as(plan: Sequence[Job], before: dict[str, Any]) -> list[Job]:
     """Return the jobs by the names of their folders in a sweep.json, which may be an older one."""
-    names = {frozenset(job["overrides"]): job["folder"] for job in before["jobs"]}
-    return [replace(job, name=names.get(frozenset(job.overrides), job.name)) for job in plan]
+    names = {_asks(job["overrides"]): job["folder"] for job in before["jobs"]}
+    return [replace(job, name=names.get(_asks(job.overrides), job.name)) for job in plan]
+
+
+def is_circumstance(word: str) -> bool:
+    """Return whether a setting says where and how to compute, and not what."""
+    (key,) = keys_of([word])
+    return key.split(".")[0] in CIRCUMSTANCES
+
+
+def _asks(words: Iterable[str]) -> frozenset[str]:
+    """Return the words that say what to compute.
+
+    They are without the quotes that a path gets once there is a file of its name.
+    """
+    said = (re.sub(r"['\"\\]", "", word) for word in words)
+    return frozenset(word for word in said if not is_circumstance(word))
 
 
 def asked(folder: Path) -> Given:
@@ -155,9 +170,9 @@ def check_same(
     for name in theirs:
         if name not in ours:
             refuse(f"the sweep there also has {name}")
-    overrides = {job["folder"]: _unquoted(job["overrides"]) for job in before["jobs"]}
+    overrides = {job["folder"]: _asks(job["overrides"]) for job in before["jobs"]}
     for job in plan:
-        if new := sorted(_unquoted(job.overrides) ^ overrides[job.name]):
+        if new := sorted(_asks(job.overrides) ^ overrides[job.name]):
             refuse(f"{job.name} differs in {' '.join(new)}")
     if differs := difference(before, record):
         refuse(differs)
@@ -171,9 +186,15 @@ def check_same(
                     refuse(f"{job.name} has {differs}")
 
 
-def _unquoted(words: Iterable[str]) -> set[str]:
-    """Return words without the quotes that a path gets once there is a file of its name."""
-    return {re.sub(r"['\"\\]", "", word) for word in words}
+def check_known(folder: Path, before: dict[str, Any], plan: list[Job]) -> None:
+    """Refuse jobs of which none is one of the sweep's, whose record would forget its runs."""
+    theirs = {job["folder"] for job in before["jobs"]}
+    if not theirs & {job.name for job in plan}:
+        reason = (
+            f"none of the jobs asked for is one of the sweep there (the first: {plan[0].name})"
+        )
+        fix = "give no settings, or all of the sweep's; or start a new sweep"
+        raise InputError(Kind.DIFFERS, asked(folder), reason, fix)
 
 
 def check_same_data(folder: Path, before: dict[str, Any], record: dict[str, Any]) -> None:

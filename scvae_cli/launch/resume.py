@@ -33,7 +33,7 @@ def resume(path: Path, others: list[str]) -> None:
 
     Args:
         path: its folder; the real path.
-        others: what else was on the command line; `force=true` and `--quiet` may be.
+        others: what else was on the command line; `force=` and `quiet=` may be, or `--quiet`.
 
     Raises:
         InputError: there is nothing to resume, or not by this version.
@@ -41,9 +41,10 @@ def resume(path: Path, others: list[str]) -> None:
     """
     from scvae_cli.console import Console
 
+    others = ["quiet=true" if word == "--quiet" else word for word in others]
     run = _open(path, others)
     config = _settings(run)
-    quiet = config.quiet or "--quiet" in others
+    quiet = "quiet=true" in others or (config.quiet and "quiet=false" not in others)
     console = Console(quiet=quiet, live=not quiet)
     if run.has_result:
         code = _finished(run, console)
@@ -72,7 +73,8 @@ def _open(path: Path, others: list[str]) -> Run:
     asked = Given("resume", shown(path))
     check_inside(path, asked)
     unlock(lock(path))
-    unknown = [word for word in others if word not in ("force=true", "force=false", "--quiet")]
+    allowed = [f"{key}={value}" for key in ("force", "quiet") for value in ("true", "false")]
+    unknown = [word for word in others if word not in allowed]
     if unknown:
         raise InputError(
             Kind.CONFLICT,

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from scvae_cli.atomic import write_file
 from scvae_cli.console import Console
 from scvae_cli.interrupts import INTERRUPTED, WORDS, exit_code
-from scvae_cli.launch.compose import claim_folder
+from scvae_cli.launch.compose import claim_folder, keys_of
 from scvae_cli.launch.execute import DONE, FAILED, now
 from scvae_cli.launch.jobs import load_data, run_jobs
 from scvae_cli.launch.places import at_home, inside, quoted, shown
@@ -33,8 +33,10 @@ from scvae_cli.launch.plan import (
     Job,
     Sweep,
     asked,
+    check_known,
     check_same,
     check_same_data,
+    is_circumstance,
     named_as,
     place_jobs,
     plan_jobs,
@@ -130,6 +132,8 @@ def _begin(config: DictConfig, plan: list[Job], worker: Worker, console: Console
     file_lock = lock(folder)
     done: list[Job] = []
     try:
+        if before:
+            check_known(folder, before, plan)
         if before and not config.force:
             check_same(folder, before, record, plan)
         with console.busy("loading cells"):
@@ -203,7 +207,8 @@ def _sum_up(begun: Sweep, console: Console, n_repeated: int) -> list[str]:
 def resume_sweep(folder: Path, others: list[str]) -> None:
     """Resume the sweep in a folder: what has a result is not run again.
 
-    `scvae train resume=FOLDER` is the whole command; settings may be given again beside it.
+    `scvae train resume=FOLDER` is the whole command. Settings that say how to compute are added
+    to those it was started with; if others are given, they are taken for all that it has.
 
     Args:
         folder: of the sweep; its real path.
@@ -217,12 +222,17 @@ def resume_sweep(folder: Path, others: list[str]) -> None:
     record = read_sweep(folder)
     flags = [] if {"-m", "--multirun"} & set(others) else ["-m"]
     place = f"resume={quoted(folder)}"
-    if any("=" in a and not a.startswith(("hydra", "force=")) for a in others):
+    others = ["quiet=true" if word == "--quiet" else word for word in others]
+    keys = keys_of(word for word in others if "=" in word and word[0] != "-")
+    hydras = [key for key in keys if key.startswith("hydra")]  # another launcher, say
+    if not all(key in hydras or key == "force" or is_circumstance(key) for key in keys):
         launch([*flags, place, *others])
         return
-    again = recorded_words(str(record["command"]), folder / "sweep.json")
-    if any(a.startswith("hydra") for a in others):  # another launcher, say
-        again = [w for w in again if not w.startswith("hydra")]
+    again = [
+        word
+        for word in recorded_words(str(record["command"]), folder / "sweep.json")
+        if not keys & keys_of([word]) and not (hydras and word.lstrip("+~").startswith("hydra"))
+    ]
     with inside(record.get("cwd")):  # which the paths in its settings start from
         launch([*flags, place, *others, *again])
 
