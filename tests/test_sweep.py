@@ -1,5 +1,6 @@
 """Sweeps: their table against pandas and scipy, faults, going on, other launchers."""
 
+import errno
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from conftest import FAST, SMALL, Result, representative, told_as_json
 from filelock import FileLock
 from scipy import stats
 
+from scvae_cli.atomic import write_file
 from scvae_cli.errors import Kind
 
 SCORES = [f"{space}_{m}" for space in ("tsne", "latent") for m in ("nmi", "ari", "hom", "com")]
@@ -356,6 +358,59 @@ def test_a_sweep_is_not_replaced_by_one_without_its_jobs(scvae, tmp_path, finish
     line = scvae("train", "resume=s", "seed=7", *force).refused(Kind.DIFFERS, "resume")
     assert "force" not in line
     assert before == {p: p.read_bytes() for p in (tmp_path / "s").rglob("*") if p.is_file()}
+
+
+def full(monkeypatch, *names: str) -> None:
+    """Let the disk be full when files of these names are written."""
+
+    def write(path: Path, contents: bytes) -> None:
+        if path.name in names:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_file(path, contents)
+
+    for module in ("launch.sweep", "results.table", "results.pages"):
+        monkeypatch.setattr(f"scvae_cli.{module}.write_file", write)
+
+
+def test_a_sweep_that_meets_a_full_disk(scvae, tmp_path, finished, monkeypatch):
+    shutil.copytree(finished, tmp_path / "s")
+    before = (tmp_path / "s" / "sweep.json").read_bytes()
+    with monkeypatch.context() as patch:
+        full(patch, "sweep.json")
+        new = scvae("train", "-m", *QUICK, "model=pca", "seed=0,1", "hydra.sweep.dir=a/new")
+        old = scvae("train", "resume=s")
+    for result, fix in ((new, "nothing was kept"), (old, "`scvae train resume=s` continues it")):
+        assert (result.code, result.err.count("\n")) == (1, 1), result.err
+        assert "sweep.json: No space left on device; " in result.err
+        assert fix in result.err
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+    assert (tmp_path / "s" / "sweep.json").read_bytes() == before
+    with monkeypatch.context() as patch:
+        full(patch, "results.csv", "summary.csv")
+        result = scvae("train", "resume=s")
+    assert (result.code, "Traceback" in result.err) == (1, False), result.err
+    assert "results.csv: No space left on device" in result.err
+    assert "`scvae train resume=s`" in result.err
+    assert not (tmp_path / "s" / ".lock").exists()
+
+
+def test_a_table_that_cannot_be_written_ends_no_sweep(scvae, tmp_path, monkeypatch):
+    def write(path: Path, table: pd.DataFrame) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("scvae_cli.launch.watch.write_csv", write)
+    result = scvae("train", "-m", *QUICK, "model=pca", "seed=0", "hydra.sweep.dir=s")
+    assert (result.code, "Traceback" in result.err) == (0, False), result.err
+
+
+@pytest.mark.parametrize("name", ["results.csv", "report.html"])
+def test_a_comparison_that_meets_a_full_disk(scvae, tmp_path, finished, monkeypatch, name):
+    full(monkeypatch, name)
+    result = scvae("compare", str(finished), "--to", "a/c")
+    assert result.code == 1
+    assert f"{name}: No space left on device; nothing was kept" in result.err
+    assert "Traceback" not in result.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sweeps_of_one_second_do_not_share_a_folder(scvae, tmp_path, monkeypatch):

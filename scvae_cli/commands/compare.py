@@ -1,6 +1,8 @@
 """`scvae compare`: any runs and sweeps in one table, with intervals."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -9,14 +11,15 @@ from scvae_cli.commands.arguments import Parser
 from scvae_cli.commands.json_output import add_json, print_json
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError, Kind, unknown_choice
+from scvae_cli.launch.execute import FAILED
 from scvae_cli.launch.places import at_home
 from scvae_cli.measures import MEASURES, SCORES
 from scvae_cli.results.as_json import comparison_json
-from scvae_cli.results.pages import write_summary
+from scvae_cli.results.pages import SUMMARY, write_summary
 from scvae_cli.results.runs import find_runs
 from scvae_cli.results.table import HIDDEN, main_score, results, settings_of
 from scvae_cli.results.terminal import show, sortable
-from scvae_cli.runs.claim import claim, lock, unlock
+from scvae_cli.runs.claim import claim, discard, lock, unlock
 from scvae_cli.runs.run import Run
 
 MOST_NAMED = 3  # runs that a line names
@@ -52,18 +55,36 @@ def compare(arguments: list[str]) -> None:
         show(runs, console, by=by, score=score, sort=asked.sort)
         _show_notes(runs, notes, console)
     if asked.to:
-        folder, _ = claim(asked.to, exact=True)
-        file_lock = lock(folder)
-        title = f"{len(runs)} runs compared"
-        try:
+        with _new_folder(asked.to, console) as folder:
+            title = f"{len(runs)} runs compared"
             write_summary(folder, runs, title=title, notes=notes, by=by, score=score)
-        finally:
-            unlock(file_lock)
         if not asked.json:
             console.folder(folder)
     if asked.json:
         told = {"kind": "comparison", **comparison_json(runs, by, score), "notes": notes}
         print_json({**told, "written": str(folder) if asked.to else None})
+
+
+@contextmanager
+def _new_folder(path: Path, console: Console) -> Iterator[Path]:
+    """Yield a new folder, which is removed if the block does not end well.
+
+    Raises:
+        SystemExit: the block cannot write there.
+    """
+    folder, created = claim(path, exact=True)
+    file_lock = lock(folder)
+    try:
+        yield folder
+        unlock(file_lock)
+    except BaseException as error:
+        unlock(file_lock)
+        discard(created, beside=SUMMARY)
+        if not isinstance(error, OSError):
+            raise
+        what = f"{error.filename or folder}: {error.strerror or error}"
+        console.error(f"{what}; nothing was kept; give another with --to FOLDER")
+        raise SystemExit(FAILED) from error
 
 
 def _show_notes(runs: list[Run], notes: list[str], console: Console) -> None:

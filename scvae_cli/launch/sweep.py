@@ -54,7 +54,7 @@ from scvae_cli.runs.claim import discard, lock, point_latest, unlock
 from scvae_cli.runs.files import json_text
 from scvae_cli.runs.formats import FORMAT
 from scvae_cli.runs.provenance import git_state, versions
-from scvae_cli.runs.run import find
+from scvae_cli.runs.run import Run, find
 from scvae_cli.untrusted import check_inside
 
 log = logging.getLogger("scvae")
@@ -82,11 +82,7 @@ def sweep(
     jobs = [[override for override in job if not _steers(override)] for job in jobs]
     plan, n_repeated = plan_jobs(config, jobs, loader)
     worker = Worker()
-    try:
-        begun = _begin(config, plan, worker, console)
-    except BaseException:
-        worker.close()
-        raise
+    begun = _begun(config, plan, worker, console)
     if n_repeated:
         console.line(f"{n_repeated} of {len(jobs)} jobs would repeat others; each is run once")
     before = f", {len(begun.done)} of them done before" if begun.done else ""
@@ -99,6 +95,9 @@ def sweep(
     except (KeyboardInterrupt, SystemExit) as error:
         given = error.code if isinstance(error, SystemExit) else exit_code(error)
         code = given if isinstance(given, int) and given in WORDS else INTERRUPTED
+    except OSError as error:  # a full disk, say, on which a job's folder cannot be made
+        console.error(_unwritten(error))
+        code = FAILED
     except Exception as error:  # of the launcher: a job's own are in its record
         log.exception("the launcher failed")
         console.error(f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -106,6 +105,27 @@ def sweep(
     finally:
         worker.close()
     _finish(begun, code, console, n_repeated)
+
+
+def _begun(config: DictConfig, plan: list[Job], worker: Worker, console: Console) -> Sweep:
+    """Begin as `_begin`; end the worker if that fails.
+
+    Raises:
+        InputError: as from `_begin`.
+        SystemExit: the folder cannot be written to; nothing is left behind.
+    """
+    try:
+        return _begin(config, plan, worker, console)
+    except OSError as error:
+        worker.close()
+        what = "nothing was kept; give another folder with hydra.sweep.dir=FOLDER"
+        if config.resume is not None:
+            what = f"`scvae train resume={shown(Path(config.resume))}` continues it"
+        console.error(f"{_unwritten(error)}; {what}")
+        raise SystemExit(FAILED) from error
+    except BaseException:
+        worker.close()
+        raise
 
 
 def _begin(config: DictConfig, plan: list[Job], worker: Worker, console: Console) -> Sweep:
@@ -142,14 +162,14 @@ def _begin(config: DictConfig, plan: list[Job], worker: Worker, console: Console
             check_same_data(folder, before, record)
         if before:
             plan, done = place_jobs(folder, plan, force=config.force)
+        record["jobs"] = [{"folder": job.name, "overrides": job.overrides} for job in plan]
+        record["started"] = [*before.get("started", []), now()]
+        write_file(folder / "sweep.json", json_text(record))
     except BaseException:
         unlock(file_lock)
         if created:
             discard(created)
         raise
-    record["jobs"] = [{"folder": job.name, "overrides": job.overrides} for job in plan]
-    record["started"] = [*before.get("started", []), now()]
-    write_file(folder / "sweep.json", json_text(record))
     if not before:
         point_latest(at_home(config.output_dir), folder)
     return Sweep(folder, plan, done, record, file_lock)
@@ -169,26 +189,35 @@ def _batch(config: DictConfig, begun: Sweep) -> list[list[str]]:
 def _finish(begun: Sweep, code: int, console: Console, n_repeated: int) -> None:
     """Sum up what there is, and leave with an exit code unless all jobs are done."""
     plan, folder = begun.plan, begun.folder
-    states = _sum_up(begun, console, n_repeated)
-    unlock(begun.file_lock)
-    without = len(plan) - states.count("done")
+    runs = [run for job in plan if (run := find(folder / job.name)) is not None]
+    without = len(plan) - [run.status for run in runs].count("done")
+    lost = f"{without} of {len(plan)} runs have no result"
     if code == DONE and without:
         code = FAILED
+    try:
+        if any(run.flat_settings for run in runs):
+            _sum_up(begun, runs, console, n_repeated)
+    except OSError as error:
+        tables = f"the tables are not whole ({_unwritten(error)})"
+        lost, code = f"{lost}, and {tables}" if without else tables, code or FAILED
+    finally:
+        unlock(begun.file_lock)
     if code != DONE:
         what = f"{WORDS[code]}; " if code in WORDS else ""
         again = f"; `scvae train resume={shown(folder)}` does them again"
-        lost = f"{what}{without} of {len(plan)} runs have no result"
-        console.error(lost + ("" if JOBS_ONLY.get() else again))
+        console.error(f"{what}{lost}" + ("" if JOBS_ONLY.get() else again))
         raise SystemExit(code)
 
 
-def _sum_up(begun: Sweep, console: Console, n_repeated: int) -> list[str]:
-    """Write and show the tables of the jobs there are; return the status of each."""
-    runs = [run for job in begun.plan if (run := find(begun.folder / job.name)) is not None]
-    states = [run.status for run in runs]
-    if not any(run.flat_settings for run in runs):
-        return states
-    n_done = states.count("done")
+def _unwritten(error: OSError) -> str:
+    """Say in words which file cannot be written, and why."""
+    where = f"{shown(Path(error.filename))}: " if isinstance(error.filename, str) else ""
+    return f"{where}{error.strerror or error}"
+
+
+def _sum_up(begun: Sweep, runs: Sequence[Run], console: Console, n_repeated: int) -> None:
+    """Write and show the tables of the jobs there are."""
+    n_done = [run.status for run in runs].count("done")
     notes = [f"{len(begun.plan)} runs, {n_done} with a result."]
     if n_repeated:
         notes.append(f"{n_repeated} further jobs would have repeated these and were not run.")
@@ -201,7 +230,6 @@ def _sum_up(begun: Sweep, console: Console, n_repeated: int) -> list[str]:
     if not JOBS_ONLY.get():
         show(runs, console, by=None, score=None, sort=None)
         console.folder(Path(shown(begun.folder)))
-    return states
 
 
 def resume_sweep(folder: Path, others: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Watch the jobs of a sweep while they run, wherever they do."""
 
+from contextlib import suppress
 from threading import Event, Thread
 from time import perf_counter
 
@@ -57,7 +58,7 @@ class Watch:
                 run = Run(self._folder / job.name)
                 if run.status != "unfinished":
                     run.read_all()
-            except InputError:  # it has not begun, or is damaged
+            except (InputError, OSError):  # it has not begun, is damaged, or goes away
                 continue
             if run.status == "unfinished":
                 running.append(f"{job.name}: {_state(run)}")
@@ -72,7 +73,8 @@ class Watch:
         self._view.update(len(self._runs) - failed, running, failed, left - len(running), seconds)
         if new:
             runs = [self._runs[job.name] for job in self._plan if job.name in self._runs]
-            write_csv(self._folder / "results.csv", results(runs))
+            with suppress(OSError):  # of a full disk, the end of the sweep tells
+                write_csv(self._folder / "results.csv", results(runs))
 
     def _line(self, job: Job, run: Run) -> str:
         """Say in a line how a job ended."""

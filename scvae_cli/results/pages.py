@@ -23,6 +23,10 @@ from scvae_cli.results.verdict import verdict
 from scvae_cli.runs.files import REPORT
 from scvae_cli.runs.run import Run
 
+# What `write_summary` writes.
+SUMMARY = {
+    "results.csv", "summary.csv", "differences.csv", "figures", "summary.md", REPORT,
+}  # fmt: skip
 MOST_PAIRS = 60  # rows of a table in summary.md
 MOST_DIFFERENCES = 1500  # rows of a table in report.html
 MOST_CELLS = 400_000  # of all maps on a page, so that it stays a few megabytes

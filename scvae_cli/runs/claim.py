@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -89,11 +89,15 @@ def _remove_empty(innermost_first: Iterable[Path]) -> None:
             path.rmdir()
 
 
-def discard(created: list[Path]) -> None:
+def discard(created: list[Path], *, beside: Container[str] = ()) -> None:
     """Remove a claimed folder, and those created for it that are empty, innermost first.
 
     A folder that holds anything else than the beginning of a run stays: somebody may have moved
     the run and put another folder in its place. So does one where another process writes.
+
+    Args:
+        created: from `claim`.
+        beside: names of files and folders that this process may have put there besides.
     """
     if not created[-1].is_dir():
         return
@@ -103,7 +107,8 @@ def discard(created: list[Path]) -> None:
         return
     with suppress(OSError):
         names = {path.name for path in created[-1].iterdir()}
-        if any(name not in BEGINNINGS and not TEMPORARY.fullmatch(name) for name in names):
+        ours = (n for n in names if n in BEGINNINGS or n in beside or TEMPORARY.fullmatch(n))
+        if len(names) > len([*ours]):
             unlock(file_lock)
             return
     shutil.rmtree(created[-1], ignore_errors=True)
