@@ -117,6 +117,8 @@ def _dispatch(arguments: list[str]) -> None:
 
         follow()
         return
+    if command in COMMANDS:
+        _check_here()
     if n_processes() > 1:
         _check_team(arguments)
     if command in ("--help", "-h"):
@@ -141,6 +143,15 @@ def _dispatch(arguments: list[str]) -> None:
         if "=" in command:
             hint = f"did you mean `scvae train {command}`?"
         raise InputError(Kind.UNKNOWN, Given("", command), "no such command", hint)
+
+
+def _check_here() -> None:
+    """Refuse to work in a folder that was removed, from which no path can be told."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        reason = "the folder that you are in was removed"
+        raise InputError(Kind.MISSING, None, reason, "change to one that exists") from error
 
 
 def _check_team(arguments: list[str]) -> None:

@@ -88,7 +88,8 @@ def _folder(folder: str | Path | None) -> list[Path]:
     """Return the folder asked for, after those created for it, or a temporary one."""
     if folder is None:
         return [Path(tempfile.mkdtemp(prefix="scvae-"))]
-    path, created = claim(at_home(str(folder)).absolute(), exact=True)
+    where = at_home(str(folder)).absolute()
+    path, created = claim(where, exact=True, named_by="folder")
     return created or [path]
 
 

@@ -283,3 +283,12 @@ def test_the_wheel_brings_its_configurations(tmp_path):
     done = subprocess.run(command, cwd=work, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (work / "outputs" / "latest" / "scores.json").exists()
+
+
+@pytest.mark.parametrize("words", [["train"], ["train", "resume=/tmp/r"], ["data", "synthetic"]])
+def test_a_folder_that_was_removed(scvae, tmp_path, monkeypatch, words):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = scvae(*words)
+    assert "was removed" in result.refused(Kind.MISSING)

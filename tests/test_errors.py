@@ -71,7 +71,21 @@ LINES = {  # a command, and all that it says
     f"train {LONG}.h5ad": f"data.path={LONG}.h5ad: cannot be read: File name too long",
     f"train resume={LONG}": f"{LONG}: File name too long; give a shorter one",
     f"train hydra.run.dir={LONG}":
-        "output_dir: cannot create .: File name too long; give another with output_dir=FOLDER",
+        "hydra.run.dir: cannot create .: File name too long; "
+        "give another with hydra.run.dir=FOLDER",
+    "train -m hydra.run.dir=x":
+        "hydra.run.dir: has no effect with -m; give hydra.sweep.dir=FOLDER",
+    "train hydra.sweep.dir=x":
+        "hydra.sweep.dir: has no effect without -m; give hydra.run.dir=FOLDER",
+    "train hydra.run.dir=???": "hydra.run.dir: no value; give hydra.run.dir=FOLDER",
+    "train -m hydra.sweep.dir=???": "hydra.sweep.dir: no value; give hydra.sweep.dir=FOLDER",
+    "train hydra.verbose=3": "hydra.verbose=3: must be true, false or names of loggers",
+    "train data=synthetic model=0":
+        "model=0: no such choice; `scvae train --help` lists them",
+    "train data=synthetic experiment=0":
+        "experiment=0: no such choice; `scvae train --help` lists them",
+    "train data=synthetic model=null":
+        "model=null: no such choice; `scvae train --help` lists them",
     f"show {LONG}": f"{LONG}/run.json: File name too long; give a shorter one",
     f"compare {LONG} --to c": f"{LONG}: File name too long; give a shorter one",
     "show outputs":

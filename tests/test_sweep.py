@@ -403,6 +403,10 @@ def test_a_table_that_cannot_be_written_ends_no_sweep(scvae, tmp_path, monkeypat
     assert (result.code, "Traceback" in result.err) == (0, False), result.err
 
 
+def test_the_flag_that_names_a_folder_is_blamed_for_it(scvae, finished):
+    scvae("compare", str(finished), "--to", "/proc/x/y").refused(Kind.UNAVAILABLE, "--to")
+
+
 @pytest.mark.parametrize("name", ["results.csv", "report.html"])
 def test_a_comparison_that_meets_a_full_disk(scvae, tmp_path, finished, monkeypatch, name):
     full(monkeypatch, name)

@@ -72,7 +72,7 @@ def _new_folder(path: Path, console: Console) -> Iterator[Path]:
     Raises:
         SystemExit: the block cannot write there.
     """
-    folder, created = claim(path, exact=True)
+    folder, created = claim(path, exact=True, named_by="--to")
     file_lock = lock(folder)
     try:
         yield folder

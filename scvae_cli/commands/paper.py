@@ -138,7 +138,7 @@ def _result(
     time_left.begin(run)
     if earlier is not None:
         return earlier, f"{earlier.status} before"
-    path, created = claim(root / run.name, exact=False)
+    path, created = claim(root / run.name, exact=False, named_by="--runs")
     before = perf_counter()
     with logged(path):
         code, _ = start(config, path, arguments, arguments, Console(quiet=True))

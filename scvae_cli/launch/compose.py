@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 from hydra.errors import (
     HydraException,
     MissingConfigException,
@@ -102,10 +104,21 @@ def claim_folder(config: DictConfig, kind: str) -> tuple[Path, list[Path]]:
 
     Returns:
         The folder, and all that had to be created for it.
+
+    Raises:
+        InputError: it cannot be created, it has no name, or the folder of the other kind is given.
     """
     key = f"hydra.{kind}.dir"
-    given = any(str(o).startswith(f"{key}=") for o in config.hydra.overrides.hydra)
-    path, created = claim(at_home(OmegaConf.select(config, key)), exact=given)
+    given = keys_of(config.hydra.overrides.hydra)
+    other, where = ("run", "with -m") if kind == "sweep" else ("sweep", "without -m")
+    if f"hydra.{other}.dir" in given:
+        reason = f"has no effect {where}"
+        raise InputError(Kind.CONFLICT, f"hydra.{other}.dir", reason, f"give {key}=FOLDER")
+    folder = OmegaConf.select(config, key)
+    if folder is None:
+        raise InputError(Kind.MISSING, key, "no value", f"give {key}=FOLDER")
+    named_by = key if key in given else "output_dir"
+    path, created = claim(at_home(folder), exact=key in given, named_by=named_by)
     with read_write(config.hydra):
         OmegaConf.update(config, key, str(path))
         config.hydra.overrides.hydra.append(f"{key}={quoted(path)}")
@@ -149,8 +162,7 @@ def explain(error: Exception, arguments: list[str]) -> InputError:
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, arguments)
     if first.startswith("Config group override"):
-        groups = r"[+~]*(model|data|experiment|hydra/\w+)?="
-        given = Given("", next((a for a in arguments if re.match(groups, a)), first))
+        given = Given("", next(filter(_chooses_no_text, arguments), first))
         return InputError(Kind.UNKNOWN, given, "no such choice", "`scvae train --help` lists them")
     if match := re.match(r"Ambiguous value for argument '(.*)'", first):
         fix = "add -m to run each, or write a list as [1,2]"
@@ -162,6 +174,18 @@ def explain(error: Exception, arguments: list[str]) -> InputError:
     # Hydra names the preset in the first line, and what is wrong with it in the second.
     lines = str(error).split("\n")
     return InputError(Kind.VALUE, None, " ".join(lines[:2]) if first.endswith(":") else first)
+
+
+def _chooses_no_text(word: str) -> bool:
+    """Return whether a word chooses something from a group of conf/ that is no name, as a 0."""
+    if not re.match(r"[+~]*(model|data|experiment|hydra/\w+)=", word):
+        return False
+    override = OverridesParser.create().parse_override(word)
+    values = override.value()
+    if isinstance(values, ChoiceSweep):
+        values = values.list
+    chosen = values if isinstance(values, list) else [values]
+    return not all(isinstance(value, str | QuotedString) for value in chosen)
 
 
 def _no_choice(missing: str, options: Sequence[str]) -> InputError:

@@ -149,7 +149,7 @@ def fault(error: OSError, path: Path) -> str:
         return f"{path}: {MOVED}; if it was moved, `scvae train resume=FOLDER` continues it"
     what = f"{error.filename or path}: {error.strerror or error}"
     if not (path / "run.json").exists():
-        return f"{what}; nothing was kept; give another place with output_dir=FOLDER"
+        return f"{what}; nothing was kept; give another folder"
     return f"{what}; what was done is kept, and `scvae train resume={shown(path)}` continues it"
 
 

@@ -29,7 +29,8 @@ def recorded_words(command: str, where: Path) -> list[str]:
     kept = []
     remaining = iter(words)
     for word in remaining:
-        if word in ("-m", "--multirun") or "hydra.sweep.dir=" in word:
+        folder = "hydra.sweep.dir=" in word or "hydra.run.dir=" in word
+        if word in ("-m", "--multirun") or folder:
             continue
         if word in ("--config-dir", "-cd"):
             kept += [word, next(remaining, "")]

@@ -6,6 +6,7 @@ checked or said, so that `--cfg` and tab completion answer at once.
 
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -85,7 +86,7 @@ def launch(arguments: list[str]) -> None:
             Kind.UNAVAILABLE,
             Path(error.filename or created[-1]),
             str(error.strerror),
-            "give another place with output_dir=FOLDER",
+            "nothing was kept; give another folder",
         ) from error
     finally:
         created = ClaimFolder.created
@@ -249,6 +250,8 @@ def _sorted_arguments(arguments: list[str]) -> tuple[list[str], Namespace | None
         if key == "hydra.searchpath":
             fix = "give a folder with --config-dir"
             raise InputError(Kind.UNSAFE, given, "not supported", fix)
+        if key == "hydra.verbose" and re.fullmatch(r"[\d.]+|null", value):
+            raise InputError(Kind.VALUE, given, "must be true, false or names of loggers")
         if key in ("model.name", "data.name"):
             fix = f"use {key.removesuffix('.name')}={value}"
             raise InputError(Kind.CONFLICT, given, "cannot be set alone", fix)

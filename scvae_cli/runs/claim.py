@@ -24,12 +24,13 @@ BEGINNINGS = {
 }  # fmt: skip
 
 
-def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
+def claim(wanted: Path, *, exact: bool, named_by: str = "output_dir") -> tuple[Path, list[Path]]:
     """Create a folder that no other run has, with a file `.lock` in it, which `unlock` removes.
 
     Args:
         wanted: its path.
         exact: whether it has to be that path; otherwise a number is added where it exists.
+        named_by: the setting, flag or argument that names the place, for the message.
 
     Returns:
         The folder, and all folders that had to be created for it, outermost first.
@@ -50,9 +51,9 @@ def claim(wanted: Path, *, exact: bool) -> tuple[Path, list[Path]]:
         _remove_empty(missing)
         raise InputError(
             Kind.UNAVAILABLE,
-            "output_dir",
+            named_by,
             f"cannot create {wanted.parent}: {error.strerror}",
-            "give another with output_dir=FOLDER",
+            f"give another with {named_by}{' ' if named_by[0] == '-' else '='}FOLDER",
         ) from error
     raise AssertionError
 
