@@ -29,6 +29,11 @@ from scvae_cli.runs.writer import RunWriter
 from scvae_cli.trained import TrainedRun, load
 
 INPUT = "input.h5ad"  # the cells, in the run's folder
+INSTEAD = {  # settings of reading a file, and what people do with cells in memory
+    "data.layer": "give layer=NAME",
+    "data.raw": "give adata.raw.to_adata()",
+    "data.gene_names": "set adata.var_names = adata.var[COLUMN]",
+}
 OF_OBS = ("label_key", "batch_key", "covariates", "keep")  # settings that name columns of obs
 
 
@@ -53,6 +58,7 @@ def fit(
         progress: see `scvae_cli.fit`.
         settings: of `scvae train`, by key; not `data`, nor what of it names a file.
     """
+    _check_asked(adata, settings, inplace=inplace)
     created, whole = _folder(folder), folder is not None
     try:
         words = _words(settings, created[-1] / INPUT, whole=whole)
@@ -66,17 +72,37 @@ def fit(
             (created[-1] / INPUT).unlink(missing_ok=True)
             discard(created)
         if isinstance(error, InputError) and str(error.value) == str(created[-1] / INPUT):
-            # The caller gave no file.
-            reason = error.reason.replace(str(error.value), "adata")
-            raise InputError(error.kind, "adata", reason, error.fix) from error
+            raise _of_adata(error) from error
         raise
     if not whole:
         weakref.finalize(run, shutil.rmtree, created[-1], ignore_errors=True)
     for text in run.record.get("warnings", []):
         warnings.warn(text, stacklevel=3)
     if inplace:
-        adata.obsm[key_added] = run.latent.reindex(adata.obs_names).to_numpy(np.float32)
+        names = adata.obs_names.astype(str)  # numbers, if obs.reset_index() was called
+        adata.obsm[key_added] = run.latent.reindex(names).to_numpy(np.float32)
     return run
+
+
+def _check_asked(adata: anndata.AnnData, settings: Mapping[str, Any], *, inplace: bool) -> None:
+    """Refuse what cannot be done with these cells, before the work.
+
+    Raises:
+        InputError: a setting is of files only, or the cells take no obsm.
+    """
+    if inplace and adata.isbacked and adata.is_view:
+        fix = "give adata.to_memory(), or inplace=False"
+        raise InputError(Kind.FORMAT, "adata", "is a view of a file, which takes no obsm", fix)
+    for key, instead in INSTEAD.items():
+        if settings.get(key) not in (None, False):
+            given = Given("settings", {key: settings[key]}, f"{{{key!r}: {settings[key]!r}}}")
+            raise InputError(Kind.CONFLICT, given, "is of a file, and not of adata", instead)
+
+
+def _of_adata(error: InputError) -> InputError:
+    """Return an error about the file that the run reads as one about what the caller gave."""
+    reason = error.reason.replace(str(error.value), "adata")
+    return InputError(error.kind, "adata", reason, error.fix)
 
 
 def _console(progress: bool) -> Console:
@@ -125,8 +151,8 @@ def _write_input(
     """Write what the run reads of the cells: values, names, and columns of obs.
 
     Raises:
-        InputError: there is no such layer, or no values, or negative ones, or names that are not
-            unique.
+        InputError: there is no such layer, or no values, or what are no numbers, or negative
+            ones, or names that are not unique.
     """
     if layer is not None and layer not in adata.layers:
         there = ", ".join(adata.layers) or "none"
@@ -135,8 +161,11 @@ def _write_input(
     values = adata.X if layer is None else adata.layers[layer]
     if values is None:
         raise InputError(Kind.EMPTY, "adata", "has no X", "give layer=NAME")
+    if values.dtype.kind not in "fiub":
+        reason = f"its values are {values.dtype}, and not numbers"
+        raise InputError(Kind.CONTENT, "adata", reason)
     _check_not_scaled(adata, values)
-    if not adata.obs_names.is_unique:
+    if not adata.obs_names.astype(str).is_unique:
         fix = "call adata.obs_names_make_unique()"
         raise InputError(Kind.CONTENT, "adata", "names of cells are not unique", fix)
     var = pd.DataFrame(index=adata.var_names)
@@ -150,7 +179,7 @@ def _check_not_scaled(adata: anndata.AnnData, values: Any) -> None:
     """
     some = values[:1000]
     some = some.data if issparse(some) else np.asarray(some)
-    if some.size and some.dtype.kind in "fi" and some.min() < 0:
+    if some.size and some.min() < 0:
         others = {f"layer={name!r}": layer for name, layer in adata.layers.items()}
         if adata.raw is not None:
             others["adata.raw.to_adata()"] = adata.raw.X

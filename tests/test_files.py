@@ -234,6 +234,24 @@ def test_labels_from_a_table(counts, scvae, tmp_path):
     by_key = prepared(path, "data.label_key=kind")
     by_file = prepared(path, f"data.labels={tmp_path / 'kinds.csv'}")
     assert by_key.fingerprint() == by_file.fingerprint()
+    counts.obs.assign(kind=counts.obs["kind"], other="a").to_csv(tmp_path / "wide.csv")
+    words = ["data=file", f"data.path={path}", f"data.labels={tmp_path / 'wide.csv'}", *TINY]
+    refused = scvae("train", *words)
+    refused.refused(Kind.FORMAT, "data.labels")
+    assert "columns (" in refused.error.reason
+
+
+@pytest.mark.parametrize("name", ["c.h5ad", "c.zarr"])
+def test_columns_that_may_be_types_are_listed(counts, scvae, tmp_path, name):
+    counts = counts.copy()
+    counts.obs["number"] = pd.Categorical([1.0, 2.0, np.nan] * 20)
+    write = counts.write_h5ad if name.endswith("h5ad") else counts.write_zarr
+    write(tmp_path / name)
+    out = scvae("data", name).out
+    assert "kind" in out
+    assert "data.label_key=" in scvae("data", name).err
+    assert "1, 2" in out or "2, 1" in out
+    assert "1.0" not in out
 
 
 def broken(cells: anndata.AnnData, to: Path, name: str) -> str:

@@ -165,6 +165,28 @@ def test_a_loaded_run_stays_what_it_was_when_a_link_leads_elsewhere(folder, adat
     pd.testing.assert_frame_equal(run.latent, own, check_dtype=False)
 
 
+@pytest.mark.filterwarnings("ignore:Transforming to str index")
+def test_cells_may_be_named_by_numbers(folder, adata):
+    del adata.obs["plate"]
+    adata.obs = adata.obs.reset_index(drop=True)
+    adata.obs.index = range(80)
+    run = scvae_cli.fit(adata, model="pca", latent_dim=2)
+    np.testing.assert_array_equal(adata.obsm["X_scvae"], run.latent.to_numpy(np.float32))
+
+
+@pytest.mark.parametrize("key", ["data.raw", "data.layer", "data.gene_names"])
+def test_parts_of_a_file_are_no_parts_of_cells_in_memory(folder, adata, key):
+    with pytest.raises(InputError) as refused:
+        scvae_cli.fit(adata, model="pca", settings={key: "counts"})
+    assert (refused.value.kind, refused.value.key) == (Kind.CONFLICT, "settings")
+
+
+def test_a_view_of_a_file_is_refused_before_the_work(folder, adata):
+    adata.write_h5ad("a.h5ad")
+    with pytest.raises(InputError, match="to_memory"):
+        scvae_cli.fit(anndata.read_h5ad("a.h5ad", backed="r")[:60], model="pca")
+
+
 def test_a_whole_run_without_types_has_ten_clusters(folder, adata):
     asked = {"latent_dim": 2, "settings": {"tsne.perplexity": 5, "map_3d": False}}
     del adata.obs["plate"]

@@ -298,7 +298,7 @@ PYTHON = {  # an edit of the cells, arguments of `embed`, and what it says then
         "layer='x': no such layer in adata (there are counts; None is X)",
     ),
     "no raw": (unchanged, {"raw": True}, "raw=True: adata has no raw"),
-    "no X": (lambda cells: delattr(cells, "X"), {}, "adata: has no X; name a layer with layer"),
+    "no X": (lambda cells: delattr(cells, "X"), {}, "adata: has no X (layers: counts); name a layer with layer"),
     "no column": (
         unchanged, {"gene_names": "symbol"},
         "gene_names='symbol': no such column of var in adata (there are gene_ids; "
@@ -321,7 +321,8 @@ PYTHON = {  # an edit of the cells, arguments of `embed`, and what it says then
     "other genes": (
         lambda cells: cells.var.__setitem__("gene_ids", "ENSG1"),
         {"gene_names": "gene_ids"},
-        "adata: the gene ENSG1 is there twice; make them unique (adata.var_names_make_unique())",
+        "gene_names='gene_ids': the gene ENSG1 is there twice; mend the column, or give "
+        "gene_names=None",
     ),
 }  # fmt: skip
 
@@ -391,6 +392,19 @@ BAD: dict[str, tuple[list[str], Kind, str | None, str]] = {
     "no layer": (["r", "c.h5ad", "data.layer=x"], Kind.UNKNOWN, "data.layer", "data.layer=x: "),
     "no file": (["r"], Kind.MISSING, None, ""),
     "there already": (["r", "c.h5ad", "--to", "c.h5ad"], Kind.EXISTS, None, "c.h5ad: "),
+    "one file": (
+        ["r", "c.h5ad", "--to", "x.h5ad", "--h5ad", "x.h5ad"],
+        Kind.CONFLICT,
+        "--to",
+        "--to=x.h5ad: ",
+    ),
+    "another format": (
+        ["r", "c.h5ad", "--h5ad", "x.zarr"],
+        Kind.FORMAT,
+        "--h5ad",
+        "--h5ad=x.zarr: ",
+    ),
+    "packed": (["r", "c.h5ad", "--to", "x.csv.gz"], Kind.FORMAT, "--to", "--to=x.csv.gz: "),
     "no folder": (["r", "c.h5ad", "--h5ad", "a/b.h5ad"], Kind.MISSING, None, "a/b.h5ad: "),
     "empty cell": (
         ["r", "empty.h5ad"],

@@ -71,7 +71,7 @@ def choose(arguments: list[str]) -> None:
     _train(sweep_words(candidates, asked.seeds, words), folder, asked.minutes, again, console)
     runs = [run for run in find_runs([folder]) if not run.path.name.startswith(CHOSEN)]
     if not (done := [run for run in runs if run.status == "done"]):
-        console.error(f"no candidate has a result; see `scvae compare {shown(folder)}`")
+        console.error(f"no candidate has a result; `{again}` continues")
         raise SystemExit(FAILED)
     _choose(done, folder, words, again, console)
 
@@ -238,13 +238,14 @@ def _train(
     try:
         with _interrupted_after(minutes) as is_over:
             launch([*words, f"{key}={quoted(folder)}"])
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED and is_over.is_set():
+    except (SystemExit, KeyboardInterrupt) as stop:
+        code = stop.code if isinstance(stop, SystemExit) else INTERRUPTED
+        if code == INTERRUPTED and is_over.is_set():
             console.line(f"{minutes:g} minutes are over; what is trained is measured")
-        elif stop.code == FAILED:
+        elif code == FAILED:
             console.line("candidates without a result are left out")
         else:
-            if stop.code != REFUSED and (folder / "sweep.json").exists():
+            if code != REFUSED and (folder / "sweep.json").exists():
                 console.error(f"`{again}` continues")
             raise
     finally:

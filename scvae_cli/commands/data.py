@@ -14,8 +14,9 @@ from scvae_cli.console import Console
 from scvae_cli.data.annotated import read_obs
 from scvae_cli.data.batches import suspects
 from scvae_cli.data.dataset import Dataset
+from scvae_cli.data.labels import named_by_numbers
 from scvae_cli.data.sources import SOURCES, load
-from scvae_cli.data.stores import is_annotated
+from scvae_cli.data.stores import has_tables
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.places import quoted
 from scvae_cli.options import DataConfig, FileConfig
@@ -84,13 +85,15 @@ def _columns(source: DataConfig) -> list[dict[str, str]]:
 
     Names of cells and measured numbers are left out.
     """
-    if not isinstance(source, FileConfig) or not is_annotated(path := Path(source.path)):
+    if not isinstance(source, FileConfig) or not has_tables(path := Path(source.path)):
         return []
-    obs = read_obs(path)
+    obs = read_obs(path).apply(named_by_numbers)
     batches = suspects(obs, [])
     rows = []
     for name in obs:
         values = obs[name].dropna()
+        if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all():
+            values = values.astype(int)  # beside missing ones
         n = values.nunique()
         if pd.api.types.is_float_dtype(values) or not 2 <= n <= min(MOST_TYPES, len(obs) // 2):
             continue

@@ -107,11 +107,22 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _check_new(asked: argparse.Namespace) -> None:
-    """Refuse to write over what is there, or to where nothing can be.
+    """Refuse to write over what is there, to where nothing can be, or under a name that misleads.
 
     Raises:
-        InputError: a file exists already, or its folder does not.
+        InputError: a file exists already, its folder does not, its ending is of another format,
+            or both files are one.
     """
+    if asked.h5ad is not None:
+        if asked.h5ad.suffix.lower() != ".h5ad":
+            raise InputError(Kind.FORMAT, Given("--h5ad", asked.h5ad), "must end in .h5ad")
+        if asked.h5ad.resolve() == asked.to.resolve():
+            given = Given("--to", asked.to)
+            raise InputError(Kind.CONFLICT, given, "is the file of --h5ad too", "give another")
+    if asked.to.suffix.lower() in (".gz", ".bz2", ".xz", ".zip"):
+        raise InputError(
+            Kind.FORMAT, Given("--to", asked.to), "is not packed", f"give {asked.to.stem}"
+        )
     for path in filter(None, (asked.to, asked.h5ad)):
         if path.exists():
             flag = "--h5ad" if path.suffix == ".h5ad" else "--to"

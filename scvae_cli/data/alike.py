@@ -48,20 +48,25 @@ def prepare_alike(
     x = arrange(cells.X, rows, len(genes))
     seen = recognise(cells.X, usual=theirs["values"])
     kind = _kind(seen, values, say, wording)
-    if empty := int((np.diff(x.indptr) == 0).sum()):
-        first = cells.obs_names[np.diff(x.indptr) == 0][0]
-        raise InputError(
-            Kind.CONTENT,
-            wording.cells,
-            f"{empty} of {cells.n_obs} cells, such as {first}, have nothing in the run's genes",
-            f"leave them out ({wording.filter_empty} does)",
-        )
+    _check_full(x, cells, wording)
     used = genes["used"].to_numpy(dtype=bool)
     x = csr_array(_logged(x, kind, seen, theirs, say, wording)[:, np.flatnonzero(used)])
     if clip is None:
         return x
     mean, sd = genes.loc[used, ["mean", "sd"]].to_numpy(dtype=float).T
     return scale_alike(x, mean=mean, sd=sd, clip=clip)
+
+
+def _check_full(x: csr_array, cells: anndata.AnnData, wording: Wording) -> None:
+    """Refuse cells (InputError) of which x (n_cells, n_genes), in the run's genes, has nothing."""
+    none = np.diff(x.indptr) == 0
+    if not none.any():
+        return
+    fix = f"leave them out ({wording.filter_empty} does)"
+    if cells.X.getnnz(axis=1)[none].any():
+        fix = "remove them: they have counts in other genes only"
+    some = f"{none.sum()} of {cells.n_obs} cells, such as {cells.obs_names[none][0]}"
+    raise InputError(Kind.CONTENT, wording.cells, f"{some}, have nothing in the run's genes", fix)
 
 
 def _kind(seen: Values, values: str, say: Callable[[str], None], wording: Wording) -> str:

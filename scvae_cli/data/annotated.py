@@ -58,8 +58,8 @@ def read_obs(path: Path) -> pd.DataFrame:
         InputError: it leads elsewhere, or cannot be opened.
     """
     with opened(path) as file:
-        if not is_group(file.get("obs")):  # of anndata before version 0.7
-            return pd.DataFrame()
+        if "obs" in file and not is_group(file["obs"]):  # of anndata before version 0.7
+            return _read_oldest(file, path).obs
         reader = Reader(file, path, (), say=lambda text: None)
         table: pd.DataFrame = reader.element("obs", partial(reader.table, "obs"))
         return table

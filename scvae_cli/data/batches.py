@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.covariates import Covariates, covariates
-from scvae_cli.data.labels import obs_column, read_column
+from scvae_cli.data.labels import named_by_numbers, obs_column, read_column
 from scvae_cli.data.wording import Wording
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.visible import UNLABELLED
@@ -210,6 +210,7 @@ def batches_like(
 
 def _as_texts(column: pd.Series) -> pd.Series:
     """Return the names of batches as a run has them: of whole numbers without decimals."""
+    column = named_by_numbers(column)
     texts = column.astype(str)
     if pd.api.types.is_float_dtype(column):  # whole numbers beside missing ones are floats
         whole = (column % 1 == 0).to_numpy(bool)

@@ -20,7 +20,8 @@ from scvae_cli.data.tables import SUFFIX, read_table
 from scvae_cli.errors import Given, InputError, Kind
 
 KINDS = ".h5ad, .zarr, 10x's .h5, a 10x folder or its matrix.mtx, .csv, .tsv or .txt (also .gz)"
-PACKED = re.compile(r".*\.(h5ad|h5|zarr)\.(gz|zip|bz2|xz)")
+PACKED = re.compile(r".*\.(h5ad|h5|zarr|tar)\.(gz|zip|bz2|xz)")
+UNPACKED_BY = {"gz": "gunzip", "zip": "unzip", "bz2": "bunzip2", "xz": "unxz"}
 
 
 def read(
@@ -110,7 +111,9 @@ def _read_text(path: Path, transpose: bool | None, say: Callable[[str], None]) -
         return read_10x_folder(path, say)
     if SUFFIX.search(name):
         return read_table(path, transpose, say)
-    hint = f"unpack it (gunzip {path.name}), or " if PACKED.fullmatch(name) else ""
+    hint = ""
+    if packed := PACKED.fullmatch(name):
+        hint = f"unpack it ({UNPACKED_BY[packed[2]]} {path.name}), or "
     raise InputError(
         Kind.FORMAT, Given("data.path", path), "unknown format", f"{hint}give {KINDS}"
     )

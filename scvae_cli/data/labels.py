@@ -15,7 +15,7 @@ from scvae_cli.visible import UNLABELLED
 
 
 def read_labels(path: str, cells: np.ndarray, *, partly: bool = False) -> np.ndarray:
-    """Read the type of each cell from a table whose first two columns are barcode and type.
+    """Read the type of each cell from a table of two columns, barcode and type.
 
     Args:
         path: a csv file; its first line is a header unless it begins with one of the cells.
@@ -51,9 +51,16 @@ def read_column(
         raise InputError(
             Kind.FORMAT, what, f"needs two columns, barcode and {column}; has {short[0]!r}{hint}"
         )
+    if wide := next((row for row in rows if len(row) > 2), None):
+        raise InputError(
+            Kind.FORMAT,
+            what,
+            f"has {len(wide)} columns ({', '.join(rows[0][:5])}{', ...' if wide[5:] else ''})",
+            f"keep two: barcode and {column}",
+        )
     known = set(cells)
     labels: dict[str, str] = {}
-    for barcode, label, *_ in rows if rows[0][0] in known else rows[1:]:
+    for barcode, label in rows if rows[0][0] in known else rows[1:]:
         if barcode in labels:
             raise InputError(Kind.NAMES, what, f"the barcode {barcode} is there twice")
         labels[barcode] = label
@@ -114,7 +121,19 @@ def obs_column(cells: anndata.AnnData, setting: str, name: str, path: Path) -> p
         reason = f"no such column of obs in {path} (there are {', '.join(there) or 'none'})"
         fix = f"did you mean {near[0]}?" if near else ""
         raise InputError(Kind.UNKNOWN, Given(setting, name), reason, fix)
-    return cells.obs[name]
+    return named_by_numbers(cells.obs[name])
+
+
+def named_by_numbers(column: pd.Series) -> pd.Series:
+    """Return a column whose categories are 1.0, 2.0, ... as these numbers; another as it is.
+
+    Categories are floats where a column of whole numbers had missing values.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype) and pd.api.types.is_float_dtype(
+        column.cat.categories
+    ):
+        return column.astype(float)
+    return column
 
 
 def doubt_types(types: np.ndarray, given: Given) -> str:

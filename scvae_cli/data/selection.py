@@ -118,8 +118,9 @@ def _values_and_genes(
         values = cells.layers[layer]
     if values is None:
         raise InputError(
-            Kind.MISSING, wording.cells, "has no X", f"name a layer with {wording.key('layer')}"
-        )
+            Kind.MISSING, wording.cells, f"has no X (layers: {', '.join(cells.layers) or 'none'})",
+            f"name a layer with {wording.key('layer')}",
+        )  # fmt: skip
     if 0 in values.shape:
         reason = f"is empty: {values.shape[0]} cells x {values.shape[1]} genes"
         raise InputError(Kind.EMPTY, wording.cells, reason)
@@ -135,7 +136,7 @@ def renamed(var: pd.DataFrame, column: str, wording: Wording) -> pd.DataFrame:
     """Return the table of genes with the names in this column as its index.
 
     Raises:
-        InputError: there is no such column.
+        InputError: there is no such column, or it names no gene or two genes alike.
     """
     if column not in var:
         there = ", ".join(map(str, var)) or "none"
@@ -145,7 +146,14 @@ def renamed(var: pd.DataFrame, column: str, wording: Wording) -> pd.DataFrame:
             f"no such column of var in {wording.source} (there are {there}; "
             f"{wording.value(None)} is its index)",
         )
-    return var.set_index(var[column].astype(str)).assign(**{INDEX: var.index})
+    names, given = var[column], wording.setting("gene_names", column)
+    fix = f"mend the column, or give {wording.setting('gene_names', None)}"
+    if missing := int(names.isna().sum()):
+        raise InputError(Kind.NAMES, given, f"{missing} of {len(var)} genes have no name", fix)
+    if names.duplicated().any():
+        twice = names[names.duplicated()].iloc[0]
+        raise InputError(Kind.NAMES, given, f"the gene {twice} is there twice", fix)
+    return var.set_index(names.astype(str)).assign(**{INDEX: var.index})
 
 
 def _sparse(values: Any, wording: Wording) -> csr_matrix:

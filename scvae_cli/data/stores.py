@@ -28,6 +28,11 @@ def is_annotated(path: Path) -> bool:
         return "obs" in file and "var" in file
 
 
+def has_tables(path: Path) -> bool:
+    """Return whether a path is an h5ad or a zarr, and not 10x's .h5, which has no obs."""
+    return is_store(path) and (path.is_dir() or is_annotated(path))
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """Open an h5ad, h5 or zarr that leads nowhere else, for reading in the memory that is left.

@@ -164,7 +164,7 @@ def _add_input(
         warn: called where the input is not what the run read: then nothing is added.
     """
     from scvae_cli.data.input_parts import ChangedError, Selected, copy_parts
-    from scvae_cli.data.stores import is_annotated, is_store
+    from scvae_cli.data.stores import has_tables
 
     if config.h5ad == "results" or loaded.state is None:
         return
@@ -180,7 +180,7 @@ def _add_input(
     try:
         if state_of(source) != loaded.state:
             raise ChangedError
-        if not is_store(source) or not (source.is_dir() or is_annotated(source)):
+        if not has_tables(source):
             return  # a table, or 10x's: nothing beside the values
         copied = copy_parts(source, path, selected, say)
     except (ChangedError, FileNotFoundError, InputError):
