@@ -298,7 +298,10 @@ PYTHON = {  # an edit of the cells, arguments of `embed`, and what it says then
         "layer='x': no such layer in adata (there are counts; None is X)",
     ),
     "no raw": (unchanged, {"raw": True}, "raw=True: adata has no raw"),
-    "no X": (lambda cells: delattr(cells, "X"), {}, "adata: has no X (layers: counts); name a layer with layer"),
+    "no X": (
+        lambda cells: delattr(cells, "X"), {},
+        "adata: has no X (layers: counts); name a layer with layer",
+    ),
     "no column": (
         unchanged, {"gene_names": "symbol"},
         "gene_names='symbol': no such column of var in adata (there are gene_ids; "
