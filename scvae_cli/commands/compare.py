@@ -17,7 +17,7 @@ from scvae_cli.measures import MEASURES, SCORES
 from scvae_cli.results.as_json import comparison_json
 from scvae_cli.results.pages import SUMMARY, write_summary
 from scvae_cli.results.runs import find_runs
-from scvae_cli.results.table import HIDDEN, main_score, results, settings_of
+from scvae_cli.results.table import HIDDEN, main_score, names_of, results, settings_of
 from scvae_cli.results.terminal import show, sortable
 from scvae_cli.runs.claim import claim, discard, lock, unlock
 from scvae_cli.runs.run import Run
@@ -91,10 +91,10 @@ def _show_notes(runs: list[Run], notes: list[str], console: Console) -> None:
     """Show what to know of the means, which runs have no result, and what runs warn of."""
     for note in notes:
         console.line(note)
-    for run in runs:
+    for name, run in zip(names_of(runs), runs, strict=True):
         if run.status != "done":
             reason = run.record.get("reason") or "killed"
-            console.line(f"  {run.path.name}: {run.status}, {reason}")
+            console.line(f"  {name}: {run.status}, {reason}")
     for text, names in _warnings(runs).items():
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         console.warn(f"{text} ({', '.join(names[:MOST_NAMED])}{more})")
@@ -196,7 +196,8 @@ def _notes(table: pd.DataFrame, by: list[str], n_repeated: int, states: list[str
         )
     if n_repeated:
         notes.append(f"{n_repeated} runs repeat others, seed and all, and count once.")
-    if over := [key for key in settings_of(table) if key not in by]:
+    rest = [key for key in settings_of(table) if key not in by]
+    if over := [key for key in rest if table[key].nunique(dropna=False) > 1]:
         notes.append(f"Means are over {', '.join(over)} too, and not only over seeds.")
     if n_lost := sum(status != "done" for status in states):
         notes.append(f"{n_lost} of {len(states)} runs have no result.")
@@ -206,7 +207,7 @@ def _notes(table: pd.DataFrame, by: list[str], n_repeated: int, states: list[str
 def _warnings(runs: list[Run]) -> dict[str, list[str]]:
     """Return what the runs warn of, and the names of those that do."""
     names: dict[str, list[str]] = {}
-    for run in runs:
+    for name, run in zip(names_of(runs), runs, strict=True):
         for text in run.warnings:
-            names.setdefault(text, []).append(run.path.name)
+            names.setdefault(text, []).append(name)
     return names

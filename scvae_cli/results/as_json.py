@@ -65,6 +65,7 @@ def comparison_json(
     by, score = list(by or settings_of(table)), main_score(table, score)
     settings = [_setting(run, row) for run, (_, row) in zip(runs, table.iterrows(), strict=True)]
     firsts = {tuple(at[key] for key in by): {key: at[key] for key in by} for at in settings}
+    rows = summarise(table, by).to_dict("records")
     means = [
         {
             "setting": setting,
@@ -75,7 +76,7 @@ def comparison_json(
                 for name in scores_of(table)
             },
         }
-        for setting, (_, row) in zip(firsts.values(), summarise(table, by).iterrows(), strict=True)
+        for setting, row in zip(firsts.values(), rows, strict=True)
     ]
     lines = verdict(table, by, score)
     runs_told = _runs(runs, settings)

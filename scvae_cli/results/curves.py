@@ -59,14 +59,14 @@ def loss_curves(runs: Sequence[Run], table: pd.DataFrame, by: Sequence[str]) -> 
         table: their `results`.
         by: the columns that make a setting.
     """
-    panels: dict[str, list[tuple[Run, str, np.ndarray]]] = {}
+    panels: dict[str, list[tuple[str, str, np.ndarray]]] = {}
     for run, (_, row) in zip(runs, table.iterrows(), strict=True):
         losses = _losses(run)
         if losses is not None and sum(map(len, panels.values())) < MOST_CURVES:
             config = run.flat_settings
             what = [config["model"], config.get("model.likelihood"), f"on {config['data']}"]
             title = " ".join(str(word) for word in what if word)
-            panels.setdefault(title, []).append((run, setting_name(row, by), losses))
+            panels.setdefault(title, []).append((row["run"], setting_name(row, by), losses))
     return [_panel(title, lines) for title, lines in panels.items()]
 
 
@@ -82,7 +82,7 @@ def _losses(run: Run) -> np.ndarray | None:
     return losses if len(losses) > 1 and np.isfinite(losses).all() else None
 
 
-def _panel(title: str, lines: Sequence[tuple[Run, str, np.ndarray]]) -> Panel:
+def _panel(title: str, lines: Sequence[tuple[str, str, np.ndarray]]) -> Panel:
     """Return these runs' curves on one pair of axes."""
     settings = list(dict.fromkeys(setting for _, setting, _ in lines))
     looks = type_looks(np.arange(len(settings), 0, -1), settings)
@@ -90,14 +90,13 @@ def _panel(title: str, lines: Sequence[tuple[Run, str, np.ndarray]]) -> Panel:
     high = max(losses[int(BEGINNING * (len(losses) - 1)) :].max() for _, _, losses in lines)
     epochs = max(len(losses) for _, _, losses in lines)
     curves = []
-    for run, setting, losses in lines:
+    for name, setting, losses in lines:
         at = np.unique(np.linspace(0, len(losses) - 1, MOST_POINTS).round().astype(int))
         x = at / (epochs - 1) * WIDTH
         y = np.clip((high - losses[at]) / ((high - low) or 1), -1, 1) * HEIGHT
         points = " ".join(f"{a:.0f},{b:.0f}" for a, b in zip(x, y, strict=True))
         look = looks[settings.index(setting)]
         dashes = f"{2 * look.marker} 3" if look.marker else ""
-        name = run.path.name
         curves.append(
             Curve(name, setting, points, look.colour, look.dark, dashes, f"{losses[-1]:.4g}")
         )

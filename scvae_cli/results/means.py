@@ -109,7 +109,7 @@ def brief(means: pd.DataFrame, by: Sequence[str], scores: Sequence[str]) -> list
         scores: which to show.
     """
     rows = []
-    for _, values in means.iterrows():
+    for values in means.to_dict("records"):  # a row by itself may make floats of integers
         row = {key: shown(values[key]) for key in by}
         row["n"] = str(values["n"]) + (f" (-{values['failed']})" if values["failed"] else "")
         for score in scores:

@@ -100,7 +100,7 @@ def write_summary(
     write_csv(folder / "results.csv", table)
     write_csv(folder / "summary.csv", means)
     write_csv(folder / "differences.csv", pairs)
-    keys = [key for key in [*by, "seed"] if table[key].nunique(dropna=False) > 1]
+    keys = [k for k in dict.fromkeys([*by, "seed"]) if table[k].nunique(dropna=False) > 1]
     varied = [f"Varied: {', '.join(keys)}."] if keys else []
     lead = [*verdict(table, by, score), *varied, *notes]
     figures = write_figures(folder / "figures", runs, table, means, by)
@@ -116,9 +116,11 @@ def summary_report(summary: Summary, folder: Path) -> str:
         summary: of the runs.
         folder: where the page will be.
     """
-    links = {run.path.name: _address(run, folder) for run in summary.runs}
+    names = summary.table["run"]
+    links = {name: _address(run, folder) for name, run in zip(names, summary.runs, strict=True)}
     links = {name: address for name, address in links.items() if address}
     examples = _examples(summary)
+    own = {title: _address(run, folder) for title, (run, _) in examples.items()}
     said = dict.fromkeys(shown.said for _, shown in examples.values() if shown.said)
     return html(
         title=summary.title,
@@ -132,11 +134,7 @@ def summary_report(summary: Summary, folder: Path) -> str:
         provenance=provenance(summary.runs),
         command=summary.command,
         warnings=_warnings(summary),
-        links={
-            title: links[run.path.name]
-            for title, (run, _) in examples.items()
-            if run.path.name in links
-        },
+        links={title: address for title, address in own.items() if address},
         curves=loss_curves(summary.runs, summary.table, summary.by),
     )
 
@@ -166,9 +164,9 @@ def _examples(summary: Summary) -> dict[str, tuple[Run, Drawn]]:
 def _warnings(summary: Summary) -> list[str]:
     """Return what runs warn of, each text once, and the runs that do."""
     names: dict[str, list[str]] = {}
-    for run in summary.runs:
+    for name, run in zip(summary.table["run"], summary.runs, strict=True):
         for text in run.warnings:
-            names.setdefault(text, []).append(run.path.name)
+            names.setdefault(text, []).append(name)
     n = len(summary.runs)
     texts = []
     for text, of in names.items():
@@ -200,7 +198,7 @@ def _runs(summary: Summary, links: Mapping[str, str]) -> dict[str, Shown]:
     """Return runs without a result, and all runs with links to their pages."""
     names = {score: short_name(score) for score in scores_of(summary.table)}
     table = summary.table.drop(columns=["reason", "warnings", "overrides"]).rename(columns=names)
-    keys = [key for key in (*summary.by, "seed") if key in table]
+    keys = [key for key in dict.fromkeys([*summary.by, "seed"]) if key in table]
     lost = summary.without_result
     main = [names[score] for score in (*MAIN, *SILHOUETTES) if score in names][:2]
     tables = {"Runs without a result": Shown(lost)} if len(lost) else {}

@@ -1,6 +1,7 @@
 """The table of many runs, results.csv: a row a run, and which of their settings vary."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     `data_sha` is a column where data of one name are not the same cells, genes and labels.
     """
     settings = pd.DataFrame([dict(run.flat_settings) for run in runs])
-    table = pd.DataFrame({"run": [run.path.name for run in runs]})
+    table = pd.DataFrame({"run": names_of(runs)})
     for key in varied(settings):
         table[key] = settings[key]
     data = pd.DataFrame(
@@ -52,6 +53,25 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     ]
     table["overrides"] = [" ".join(run.record.get("overrides", [])) for run in runs]
     return table
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Return the name of each run's folder, after those above it where others have the name too.
+
+    Jobs of two sweeps may be called the same: `a/000-vae-pbmc3k` and `b/000-vae-pbmc3k`.
+    """
+    parts = [run.path.absolute().parts for run in runs]
+    lengths = [1] * len(runs)
+    while True:
+        names = ["/".join(path[-n:]) for path, n in zip(parts, lengths, strict=True)]
+        count = Counter(names)
+        longer = [
+            min(n + (count[name] > 1), len(path))
+            for name, n, path in zip(names, lengths, parts, strict=True)
+        ]
+        if longer == lengths:
+            return names
+        lengths = longer
 
 
 def varied(settings: pd.DataFrame) -> list[str]:

@@ -71,7 +71,7 @@ def _without(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
     """Return a sentence on runs without a result, where there are any."""
     lost = [
         f"{row['failed']} of {row['n'] + row['failed']} of {setting_name(row, by)}"
-        for _, row in summarise(table, by).iterrows()
+        for row in summarise(table, by).to_dict("records")
         if row["failed"]
     ]
     return [f"Runs without a result, in no mean: {_some(range(len(lost)), lost)}."] if lost else []

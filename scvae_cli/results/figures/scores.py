@@ -126,14 +126,21 @@ def score_lines(
     for column, space in zip(grid.T, spaces, strict=True):
         column[0].set_title(space, fontsize=TEXT + 1)
         column[-1].set_xlabel(visible(label), fontsize=TEXT)
+    _name_lines(figure, handles)
+    _explain(figure, every)
+    return figure
+
+
+def _name_lines(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """Name lines above a figure, where they have names: one line for all settings has none."""
+    if not handles:
+        return
     labels = [wrapped(name, SMALL, PAGE / 2 - 0.6) for name in handles]
     widest = max(width_of(line, SMALL) for line in _lines(labels)) + 0.6
     figure.legend(
         list(handles.values()), labels, loc="outside upper center", frameon=False, fontsize=SMALL,
         ncols=max(1, min(len(labels), int(PAGE / widest))),
     )  # fmt: skip
-    _explain(figure, every)
-    return figure
 
 
 def _explain(figure: Figure, panels: Sequence[pd.DataFrame]) -> None:

@@ -1,0 +1,87 @@
+"""`scvae compare`: which run is which, figures of any setting, and a folder that is whole."""
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+from conftest import FAST
+
+from scvae_cli.results.means import by_seed, differences
+from scvae_cli.results.pages import write_summary
+from scvae_cli.runs.run import Run
+
+
+@pytest.fixture
+def twins(run_of, tmp_path):
+    """Jobs of two sweeps, one lr each, that have the same names."""
+    source = run_of(*FAST, "model=ae")
+    for sweep, lr in (("a", 0.001), ("b", 0.003)):
+        for seed in (0, 1):
+            folder = tmp_path / sweep / f"job{seed}"
+            shutil.copytree(source, folder)
+            config = (folder / "config.yaml").read_text()
+            config = re.sub(r"^lr: .*", f"lr: {lr}", config, flags=re.M)
+            (folder / "config.yaml").write_text(
+                re.sub(r"^seed: 0", f"seed: {seed}", config, flags=re.M)
+            )
+            record = json.loads((folder / "run.json").read_text())
+            record["warnings"] = [f"of {lr}"] if seed else []
+            (folder / "run.json").write_text(json.dumps(record))
+    return tmp_path
+
+
+def test_runs_of_one_name_are_told_apart(scvae, twins):
+    path = twins / "b" / "job0" / "run.json"
+    path.write_text(path.read_text().replace('"status": "done"', '"status": "failed"'))
+    result = scvae("compare", "a", "b", "--to", "c")
+    assert result.code == 0, result.err
+    names = ["a/job0", "a/job1", "b/job0", "b/job1"]
+    assert pd.read_csv("c/results.csv")["run"].tolist() == names
+    page = (twins / "c" / "report.html").read_text()
+    for name in names:
+        assert f'<a href="../{name}/report.html">{name}</a>' in page
+    links = re.findall(r'"link": ?"([^"]*)"', page)  # of the first runs of settings that are done
+    assert links == ["../a/job0/report.html", "../b/job1/report.html"]
+    assert "warning: of 0.003 (b/job1)\n" in result.err
+    assert "  b/job0: failed" in result.err
+
+
+@pytest.mark.parametrize("key", ["seed", "lr"])
+def test_by_a_number_alone(scvae, twins, key):
+    result = scvae("compare", "a", "b", "--by", key, "--to", "c")
+    assert result.code == 0, result.err
+    assert (twins / "c" / "figures" / f"scores_by_{key}.png").exists()
+    rows = [line.split() for line in result.out.splitlines() if line.strip()]
+    assert [row[1] for row in rows[1:3]] == ["2", "2"]
+    assert "over model" not in result.err
+    assert (
+        f"Varied: {'lr, seed' if key == 'lr' else 'seed'}."
+        in (twins / "c" / "summary.md").read_text()
+    )
+
+
+def test_a_comparison_is_whole_or_not_there(scvae, twins, monkeypatch):
+    def broken(folder, *arguments, **how):
+        write_summary(folder, *arguments, **how)
+        raise OSError(28, "No space left on device", str(folder))
+
+    monkeypatch.setattr("scvae_cli.commands.compare.write_summary", broken)
+    with pytest.raises(OSError, match="No space left"):
+        scvae("compare", "a", "--to", "c")
+    assert sorted(path.name for path in twins.iterdir()) == ["a", "b"]
+    assert Run(twins / "a" / "job0").status == "done"
+
+
+def test_settings_that_agree_in_six_digits_are_not_averaged_together():
+    table = pd.DataFrame(
+        {
+            "run": list("abcd"), "model": "vae", "lr": [0.00100000001, 0.001] * 2,
+            "seed": [0, 0, 1, 1], "status": "done", "tsne_nmi": [0.1, 0.9, 0.2, 0.8],
+        }
+    )  # fmt: skip
+    names, scores = by_seed(table, ["model", "lr"], "tsne_nmi")
+    assert names == ["vae, lr 0.00100000001", "vae, lr 0.001"]
+    assert scores.tolist() == [[0.1, 0.9], [0.2, 0.8]]
+    assert differences(table, ["model", "lr"])["mean"].tolist() == pytest.approx([-0.7])
