@@ -139,12 +139,20 @@ def setting_name(row: Mapping[str, Any] | pd.Series, by: Sequence[str]) -> str:
 def shown(value: Any) -> str:
     """Return the value of a setting as a person reads it."""
     if isinstance(value, float):
-        return "-" if np.isnan(value) else f"{value:g}"
+        return "-" if np.isnan(value) else _number(value)
     if isinstance(value, list):
         return written(value)
     if isinstance(value, bool | np.bool_):
         return written(bool(value))
     return "-" if value is None else str(value)
+
+
+def _number(value: float) -> str:
+    """Return a number in six digits, or in as many as tell it from any other."""
+    short = f"{value:g}"
+    if float(short) == value:
+        return short
+    return str(int(value)) if value.is_integer() else repr(float(value))
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
