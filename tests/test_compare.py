@@ -10,6 +10,7 @@ from conftest import FAST
 
 from scvae_cli.results.means import by_seed, differences
 from scvae_cli.results.pages import write_summary
+from scvae_cli.results.table import _has_one_fit, results
 from scvae_cli.runs.run import Run
 
 
@@ -85,3 +86,16 @@ def test_settings_that_agree_in_six_digits_are_not_averaged_together():
     assert names == ["vae, lr 0.00100000001", "vae, lr 0.001"]
     assert scores.tolist() == [[0.1, 0.9], [0.2, 0.8]]
     assert differences(table, ["model", "lr"])["mean"].tolist() == pytest.approx([-0.7])
+
+
+def test_runs_whose_model_no_seed_changes_are_known(scvae, run_of, tmp_path):
+    """Principal components of all molecules; not where each seed holds out others."""
+    kinds = {"pca": ["model=pca"], "held": ["model=pca", "validation=molecules"],
+             "random": ["model=projection"]}  # fmt: skip
+    paths = [run_of(*FAST, *words) for words in kinds.values()]
+    assert results([Run(path).read_all() for path in paths])["one_fit"].to_list() == [
+        True, False, False,
+    ]  # fmt: skip
+    settings = {"model": "vae", "trained": "r", "embedding": "mean", "seed": 0}
+    assert _has_one_fit(settings)
+    assert not _has_one_fit({**settings, "embedding": "sample"})

@@ -8,6 +8,7 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
 from scvae_cli.analysis.stats import by_column, holm, rank
+from scvae_cli.results.means import differences
 from scvae_cli.results.verdict import verdict
 
 
@@ -28,6 +29,32 @@ def runs(**settings):
 def said(table) -> str:
     (line,) = verdict(table, ["model"], "tsne_nmi")
     return line
+
+
+def test_settings_that_no_seed_changes_are_not_told_apart_by_seeds():
+    """Two models without randomness, whose runs differ by the starts of k-means only."""
+    table = runs(pca6=[0.624, 0.624, 0.624], pca10=[0.601, 0.600, 0.599])
+    assert "by more than chance" in said(table)
+    table["one_fit"] = True
+    line = said(table)
+    assert line.startswith("Highest NMI on the 2-D map: pca6 (0.624, 3 seeds). Chance is not mea")
+    assert "by more than chance" not in line
+    assert differences(table, ["model"])[["low", "high"]].isna().all(axis=None)
+    table = pd.concat([table, runs(vae=[None] * 3).assign(one_fit=False)])
+    assert "Not compared, fewer than 3 seeds in common: vae." in said(table)
+    few = table[(table["seed"] == 0) & table["one_fit"]]
+    assert "range(0,5)" not in said(few)
+
+
+def test_a_setting_that_no_seed_changes_is_told_from_trained_ones():
+    table = runs(pca6=[0.624] * 4, pca10=[0.6] * 4, vae=scattered(0.5, 4), ae=scattered(0.4, 4, 1))
+    table["one_fit"] = table["model"].isin(["pca6", "pca10"])
+    line = said(table)
+    assert "Lower than it: vae; ae (95 %, paired by seed, Holm's correction for 5 pairs)." in line
+    assert "Chance is not measured between it and pca10: " in line
+    known = differences(table, ["model"]).set_index(["a", "b"])["low"].notna()
+    assert not known.pop(("pca6", "pca10"))
+    assert known.all()
 
 
 def scattered(mean, n=5, seed=0):

@@ -155,6 +155,7 @@ class Ranking:
         higher: differ from it, and are higher on the seeds that both have.
         few: have too few seeds in common with it (or too few values) to be compared.
         n_pairs: of all settings, how many pairs Holm's correction is for.
+        same: like it, have one model whatever the seed, so that seeds do not tell the two apart.
     """
 
     top: int | None
@@ -163,9 +164,10 @@ class Ranking:
     higher: tuple[int, ...]
     few: tuple[int, ...]
     n_pairs: int
+    same: tuple[int, ...] = ()
 
 
-def rank(values: np.ndarray, *, least: int = LEAST) -> Ranking:
+def rank(values: np.ndarray, *, one_fit: np.ndarray | None = None, least: int = LEAST) -> Ranking:
     """Tell settings from the one of the highest mean, by t-tests paired by seed.
 
     The highest of many is the highest by luck too, so that testing it against each other setting
@@ -175,6 +177,8 @@ def rank(values: np.ndarray, *, least: int = LEAST) -> Ranking:
 
     Args:
         values: (n_seeds, n_settings); NaN where a setting has no value for a seed.
+        one_fit: (n_settings,) whether a setting has one model whatever the seed. Two such are
+            not compared: their values are no independent ones. None for no such setting.
         least: seeds that a setting, and a pair, must have.
     """
     values = np.asarray(values, dtype=float)
@@ -186,7 +190,8 @@ def rank(values: np.ndarray, *, least: int = LEAST) -> Ranking:
     top = int(np.argmax(np.where(n >= least, sums / np.maximum(n, 1), -np.inf)))
     first, second = np.triu_indices(n_settings, 1)
     gaps = (values[:, first] - values[:, second]).round(DIGITS)
-    enough = np.isfinite(gaps).sum(0) >= least
+    fixed = np.zeros(n_settings, bool) if one_fit is None else one_fit
+    enough = (np.isfinite(gaps).sum(0) >= least) & ~(fixed[first] & fixed[second])
     first, second, gaps = first[enough], second[enough], gaps[:, enough]
     test = by_column(gaps)
     differs = holm(test.p) <= 1 - LEVEL
@@ -195,7 +200,8 @@ def rank(values: np.ndarray, *, least: int = LEAST) -> Ranking:
         other, ahead = (second[i], test.mean[i]) if first[i] == top else (first[i], -test.mean[i])
         group = "level" if not differs[i] else "lower" if ahead > 0 else "higher"
         groups[group].append(int(other))
-    compared = {top}.union(*groups.values())
+    same = tuple(i for i in np.flatnonzero(fixed & fixed[top]).tolist() if i != top)
+    compared = {top}.union(same, *groups.values())
     few = tuple(i for i in range(n_settings) if i not in compared)
     ordered = {name: tuple(sorted(some)) for name, some in groups.items()}
-    return Ranking(top, **ordered, few=few, n_pairs=len(test.p))
+    return Ranking(top, **ordered, few=few, n_pairs=len(test.p), same=same)

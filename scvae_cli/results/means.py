@@ -43,8 +43,8 @@ def differences(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         A row for two settings and a score: a, b, score, n (seeds in common, two at least), the
-        mean of a - b, and its 95 % interval, from three seeds on. Settings on other data are not
-        compared.
+        mean of a - b, and its 95 % interval, from three seeds on, unless both have one model
+        whatever the seed. Settings on other data are not compared.
     """
     parts = []
     good = table[table["status"] == "done"]
@@ -53,12 +53,14 @@ def differences(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
             names, values = by_seed(same, by, score)
             first, second = np.triu_indices(len(names), 1)
             gaps = by_column(values[:, first] - values[:, second])
+            fixed = has_one_fit(same, by, names)
+            known = (gaps.n >= LEAST) & ~(fixed[first] & fixed[second])
             part = pd.DataFrame(
                 {
                     "a": np.array(names)[first], "b": np.array(names)[second], "score": score,
                     "n": gaps.n, "mean": gaps.mean,
-                    "low": np.where(gaps.n >= LEAST, gaps.low, np.nan),
-                    "high": np.where(gaps.n >= LEAST, gaps.high, np.nan),
+                    "low": np.where(known, gaps.low, np.nan),
+                    "high": np.where(known, gaps.high, np.nan),
                 }
             )  # fmt: skip
             parts.append(part[gaps.n > 1])
@@ -79,6 +81,15 @@ def by_seed(table: pd.DataFrame, by: Sequence[str], score: str) -> tuple[list[st
     good = named[named["status"] == "done"]
     wide = good.pivot_table(score, "seed", "setting", sort=False, dropna=False)
     return names, wide.reindex(columns=names).to_numpy(float)
+
+
+def has_one_fit(table: pd.DataFrame, by: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Return (n_settings,) whether each of these settings has one model whatever the seed."""
+    good = table[table["status"] == "done"]
+    kinds = [
+        (setting_name(row, by), bool(row.get("one_fit", False))) for _, row in good.iterrows()
+    ]
+    return np.array([{kind for of, kind in kinds if of == name} == {True} for name in names])
 
 
 def has_intervals(means: pd.DataFrame) -> bool:

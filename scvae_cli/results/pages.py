@@ -31,6 +31,7 @@ MOST_PAIRS = 60  # rows of a table in summary.md
 MOST_DIFFERENCES = 1500  # rows of a table in report.html
 MOST_CELLS = 400_000  # of all maps on a page, so that it stays a few megabytes
 MOST_NAMED = 3  # runs that a line names
+UNSHOWN = ("reason", "warnings", "overrides", "one_fit")  # columns of the table of runs
 MAIN = ("tsne_nmi", "latent_nmi")  # the scores that tables show first
 MAIN_BATCHES = ("latent_batch_correction", "latent_bio_conservation")
 
@@ -197,7 +198,8 @@ def _means(summary: Summary) -> dict[str, Shown]:
 def _runs(summary: Summary, links: Mapping[str, str]) -> dict[str, Shown]:
     """Return runs without a result, and all runs with links to their pages."""
     names = {score: short_name(score) for score in scores_of(summary.table)}
-    table = summary.table.drop(columns=["reason", "warnings", "overrides"]).rename(columns=names)
+    table = summary.table.drop(columns=[c for c in UNSHOWN if c in summary.table])
+    table = table.rename(columns=names)
     keys = [key for key in dict.fromkeys([*summary.by, "seed"]) if key in table]
     lost = summary.without_result
     main = [names[score] for score in (*MAIN, *SILHOUETTES) if score in names][:2]

@@ -20,12 +20,14 @@ from scvae_cli.runs.same import CIRCUMSTANCES
 # Settings that no score depends on, or that the data's fingerprint stands for.
 HIDDEN = {*CIRCUMSTANCES, "checkpoint.every", "figures.format", "figures.dpi", "map_3d",
           "data.dir", "data.keep"}  # fmt: skip
+UNSEEDED = ("pca",)  # models whose parameters follow from the cells alone
 
 
 def results(runs: Sequence[Run]) -> pd.DataFrame:
     """Return a row a run: its folder, the settings that vary, status, scores, losses, seconds.
 
-    `data_sha` is a column where data of one name are not the same cells, genes and labels.
+    `data_sha` is a column where data of one name are not the same cells, genes and labels,
+    `one_fit` where some runs have the same model with any seed, which it then says of each.
     """
     settings = pd.DataFrame([dict(run.flat_settings) for run in runs])
     table = pd.DataFrame({"run": names_of(runs)})
@@ -42,6 +44,8 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     table["status"] = [run.status for run in runs]
     table["reason"] = [run.record.get("reason") for run in runs]
     table["warnings"] = ["; ".join(run.warnings) or None for run in runs]
+    if any(one_fit := [_has_one_fit(run.flat_settings) for run in runs]):
+        table["one_fit"] = one_fit
     known = {name for run in runs for name in run.flat_scores} or {*USUAL}
     for name in [name for name in SCORES if name in known]:
         table[name] = [run.flat_scores.get(name, np.nan) for run in runs]
@@ -72,6 +76,13 @@ def names_of(runs: Sequence[Run]) -> list[str]:
         if longer == lengths:
             return names
         lengths = longer
+
+
+def _has_one_fit(settings: Mapping[str, Any]) -> bool:
+    """Return whether another seed would give the same model, and the same latent space."""
+    if settings.get("trained") is not None:  # the weights of another run
+        return settings.get("embedding") != "sample"
+    return settings.get("model") in UNSEEDED and settings.get("validation") is None
 
 
 def varied(settings: pd.DataFrame) -> list[str]:

@@ -7,17 +7,20 @@ import pandas as pd
 
 from scvae_cli.analysis.stats import LEAST, Ranking, rank
 from scvae_cli.measures import score_name
-from scvae_cli.results.means import by_seed, summarise, within_data
+from scvae_cli.results.means import by_seed, has_one_fit, summarise, within_data
 from scvae_cli.results.table import setting_name
 
 MOST_NAMED = 6  # settings that a sentence names
+# Of settings that have one model whatever the seed, such as principal components.
+ONE_FIT = "another seed changes nothing of these but the map and where k-means starts"
 
 
 def verdict(table: pd.DataFrame, by: Sequence[str], score: str) -> list[str]:
     """Return which setting has the highest mean and which differ from it; a line a data set.
 
-    Settings are compared on the seeds that both have, three at least: `stats.rank`. Settings that
-    are not compared, and runs without a result, are named.
+    Settings are compared on the seeds that both have, three at least: `stats.rank`. Two whose
+    models no seed changes are not: their runs repeat one. Settings that are not compared, and
+    runs without a result, are named.
 
     Args:
         table: from `results`.
@@ -30,18 +33,21 @@ def verdict(table: pd.DataFrame, by: Sequence[str], score: str) -> list[str]:
         n = np.isfinite(scores).sum(0)
         if len(names) < 2 or not n.any():
             continue
-        ranking = rank(scores)
+        one_fit = has_one_fit(same, by, names)
+        ranking = rank(scores, one_fit=one_fit)
         means = np.where(n > 0, np.nansum(scores, 0) / np.maximum(n, 1), -np.inf)
         top = int(np.argmax(means)) if ranking.top is None else ranking.top
         where = f" on {', '.join(map(str, values))}" if values else ""
         seeds = f"{n[top]} seed{'s' if n[top] > 1 else ''}"
         line = f"Highest {score_name(score)}{where}: {names[top]} ({means[top]:.3f}, {seeds})"
-        lines.append(" ".join([line + _compared(ranking, names), *_without(same, by)]))
+        lines.append(" ".join([line + _compared(ranking, names, one_fit), *_without(same, by)]))
     return lines
 
 
-def _compared(ranking: Ranking, names: Sequence[str]) -> str:
+def _compared(ranking: Ranking, names: Sequence[str], one_fit: np.ndarray) -> str:
     """Return what a ranking says of the other settings: the end of a sentence on the first."""
+    if one_fit.all():
+        return f". Chance is not measured: {ONE_FIT}."
     if ranking.top is None:
         return (
             f"; fewer than {LEAST} seeds are too few to tell a difference from chance "
@@ -50,7 +56,7 @@ def _compared(ranking: Ranking, names: Sequence[str]) -> str:
     how = "95 %, paired by seed"
     if ranking.n_pairs > 1:
         how += f", Holm's correction for {ranking.n_pairs} pairs"
-    if not (ranking.level or ranking.higher or ranking.few):
+    if not (ranking.level or ranking.higher or ranking.few or ranking.same):
         return f", above every other setting by more than chance ({how})."
     groups = {
         "Cannot be told from it": ranking.level,
@@ -61,6 +67,9 @@ def _compared(ranking: Ranking, names: Sequence[str]) -> str:
     parts = ["."]
     if compared:
         parts.append(f"{compared} ({how}).")
+    if ranking.same:
+        same = _some(ranking.same, names)
+        parts.append(f"Chance is not measured between it and {same}: {ONE_FIT}.")
     if ranking.few:
         few = _some(ranking.few, names)
         parts.append(f"Not compared, fewer than {LEAST} seeds in common: {few}.")
