@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console as Rich
 from rich.console import Group
 from rich.live import Live
@@ -19,20 +20,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from scvae_cli.columns import STAGE_NAMES
-from scvae_cli.measures import AGREEMENT
+from scvae_cli.measures import score_tables
 from scvae_cli.visible import visible
+from scvae_cli.widths import fitted
 
 log = logging.getLogger("scvae")
 log.addHandler(logging.NullHandler())  # until a log file exists, lines go only to the terminal
-
-# Tables of scores: the head of the first column, and the measures with their heads.
-SCORE_TABLES = {
-    "k-means on": {k: k.upper() for k in (*AGREEMENT, "silhouette")},
-    "batches in": {
-        "ilisi": "iLISI", "kbet": "kBET", "batch_correction": "batch", "bio_conservation": "bio",
-        "overall": "total",
-    },
-}  # fmt: skip
 
 
 class Stage:
@@ -232,29 +225,36 @@ class Console:
         if self._quiet:
             return
         self._err.print()
-        for head, names in SCORE_TABLES.items():
-            columns = {k: v for k, v in names.items() if any(k in row for row in rows.values())}
-            if not columns:
-                continue
-            table = Table(head, box=None, padding=(0, 2), header_style="bold")
-            for name in columns.values():
-                table.add_column(name, justify="right")
-            for space, values in rows.items():
-                table.add_row(space, *(_decimal(values.get(name)) for name in columns))
-            self._out.print(table)
+        for table in score_tables(rows):
+            self._show(table)
 
     def table(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Write a table of texts; the keys of the first row name the columns."""
-        if self._quiet:
+        if not self._quiet:
+            self._err.print()
+            self._show(rows)
+
+    def _show(self, rows: Sequence[Mapping[str, str]]) -> None:
+        """Write a table; a line for each value where a terminal has no room for the numbers."""
+        cells = [[*map(visible, row)] for row in (rows[0], *(row.values() for row in rows))]
+        columns = [*zip(*cells, strict=True)]
+        fits = fitted(columns, self._out.width if self._out.is_terminal else None, cell_len)
+        if fits is None:
+            for i, row in enumerate(rows):
+                if i:
+                    self._out.print()
+                self.facts(row.items())
             return
-        padding = 2 if len(rows[0]) < 6 else 1
-        table = Table(box=None, padding=(0, padding), header_style="bold")
-        for i, name in enumerate(rows[0]):
-            table.add_column(visible(name), justify="right" if i else "left")
-        for row in rows:
-            table.add_row(*map(visible, row.values()))
-        self._err.print()
-        self._out.print(table)
+        widths, spaces = fits
+        padding = (0, spaces - spaces // 2, 0, spaces // 2)
+        total = sum(widths) + spaces * len(widths)
+        table = Table(box=None, padding=padding, header_style="bold", width=total)
+        for i, (column, width) in enumerate(zip(columns, widths, strict=True)):
+            justify: Any = "right" if i else "left"
+            table.add_column(column[0], justify=justify, width=width, overflow="fold")
+        for row in cells[1:]:
+            table.add_row(*row)
+        self._out.print(table, crop=False)
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Write pairs of a name and a text, one line each."""
@@ -278,10 +278,6 @@ def in_notebook() -> bool:
 def stage_name(name: str) -> str:
     """Return what a person calls a stage: `t-SNE 2-D`."""
     return STAGE_NAMES.get(name, name)
-
-
-def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def minutes(seconds: float) -> str:

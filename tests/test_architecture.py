@@ -18,6 +18,7 @@ MODULES = sorted(
 GROUND = {
     "atomic", "caches", "columns", "covariates", "errors", "garbage", "interrupts", "mapped",
     "measures", "options", "processes", "rows", "streams", "threads", "untrusted", "visible",
+    "widths",
 }  # fmt: skip
 # What each room, or module of the package itself, may import beside itself and the ground.
 # "analysis.stats" stands for that module alone.
