@@ -49,6 +49,16 @@ def test_runs_of_one_name_are_told_apart(scvae, twins):
     assert "  b/job0: failed" in result.err
 
 
+def test_a_run_that_did_not_end_may_still_run(scvae, twins):
+    path = twins / "b" / "job0" / "run.json"
+    path.write_text(path.read_text().replace('"status": "done"', '"status": "running"'))
+    assert (
+        "  job0: unfinished, killed, or still running\n" in scvae("compare", "b", "--to", "c").err
+    )
+    text = (twins / "c" / "summary.md").read_text()
+    assert "- job0: unfinished, killed, or still running\n" in text
+
+
 @pytest.mark.parametrize("key", ["seed", "lr"])
 def test_by_a_number_alone(scvae, twins, key):
     result = scvae("compare", "a", "b", "--by", key, "--to", "c")

@@ -20,7 +20,7 @@ from scvae_cli.results.runs import find_runs
 from scvae_cli.results.table import HIDDEN, main_score, names_of, results, settings_of
 from scvae_cli.results.terminal import show, sortable
 from scvae_cli.runs.claim import claim, discard, lock, unlock
-from scvae_cli.runs.run import Run
+from scvae_cli.runs.run import UNENDED, Run
 
 MOST_NAMED = 3  # runs that a line names
 
@@ -93,7 +93,7 @@ def _show_notes(runs: list[Run], notes: list[str], console: Console) -> None:
         console.line(note)
     for name, run in zip(names_of(runs), runs, strict=True):
         if run.status != "done":
-            reason = run.record.get("reason") or "killed"
+            reason = run.record.get("reason") or UNENDED
             console.line(f"  {name}: {run.status}, {reason}")
     for text, names in _warnings(runs).items():
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""

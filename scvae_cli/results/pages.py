@@ -21,7 +21,7 @@ from scvae_cli.results.summary_figures import first_runs, write_figures
 from scvae_cli.results.table import main_score, results, scores_of, settings_of, write_csv
 from scvae_cli.results.verdict import verdict
 from scvae_cli.runs.files import REPORT
-from scvae_cli.runs.run import Run
+from scvae_cli.runs.run import UNENDED, Run
 
 # What `write_summary` writes.
 SUMMARY = {
@@ -257,7 +257,7 @@ def summary_markdown(summary: Summary) -> str:
     if len(lost := summary.without_result):
         parts.append("## Without a result")
         parts += [
-            f"- {plain(r['run'])}: {r['status']}, {plain(r['reason'] or 'killed')}"
+            f"- {plain(r['run'])}: {r['status']}, {plain(r['reason'] or UNENDED)}"
             for _, r in lost.iterrows()
         ]
     if len(warned := summary.warned):

@@ -20,6 +20,8 @@ from scvae_cli.runs.files import (
     sha256_of,
 )
 
+UNENDED = "killed, or still running"  # why a run has no result that did not say so itself
+
 
 class Run:
     """A run, as its folder tells it.
