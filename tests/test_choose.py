@@ -181,6 +181,18 @@ def test_two_seeds_decide_nothing():
     assert "too few to tell" in verdict.in_words()[0]
 
 
+@pytest.mark.parametrize("shared", [0, 1, 2])
+def test_too_few_seeds_in_common_give_no_interval(shared):
+    """Some runs failed, others of the control."""
+    base = np.array([0.2, 0.21, 0.22, 0.23, 0.24, 0.25])
+    control = np.where(np.arange(6) < 3, base, np.nan)
+    other = np.where(np.arange(6) >= 3 - shared, base + 0.1, np.nan)
+    verdict = judged({CONTROL: control, "vae-nb": other})
+    assert (verdict.chosen, verdict.highest, verdict.gap) == (CONTROL, "vae-nb", None)
+    (line,) = verdict.in_words()
+    assert "Highest: vae-nb. It has fewer than 3 seeds in common with pca-sqrt" in line
+
+
 def test_equal_candidates_beat_the_control_in_one_of_twenty_tables_at_most():
     rng = np.random.default_rng(0)
     names = [CONTROL, "pca-50", "vae-nb", "ae-nb", "vsc-nb"]

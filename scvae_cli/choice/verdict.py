@@ -21,7 +21,7 @@ class Verdict:
         better: candidates that predict held-out molecules better than the control by more than
             chance, the best first.
         gap: of the criterion, the highest candidate minus the control, paired by seed; None
-            where the control is the highest, or has no result.
+            where the control is the highest, has no result, or shares too few seeds with it.
         highest: the candidate with the highest mean.
         n_seeds: the most trainings of a candidate.
     """
@@ -41,8 +41,13 @@ class Verdict:
                 f"Highest: {self.highest}. Fewer than {LEAST} seeds are too few to tell a "
                 f"difference from chance, so {self.chosen} is recommended; --seeds 3 trains three."
             ]
-        if self.gap is None:
+        if self.gap is None and self.highest == CONTROL:
             return [f"Nothing predicts held-out molecules better than {CONTROL}."]
+        if self.gap is None:
+            return [
+                f"Highest: {self.highest}. It has fewer than {LEAST} seeds in common with {CONTROL}, "
+                f"too few to tell a difference from chance, so {self.chosen} is recommended."
+            ]
         size = f"by {self.gap.mean:.4f} ± {self.gap.half:.4f} nats per molecule"
         if not self.better:
             return [
@@ -78,7 +83,8 @@ def judge(table: pd.DataFrame, order: Sequence[str]) -> Verdict:
     chosen = better[0] if better else CONTROL
     shown = chosen if better else highest
     both = wide[[shown, CONTROL]].dropna()
-    gap = None if shown == CONTROL else paired(*both.to_numpy().T)
+    few = shown == CONTROL or len(both) < LEAST
+    gap = None if few else paired(*both.to_numpy().T)
     return Verdict(chosen, tuple(better), gap, highest, n_seeds)
 
 
