@@ -1,5 +1,6 @@
 """Define the keys of a run's configuration, their types and bounds; conf/ has the defaults."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -160,7 +161,21 @@ class Config(Block):
         for block, settings in (("tsne", self.tsne), ("umap", self.umap)):
             if settings is not None and settings.max_cells is None:
                 keys[f"{block}.place_others"] = f"{block}.max_cells=null"
+        if self.embedding in self.model.same_embeddings:
+            keys["embedding"] = f"model={self.model.name}"
         return keys
+
+    def advice(self, hints: Mapping[str, str]) -> str:
+        """Return what may help, of these: `a smaller beta or another lr may help`; or nothing.
+
+        Args:
+            hints: what to say, by the key that it is about; `seed` stands for that of a training.
+        """
+        solved = "lr" in self.ignored  # and the seed changes nothing
+        dropped = {*self.ignored, *(["seed"] if solved else [])}
+        dropped |= set() if self.beta else {"beta"}
+        *first, last = [text for key, text in hints.items() if key not in dropped] or [""]
+        return f"{', '.join(first)}{' or ' if first else ''}{last} may help" if last else ""
 
     @property
     def has_mapping(self) -> bool:

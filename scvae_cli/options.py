@@ -65,9 +65,11 @@ class ModelBlock(Block):
     Attributes:
         ignores: keys that have no effect on it.
         needs_cells: whether it needs more cells than latent features.
+        same_embeddings: values of `embedding` that are to it what `mean` is.
     """
 
     ignores: ClassVar[tuple[str, ...]] = ()
+    same_embeddings: ClassVar[tuple[str, ...]] = ()
     needs_cells: ClassVar[bool] = False
 
     @property
@@ -88,6 +90,7 @@ class AEConfig(NetworkBlock):
     """Deep autoencoder."""
 
     ignores = ("beta", "kl_warmup")
+    same_embeddings = ("sample", "mu")
     name: Literal["ae"]
     encoder: Widths
     decoder: Widths
@@ -98,6 +101,7 @@ class AEConfig(NetworkBlock):
 class VAEConfig(NetworkBlock):
     """beta-VAE."""
 
+    same_embeddings = ("mu",)
     name: Literal["vae"]
     encoder: Widths
     branch: Count | None
@@ -136,6 +140,7 @@ class PCAConfig(ModelBlock):
         "beta", "epochs", "updates", "kl_warmup", "likelihood", "lr", "patience", "ensemble",
     )  # fmt: skip
     needs_cells = True
+    same_embeddings = ("sample", "mu", "decoded")
     name: Literal["pca"]
     values: Literal["log", "sqrt"] = "log"  # runs of older versions lack it
 
@@ -149,6 +154,7 @@ class ProjectionConfig(ModelBlock):
     """Random directions."""
 
     ignores = PCAConfig.ignores
+    same_embeddings = PCAConfig.same_embeddings
     name: Literal["projection"]
 
 

@@ -12,11 +12,13 @@ from scipy.stats import nbinom
 
 from scvae_cli.config import Config
 from scvae_cli.covariates import covariates
+from scvae_cli.errors import Kind, RunError
 from scvae_cli.launch.compose import compose
 from scvae_cli.models.mean_profile import mean_profile_error
 from scvae_cli.models.registry import build
 from scvae_cli.runs.run import Run
 from scvae_cli.stages.length import falling, kept_loss
+from scvae_cli.stages.space import _explained
 
 MEAN = 100.0  # the loss of the genes' means
 HOW = {"batch_size": 7, "device": torch.device("cpu")}
@@ -46,6 +48,38 @@ def test_a_loss_still_falls_or_does_not():
     assert falling(config(), curve(*np.linspace(50, 60, 50)), MEAN) == 0
 
 
+def test_no_more_is_learnt_than_all():
+    """Of what the loss falls while it is above that of the means, nothing is learnt."""
+    assert falling(config(), curve(150, 99), MEAN) == 1
+    assert falling(config(), curve(150, 98, 96), MEAN) == pytest.approx(0.5)
+
+
+def test_advice_names_what_acts():
+    hints = {"seed": "another seed", "beta": "a smaller beta", "lr": "a smaller lr"}
+    told = {
+        "vae": "another seed, a smaller beta or a smaller lr may help",
+        "ae": "another seed or a smaller lr may help", "pca": "",
+    }  # fmt: skip
+    for model, advice in told.items():
+        assert compose(["data=synthetic", f"model={model}"]).advice(hints) == advice
+    assert "beta" not in config("beta=0").advice(hints)
+    assert config().advice({"data": "more cells"}) == "more cells may help"
+    one_place = RunError(Kind.COLLAPSED, None, "all cells have the same latent values")
+    assert "beta" in str(_explained(one_place, config()))
+    assert _explained(one_place, compose(["data=synthetic", "model=pca"])) is one_place
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [("model=pca embedding=sample", True), ("model=ae embedding=mu", True),
+     ("model=pca embedding=mean", False), ("model=vae embedding=sample", False),
+     ("model=ae embedding=decoded", False)],
+)  # fmt: skip
+def test_an_embedding_that_is_the_mean_has_no_effect(words, same):
+    unused = compose(["data=synthetic", *words.split()]).without_effect
+    assert unused.get("embedding") == (words.split()[0] if same else None)
+
+
 def test_a_warm_up_at_the_end_changes_the_loss_on_purpose():
     rows = curve(*np.linspace(150, 50, 100))
     for key in ("kl_warmup", "model.spike_warmup"):
@@ -56,7 +90,11 @@ def test_a_warm_up_at_the_end_changes_the_loss_on_purpose():
 def test_the_loss_that_counts_has_all_of_the_kl_and_the_weights_that_are_kept():
     rows = curve(*[60.0] * 10)
     assert kept_loss(config(), rows) == 60
-    assert kept_loss(config("kl_warmup=0.99"), rows) == pytest.approx(56 + 4 / (0.9 / 0.99))
+    stopped = rows.assign(total=56.3)  # by a warm-up of which training saw a little
+    assert kept_loss(config("kl_warmup=0.99"), stopped) == 60
+    assert kept_loss(config("kl_warmup=0.5"), stopped[:1]) == 60
+    autoencoder = compose(["data=synthetic", "model=ae"])
+    assert kept_loss(autoencoder, rows.assign(kl=0.0)) == 56
     rows = curve(70, 61, 50).assign(validation=[3, 1, 2])
     assert kept_loss(config(), rows) == 61
 

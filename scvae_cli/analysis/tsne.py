@@ -198,6 +198,5 @@ def check_spread(latent: np.ndarray) -> None:
         raise RunError(
             Kind.COLLAPSED,
             None,
-            "all cells have the same latent values: the model has collapsed",
-            "another seed, a smaller beta or a smaller lr may help",
+            "all cells have the same latent values",
         )

@@ -45,8 +45,9 @@ class Verdict:
             return [f"Nothing predicts held-out molecules better than {CONTROL}."]
         if self.gap is None:
             return [
-                f"Highest: {self.highest}. It has fewer than {LEAST} seeds in common with {CONTROL}, "
-                f"too few to tell a difference from chance, so {self.chosen} is recommended."
+                f"Highest: {self.highest}. It has fewer than {LEAST} seeds in common with "
+                f"{CONTROL}, too few to tell a difference from chance, so {self.chosen} is "
+                "recommended."
             ]
         size = f"by {self.gap.mean:.4f} ± {self.gap.half:.4f} nats per molecule"
         if not self.better:

@@ -44,10 +44,14 @@ def doubt_training(context: Context, loaded: Loaded, latent: np.ndarray, n_epoch
     measure = partial(score, dataset.labels[known], nmi_average=config.score.nmi_average)
     untrained, trained = (measure(kmeans(z, **options)[0]).nmi for z in (before, latent[known]))
     if trained < untrained + MARGIN:
+        hints = {
+            "epochs": "longer training", "likelihood": "another likelihood",
+            "beta": "a smaller beta", "data": "more cells",
+        }  # fmt: skip
         context.warn(
             "k-means finds the types as well in the latent space of the same network before "
-            f"training (NMI {untrained:.2f}, and {trained:.2f} after it); longer training, "
-            "another likelihood, a smaller beta or more cells may help"
+            f"training (NMI {untrained:.2f}, and {trained:.2f} after it); "
+            f"{config.advice(hints)}"
         )
 
 

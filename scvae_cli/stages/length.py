@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from scvae_cli.config import Config
@@ -64,11 +63,11 @@ def _stuck(config: Config, parts: list[pd.DataFrame], means: list[float]) -> lis
     if not bad:
         return []
     loss, mean = bad[0]
-    others = "a smaller beta or another lr" if config.beta else "another lr"
+    hints = {"epochs": _longer(config), "beta": "a smaller beta", "lr": "another lr"}
     return [
         f"the network{_whose(len(bad), parts)} decodes cells no better than the mean of each gene "
         f"would (loss {loss:.5g}, that of the means {mean:.5g}), so that the latent space tells "
-        f"little of them; {_longer(config)}, {others} may help"
+        f"little of them; {config.advice(hints)}"
     ]
 
 
@@ -87,7 +86,8 @@ def _still_falling(config: Config, parts: list[pd.DataFrame], means: list[float]
 def kept_loss(config: Config, rows: pd.DataFrame) -> float:
     """Return the loss at the weights that are kept, with all of the KL."""
     at = rows["validation"].idxmin() if "validation" in rows else len(rows) - 1
-    return float(_full_loss(config, rows)[at])
+    loss = rows["reconstruction"] + (config.beta or 0.0) * rows["kl"]
+    return float(loss[at])
 
 
 def falling(config: Config, rows: pd.DataFrame, mean: float) -> float:
@@ -109,16 +109,8 @@ def falling(config: Config, rows: pd.DataFrame, mean: float) -> float:
         return 0.0
     loss = rows["total"]
     before, last = loss[n - 2 * span : n - span].mean(), loss[n - span :].mean()
-    share = float((before - last) / (mean - last)) if last < mean else 0.0
+    share = float((min(before, mean) - last) / (mean - last)) if last < mean else 0.0
     return share if share > STILL * span / n else 0.0
-
-
-def _full_loss(config: Config, rows: pd.DataFrame) -> pd.Series:
-    """Return the loss of each round with all of the KL, of which a warm-up takes a part."""
-    progress = rows.index.to_numpy() / len(rows)
-    warm = np.minimum(progress / config.kl_warmup, 1.0) if config.kl_warmup else 1.0
-    weighted = rows["total"] - rows["reconstruction"]
-    return rows["reconstruction"] + weighted / warm
 
 
 def _validated(config: Config, parts: list[pd.DataFrame]) -> list[str]:

@@ -17,6 +17,7 @@ from scvae_cli.columns import MAP_NAMES, PLACED, PLACES
 from scvae_cli.config import Config, TSNEConfig, UMAPConfig
 from scvae_cli.console import Stage, minutes
 from scvae_cli.data.dataset import Dataset
+from scvae_cli.errors import Kind, RunError
 from scvae_cli.stages.cells import Loaded, types_in_words
 from scvae_cli.stages.context import Context
 
@@ -124,10 +125,22 @@ def _map(
         shown.step(n, n_steps, step)
 
     on_step(0)
-    places[mapped] = compute(latent[mapped], n_dims, on_step=on_step, **options)
+    try:
+        places[mapped] = compute(latent[mapped], n_dims, on_step=on_step, **options)
+    except RunError as error:
+        raise _explained(error, context.config) from error
     if settings.place_others and len(mapped) < len(latent):
         places = place_others(latent, mapped, places[mapped], threads=context.threads)
     return places
+
+
+def _explained(error: RunError, config: Config) -> RunError:
+    """Return the error with what may help, where a network gives all cells the same place."""
+    hints = {"seed": "another seed", "beta": "a smaller beta", "lr": "a smaller lr"}
+    advice = config.advice(hints)
+    if error.kind != Kind.COLLAPSED or not advice:
+        return error
+    return RunError(error.kind, None, f"{error.reason}: the model has collapsed", advice)
 
 
 def cluster_cells(context: Context, loaded: Loaded, latent: np.ndarray, maps: Maps) -> Clusters:
