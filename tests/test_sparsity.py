@@ -25,7 +25,7 @@ from scvae_cli.data.sources import load
 from scvae_cli.models.linear import PCA
 from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
-from scvae_cli.results.figures.sparsity import programme_map, programmes
+from scvae_cli.results.figures.sparsity import MINUS, programme_map, programmes
 from scvae_cli.results.figures.style import DPI, PAGE, render
 
 CPU = torch.device("cpu")
@@ -164,8 +164,20 @@ def test_top_genes_are_ranked_by_their_effect():
     assert first["change"].tolist() == ["raised"] * 2 + ["lowered"] * 2
     assert first["rank"].tolist() == [1, 2, 1, 2]
     assert (first["latent"] == "z1").all()
-    assert table[table["sign"] == "negative"]["gene"].iloc[0] == "g5"
-    assert len(top_genes(steps, effects, genes=GENES, n_top=20)) == 2 * 2 * 6
+    assert table[table["sign"] == "negative"]["gene"].tolist() == ["g5"]
+    every = top_genes(steps, effects, genes=GENES, n_top=20)
+    assert len(every) == 5 + 1  # a gene that does not change is neither raised nor lowered
+    assert ((every["effect"] > 0) == (every["change"] == "raised")).all()
+
+
+def test_a_latent_that_lowers_genes_only_has_its_rows_in_the_figure():
+    found = four_kinds()
+    steps = gated_steps(found)
+    table = top_genes(steps, -np.ones((len(steps), 6)), genes=GENES, n_top=2)
+    latents = by_type(found, labels=np.zeros(len(found.mu), int), cell_types=["a"])
+    rows, genes = programmes(latents, table)
+    assert [*rows][:2] == ["z1 +", f"z1 {MINUS}"]
+    assert genes[:2] == ["(none by 0.1)"] * 2
 
 
 def test_where_no_latent_is_on_there_are_no_top_genes():

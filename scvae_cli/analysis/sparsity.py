@@ -270,7 +270,8 @@ def top_genes(
         steps: from `gated_steps` or `percentile_steps`.
         effects: (n_steps, n_genes), from `traverse`.
         genes: (n_genes,) names.
-        n_top: how many genes that are raised, and as many that are lowered.
+        n_top: how many genes that are raised, and as many that are lowered, at most: a step may
+            raise fewer, or none.
 
     Returns:
         A row for each step and gene: latent, sign, end (the latent's value there), change (raised
@@ -280,6 +281,7 @@ def top_genes(
     for step, effect in zip(steps.itertuples(), effects, strict=True):
         for change, side in (("raised", -1), ("lowered", 1)):
             top = np.argsort(side * effect, kind="stable")[:n_top]
+            top = top[side * effect[top] < 0]
             part = pd.DataFrame({"gene": genes[top], "effect": effect[top]})
             part.insert(0, "latent", f"z{step.latent + 1}")
             part.insert(1, "sign", step.sign)

@@ -32,7 +32,7 @@ def programme_map(latents: pd.DataFrame, top_genes: pd.DataFrame, title: str) ->
 
     Args:
         latents: latents.csv.
-        top_genes: drivers.csv; a latent that it does not have is hardly ever on.
+        top_genes: drivers.csv; a latent that it lacks is hardly ever on, or changes no gene.
         title: what was run.
     """
     types = [short(name, TYPE_NAME) for name in dict.fromkeys(latents["cell_type"])]
@@ -74,15 +74,14 @@ def programmes(
     """
     shares: dict[str, np.ndarray] = {}
     genes = []
-    raised = top_genes[top_genes["change"] == "raised"]
     for latent, by_type in latents.groupby("latent", sort=False):
-        of_latent = raised[raised["latent"] == latent]
+        of_latent = top_genes[top_genes["latent"] == latent]
         for sign, top in of_latent.groupby("sign", sort=False):
             shares[f"{latent} {'+' if sign == 'positive' else MINUS}"] = by_type[sign].to_numpy()
-            genes.append(_gene_line(top, inches))
+            genes.append(_gene_line(top[top["change"] == "raised"], inches))
         if of_latent.empty:
             shares[str(latent)] = by_type["on"].to_numpy()
-            genes.append("(off)")
+            genes.append("(off, or no gene changes)")
     return shares, genes
 
 
