@@ -226,15 +226,15 @@ class Console:
             return
         self._err.print()
         for table in score_tables(rows):
-            self._show(table)
+            self._tabulate(table)
 
     def table(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Write a table of texts; the keys of the first row name the columns."""
         if not self._quiet:
             self._err.print()
-            self._show(rows)
+            self._tabulate(rows)
 
-    def _show(self, rows: Sequence[Mapping[str, str]]) -> None:
+    def _tabulate(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Write a table; a line for each value where a terminal has no room for the numbers."""
         cells = [[*map(visible, row)] for row in (rows[0], *(row.values() for row in rows))]
         columns = [*zip(*cells, strict=True)]
@@ -252,8 +252,8 @@ class Console:
         for i, (column, width) in enumerate(zip(columns, widths, strict=True)):
             justify: Any = "right" if i else "left"
             table.add_column(column[0], justify=justify, width=width, overflow="fold")
-        for row in cells[1:]:
-            table.add_row(*row)
+        for texts in cells[1:]:
+            table.add_row(*texts)
         self._out.print(table, crop=False)
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:

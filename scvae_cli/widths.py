@@ -29,6 +29,7 @@ def fitted(
     least = [
         min(width, _least(length, *column)) for width, column in zip(widths, columns, strict=True)
     ]
+    assert room is not None  # else the widest spaces fit
     while sum(widths) + len(columns) > room:
         spare = [width - low for width, low in zip(widths, least, strict=True)]
         if not any(spare):
