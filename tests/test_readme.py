@@ -262,14 +262,14 @@ def test_what_helps_cannot_be_told_where_the_readme_says_so():
         found = gaps(tables, a, b).by_labels
         assert all(gap.low <= 0 <= gap.high for name in labels for gap in found[name]), (a, b)
     found = gaps(tables, "vae-nb", "vae-gaussian").by_labels
-    said = (
+    sentences = (
         (facs[0], 0, "below `vae-nb` by .032 ± .037"), (facs[0], 1, ".029 ± .050 (Leiden)"),
         (facs[1], 0, "above with k-means by .009 ± .005"),
         ("five cell lines, CEL-seq2", 0, ".007 ± .005"),
         ("five cell lines, CEL-seq2", 1, ".021 ± .014"),
     )  # fmt: skip
-    for name, by, words in said:
-        gap = found[name][by]
+    for name, at, words in sentences:
+        gap = found[name][at]
         assert f"{abs(gap.mean):.3f} ± {gap.half:.3f}".replace("0.", ".") in words
         assert words in " ".join(WHICH.split())
     latent = gaps(tables, "vae-nb", "vae-nb-latent")
