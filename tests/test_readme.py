@@ -269,8 +269,8 @@ def test_what_helps_cannot_be_told_where_the_readme_says_so():
         ("five cell lines, CEL-seq2", 1, ".021 ± .014"),
     )  # fmt: skip
     for name, at, words in sentences:
-        gap = found[name][at]
-        assert f"{abs(gap.mean):.3f} ± {gap.half:.3f}".replace("0.", ".") in words
+        told = found[name][at]
+        assert f"{abs(told.mean):.3f} ± {told.half:.3f}".replace("0.", ".") in words
         assert words in " ".join(WHICH.split())
     latent = gaps(tables, "vae-nb", "vae-nb-latent")
     gap = latent.over_sets
