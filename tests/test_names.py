@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from conftest import FAST
 from hypothesis import HealthCheck, example, given, settings
 from matplotlib.image import imread
 from matplotlib.textpath import TextPath
@@ -293,3 +294,9 @@ def test_recorded_words_do_not_reach_the_terminal(scvae, tmp_path):
         result = scvae(*words)
         assert not obeyed(result.out + result.err), words
         assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("word", ["output_dir=2026_11_28", "hydra.run.dir=1.10"])
+def test_names_of_digits_stay_as_they_are(scvae, tmp_path, word):
+    assert scvae("train", *FAST, "model=pca", word).code == 0
+    assert (tmp_path / word.partition("=")[2]).is_dir()

@@ -17,6 +17,7 @@ PATHS = [
     "trained",
     "output_dir",
 ]  # settings that are paths
+NAMES = {*PATHS, "hydra.run.dir", "hydra.sweep.dir", "multiqc"}  # texts, also of digits alone
 CELLS = re.compile(r"\.(h5ad|zarr|h5|(csv|tsv|txt|mtx)(\.gz)?)/?$", re.IGNORECASE)
 # Settings that folders are not named after: they change no result, or name columns and files.
 UNNAMED = {
@@ -78,8 +79,13 @@ def as_value(path: str) -> str:
 
 
 def with_quoted_path(override: str) -> str:
-    """Quote the value of a setting that names an existing file, so that Hydra takes any name."""
+    """Quote a value that names an existing file, or is a name of digits, so that Hydra keeps it.
+
+    Hydra reads 2026_11_28 as a number without the lines, and 1.10 as 1.1.
+    """
     key, _, value = override.partition("=")
+    if key in NAMES and re.fullmatch(r"[\d_.eE+-]+", value):
+        return f"{key}={quoted(value)}"
     if key not in PATHS or not exists(value):
         return override
     return f"{key}={as_value(value)}"
