@@ -58,10 +58,10 @@ def fit(
         progress: see `scvae_cli.fit`.
         settings: of `scvae train`, by key; not `data`, nor what of it names a file.
     """
-    _check_asked(adata, settings, inplace=inplace)
     created, whole = _folder(folder), folder is not None
     try:
         words = _words(settings, created[-1] / INPUT, whole=whole)
+        _check_asked(adata, settings, inplace=inplace)
         config = compose(words)
         _write_input(adata, layer, settings, created[-1] / INPUT)
         _execute(config, words, created[-1], _console(progress), whole=whole)

@@ -129,11 +129,11 @@ def named_by_numbers(column: pd.Series) -> pd.Series:
 
     Categories are floats where a column of whole numbers had missing values.
     """
-    if isinstance(column.dtype, pd.CategoricalDtype) and pd.api.types.is_float_dtype(
-        column.cat.categories
-    ):
-        return column.astype(float)
-    return column
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    names = column.cat.categories
+    whole = pd.api.types.is_float_dtype(names) and (names % 1 == 0).all()
+    return column.astype(float) if whole else column
 
 
 def doubt_types(types: np.ndarray, given: Given) -> str:

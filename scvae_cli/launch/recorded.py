@@ -29,8 +29,7 @@ def recorded_words(command: str, where: Path) -> list[str]:
     kept = []
     remaining = iter(words)
     for word in remaining:
-        folder = "hydra.sweep.dir=" in word or "hydra.run.dir=" in word
-        if word in ("-m", "--multirun") or folder:
+        if word in ("-m", "--multirun") or "hydra.sweep.dir=" in word:
             continue
         if word in ("--config-dir", "-cd"):
             kept += [word, next(remaining, "")]

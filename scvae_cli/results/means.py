@@ -89,7 +89,8 @@ def has_one_fit(table: pd.DataFrame, by: Sequence[str], names: Sequence[str]) ->
     kinds = [
         (setting_name(row, by), bool(row.get("one_fit", False))) for _, row in good.iterrows()
     ]
-    return np.array([{kind for of, kind in kinds if of == name} == {True} for name in names])
+    only = [{kind for of, kind in kinds if of == name} == {True} for name in names]
+    return np.array(only, dtype=bool)  # also of none
 
 
 def has_intervals(means: pd.DataFrame) -> bool:
