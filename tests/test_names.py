@@ -21,6 +21,7 @@ from test_report import Reader, unpacked
 import scvae_cli
 from scvae_cli.console import Console
 from scvae_cli.errors import InputError, Kind
+from scvae_cli.launch.compose import compose
 from scvae_cli.results import report
 from scvae_cli.results.figures.legends import SHORTEST, legend_shape
 from scvae_cli.results.figures.maps import map_2d
@@ -300,3 +301,9 @@ def test_recorded_words_do_not_reach_the_terminal(scvae, tmp_path):
 def test_names_of_digits_stay_as_they_are(scvae, tmp_path, word):
     assert scvae("train", *FAST, "model=pca", word).code == 0
     assert (tmp_path / word.partition("=")[2]).is_dir()
+
+
+@pytest.mark.parametrize("key", ["label_key", "batch_key", "layer", "gene_names"])
+def test_columns_may_be_named_by_digits(key):
+    data = compose(["data=file", "data.path=c.h5ad", f"data.{key}=2021_05"]).data
+    assert getattr(data, key) in ("2021_05", ["2021_05"])

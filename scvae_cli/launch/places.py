@@ -17,7 +17,11 @@ PATHS = [
     "trained",
     "output_dir",
 ]  # settings that are paths
-NAMES = {*PATHS, "hydra.run.dir", "hydra.sweep.dir", "multiqc"}  # texts, also of digits alone
+# Settings that are texts, also of digits alone.
+NAMES = {
+    *PATHS, "hydra.run.dir", "hydra.sweep.dir", "multiqc", "data.label_key", "data.batch_key",
+    "data.layer", "data.gene_names", "data.genome",
+}  # fmt: skip
 CELLS = re.compile(r"\.(h5ad|zarr|h5|(csv|tsv|txt|mtx)(\.gz)?)/?$", re.IGNORECASE)
 # Settings that folders are not named after: they change no result, or name columns and files.
 UNNAMED = {
