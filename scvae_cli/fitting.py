@@ -5,6 +5,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from scvae_cli.console import Console, in_notebook
 from scvae_cli.data.labels import obs_column
 from scvae_cli.data.selection import elsewhere
 from scvae_cli.errors import Given, InputError, Kind, written
+from scvae_cli.interrupts import undisturbed
 from scvae_cli.launch.compose import compose
 from scvae_cli.launch.execute import first_record, now, reason_of, write_report
 from scvae_cli.launch.places import at_home, quoted
@@ -228,16 +230,19 @@ def _execute(
     writer = RunWriter(path, first_record(config, words, words))
     status = "failed"
     reason: str | None = "interrupted"
-    try:
-        if whole:
-            pipeline.run(config, writer, console)
-        else:
-            pipeline.fit(config, writer, console)
-        status, reason = "done", None
-    except Exception as error:
-        reason = reason_of(error, path)
-        raise
-    finally:
-        writer.end(status=status, reason=reason, ended=now())
+    with ExitStack() as ending:
+        try:
+            if whole:
+                pipeline.run(config, writer, console)
+            else:
+                pipeline.fit(config, writer, console)
+            ending.enter_context(undisturbed())  # in here: see `launch.execute.start`
+            status, reason = "done", None
+        except Exception as error:
+            reason = reason_of(error, path)
+            raise
+        finally:
+            ending.enter_context(undisturbed())
+            writer.end(status=status, reason=reason, ended=now())
     if whole:
         write_report(path, console)

@@ -65,13 +65,17 @@ def ignore() -> dict[int, Any]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ignore all three signals until the end of the block, which must be short."""
+def undisturbed(*, for_good: bool = False) -> Iterator[None]:
+    """Ignore all three signals until the end of the block, which must be short.
+
+    Args:
+        for_good: ignore them after it, too.
+    """
     handlers = ignore()
     try:
         yield
     finally:
-        for number, handler in handlers.items():
+        for number, handler in () if for_good else handlers.items():
             signal.signal(number, handler)
 
 

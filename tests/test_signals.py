@@ -10,13 +10,17 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import anndata
+import numpy as np
 import pytest
 from conftest import FAST
 
+import scvae_cli
 from benchmarks.command import ROOT
 from benchmarks.faults import runs
-from scvae_cli import atomic, streams
+from scvae_cli import atomic, interrupts, streams
 from scvae_cli.atomic import clear, replacing, write_file
 from scvae_cli.interrupts import HungUp, Terminated, exit_code, held, listening, undisturbed
 from scvae_cli.launch.execute import fault
@@ -319,3 +323,42 @@ def test_ended_while_it_records_that_it_failed(scvae, monkeypatch, tmp_path):
     assert result.code == 1
     run = Run(tmp_path / "r")
     assert (run.status, run.record["reason"]) == ("failed", str(result.error))
+
+
+@pytest.fixture
+def ignore_late(monkeypatch):
+    """Let a signal come just as signals begin to be ignored; returns a list for its number."""
+    ignore = interrupts.ignore
+    number: list[int] = []
+
+    def late() -> dict[int, Any]:
+        if number:
+            os.kill(HERE, number.pop())
+        return ignore()
+
+    monkeypatch.setattr(interrupts, "ignore", late)
+    return number
+
+
+@pytest.mark.parametrize("lr", ["1e-3", "1e30"])  # the run is done, or has failed
+def test_ended_before_it_can_record_how_it_went(scvae, ignore_late, tmp_path, lr):
+    """As Python frees a run's memory, which may take long, before it looks for signals."""
+    ignore_late.append(signal.SIGTERM)
+    result = scvae("train", *FAST, "model=vae", f"lr={lr}", "hydra.run.dir=r")
+    assert result.code == 143
+    assert result.err.count("scvae: ") == 1
+    run = Run(tmp_path / "r")
+    assert (run.status, run.record["reason"]) == ("failed", "interrupted")
+    unlock(lock(tmp_path / "r"))
+
+
+@pytest.mark.filterwarnings("ignore")  # five updates are few
+def test_a_fit_that_is_ended_before_it_can_record_how_it_went(ignore_late, tmp_path):
+    ignore_late.append(signal.SIGINT)
+    cells = anndata.AnnData(np.random.default_rng(0).poisson(2.0, (80, 30)).astype(np.float32))
+    settings = {"map_3d": False, "tsne.perplexity": 5}
+    with pytest.raises(KeyboardInterrupt):
+        scvae_cli.fit(cells, model="pca", folder=tmp_path / "r", settings=settings)
+    run = Run(tmp_path / "r")
+    assert (run.status, run.record["reason"]) == ("failed", "interrupted")
+    unlock(lock(tmp_path / "r"))

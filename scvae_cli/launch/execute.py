@@ -4,7 +4,7 @@ import errno
 import logging
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from scvae_cli.errors import InputError, UserError
 from scvae_cli.garbage import importing
 from scvae_cli.interrupts import INTERRUPTED, listening, undisturbed
 from scvae_cli.launch.places import shown
+from scvae_cli.processes import n_processes
 from scvae_cli.runs.files import REPORT
 from scvae_cli.runs.formats import FORMAT
 from scvae_cli.runs.provenance import git_state, versions
@@ -67,14 +68,7 @@ def start(
     except OSError as error:
         console.error(fault(error, path))
         return FAILED, {}
-    try:
-        code, reason, scores = _outcome(config, writer, console)
-    except (KeyboardInterrupt, SystemExit):
-        with undisturbed():
-            _end(writer, console, INTERRUPTED, "interrupted", resumes)
-        raise
-    with undisturbed():  # torchrun ends a process that has just failed, too
-        return _end(writer, console, code, reason, resumes), scores
+    return _recorded(config, writer, console, resumes)
 
 
 def first_record(
@@ -96,6 +90,23 @@ def first_record(
         "seed": config.seed,
         **code,
     }
+
+
+def _recorded(
+    config: "Config", writer: RunWriter, console: "Console", resumes: Run | None
+) -> tuple[int, Scores]:
+    """Compute, and record how it ended."""
+    with ExitStack() as ending:
+        try:
+            code, reason, scores = _outcome(config, writer, console)
+            failed_team = code != DONE and n_processes() > 1  # which torchrun then ends
+            # In here, as a signal that came while memory was freed raises only now.
+            ending.enter_context(undisturbed(for_good=failed_team))
+        except (KeyboardInterrupt, SystemExit):
+            ending.enter_context(undisturbed())
+            _end(writer, console, INTERRUPTED, "interrupted", resumes)
+            raise
+        return _end(writer, console, code, reason, resumes), scores
 
 
 def _outcome(
