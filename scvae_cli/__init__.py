@@ -32,7 +32,7 @@ def load(run: str | Path) -> "TrainedRun":
         >>> run = scvae_cli.load("outputs/latest")
         >>> adata.obsm["X_scvae"] = run.embed(adata)
     """
-    from scvae_cli.trained import load as load_run  # it imports torch, which --help does not need
+    from scvae_cli.saved import load as load_run  # it imports torch, which --help does not need
 
     return load_run(run)
 
@@ -70,8 +70,8 @@ def fit(
         keys: settings without: `experiment="best"`, `model="vae"`, `likelihood="nb"`, `seed=0`.
 
     Returns:
-        The trained run: `latent`, `history`, `plot_loss`; `embed` and `predict_types` for other
-        cells.
+        The trained run: `latent`, `history`, `plot_loss`; `embed`, `decode` and `predict_types`
+        for these and other cells.
 
     Raises:
         InputError: cells or settings cannot be used.

@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from scvae_cli.errors import Given, InputError, Kind, unknown_choice
+
 
 @dataclass(frozen=True, eq=False)
 class Covariates:
@@ -122,3 +124,32 @@ def covariates(batches: Mapping[str, np.ndarray], numbers: Mapping[str, np.ndarr
         mean,
         sd,
     )
+
+
+def as_of(told: Covariates | None, batch: str | Mapping[str, str]) -> NDArray[np.float32]:
+    """Return what a network gets of a cell of a batch whose numbers are the mean: (n_columns,).
+
+    Args:
+        told: what the network was told of, if it was.
+        batch: its name, or the value of each column of batches.
+
+    Raises:
+        InputError: there is no such batch.
+    """
+    given = Given("batch", batch, repr(batch))
+    if told is None or not told.keys:
+        reason = "the run's network was not told of batches"
+        raise InputError(Kind.CONFLICT, given, reason, "leave it out")
+    values = {told.keys[0]: batch} if isinstance(batch, str) and len(told.keys) == 1 else batch
+    if not isinstance(values, Mapping) or {*values} != {*told.keys}:
+        fix = "give {" + ", ".join(f"'{key}': ..." for key in told.keys) + "}"
+        reason = f"must have a value for each of {', '.join(told.keys)}"
+        raise InputError(Kind.VALUE, given, reason, fix)
+    code = np.zeros((1, len(told.keys)), np.int64)
+    for i, (key, known) in enumerate(zip(told.keys, told.values, strict=True)):
+        if values[key] not in known:
+            raise unknown_choice(key, str(values[key]), known)
+        code[0, i] = known.index(values[key])
+    numbers = np.zeros((1, len(told.names)), np.float32)
+    row: NDArray[np.float32] = replace(told, codes=code, numbers=numbers).rows(np.array([0]))[0]
+    return row

@@ -28,7 +28,8 @@ from scvae_cli.launch.places import at_home, quoted
 from scvae_cli.notebook import NotebookConsole
 from scvae_cli.runs.claim import claim, discard
 from scvae_cli.runs.writer import RunWriter
-from scvae_cli.trained import TrainedRun, load
+from scvae_cli.saved import load
+from scvae_cli.trained import TrainedRun
 
 INPUT = "input.h5ad"  # the cells, in the run's folder
 INSTEAD = {  # settings of reading a file, and what people do with cells in memory

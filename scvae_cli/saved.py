@@ -1,5 +1,6 @@
-"""Read what a run keeps beside its weights: genes, covariates, axes, shifts of batches."""
+"""Read what a run keeps: its model, and beside the weights genes, covariates, axes, shifts."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,53 @@ from scvae_cli.analysis.align import Shifts
 from scvae_cli.analysis.decoded import Axes
 from scvae_cli.covariates import Covariates
 from scvae_cli.errors import InputError, Kind
-from scvae_cli.runs.files import read_csv
-from scvae_cli.runs.run import Run
+from scvae_cli.models.registry import restore
+from scvae_cli.runs.files import MissingError, read_csv
+from scvae_cli.runs.run import Run, likely_run
+from scvae_cli.settings import restored
+from scvae_cli.trained import TrainedRun
+
+
+def load(path: Path | str) -> TrainedRun:
+    """Read a run's folder. Nothing in it is executed: tables, JSON, YAML and safetensors.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        InputError: there is no trained model, or a file is damaged or not the one that the run
+            wrote.
+
+    Example:
+        >>> run = load("outputs/latest")
+        >>> run.config.model.name
+        'vae'
+        >>> list(run.latent.columns)
+        ['z1', 'z2', 'z3']
+    """
+    there = Path(os.path.realpath(path))  # `latest` may be another run when a table is read
+    try:
+        run = Run(Path(path))
+        weights, genes_csv = run.written("model.safetensors"), run.written("genes.csv")
+        config = restored(run.settings, run.path / "config.yaml")
+    except MissingError as error:
+        what = f"no trained model there ({error.name} is missing)"
+        raise InputError(Kind.MISSING, Path(path), what, likely_run(Path(path))) from error
+    if not run.data:
+        raise InputError(
+            Kind.DAMAGED, run.path / "run.json", "damaged (it does not say what the cells were)"
+        )
+    genes = genes_of(genes_csv, run.path / "genes.csv", config.data.scale is not None)
+    n_genes = int(genes["used"].sum())
+    told = covariates_of(run)
+    model = restore(
+        weights, run.path / "model.safetensors", n_genes=n_genes, n_latent=config.latent_dim,
+        others=range(1, config.ensemble or 1), covariates=told, **config.model_options,
+    )  # fmt: skip
+    axes = axes_of(run, n_genes, config.latent_dim) if config.embeds_decoded else None
+    shifts = shifts_of(run, config.n_features) if config.aligns_batches else None
+    run.path = there
+    return TrainedRun(run, config, run.scores, model, genes, told, axes, shifts)
 
 
 def axes_of(run: Run, n_genes: int, n_axes: int) -> Axes:

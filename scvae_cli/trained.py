@@ -1,8 +1,7 @@
-"""Loads a finished run: its model, its scores, and other cells in its latent space."""
+"""A finished run: its model, its scores, and other cells in its latent space."""
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,22 +14,17 @@ from scipy.sparse import csr_array
 
 from scvae_cli import __version__
 from scvae_cli.analysis.align import Shifts, shift
-from scvae_cli.analysis.decoded import Axes, project
+from scvae_cli.analysis.decoded import Axes, decode, project
 from scvae_cli.analysis.embed import embed
 from scvae_cli.analysis.transfer import UNKNOWN, Transferred, transfer
 from scvae_cli.config import Config
-from scvae_cli.covariates import Covariates
-from scvae_cli.data.alike import prepare_alike
+from scvae_cli.covariates import Covariates, as_of
+from scvae_cli.data.alike import positions, prepare_alike
 from scvae_cli.data.batches import batches_like, covariates_like
-from scvae_cli.data.selection import select
 from scvae_cli.data.wording import PYTHON, Wording
 from scvae_cli.errors import InputError, Kind
 from scvae_cli.models.model import Model
-from scvae_cli.models.registry import restore
-from scvae_cli.runs.files import MissingError
-from scvae_cli.runs.run import Run, likely_run
-from scvae_cli.saved import axes_of, covariates_of, genes_of, shifts_of
-from scvae_cli.settings import restored
+from scvae_cli.runs.run import Run
 from scvae_cli.visible import UNLABELLED
 
 if TYPE_CHECKING:
@@ -101,7 +95,8 @@ class TrainedRun:
             InputError: nothing was trained, or there is no such term.
 
         Example:
-            >>> run = load("outputs/latest")
+            >>> import anndata, scvae_cli
+            >>> run = scvae_cli.load("outputs/latest")
             >>> ax = run.plot_loss()
             >>> ax.get_xlabel(), ax.get_title(loc="left")
             ('epoch', 'loss: reconstruction + 2 KL')
@@ -154,15 +149,61 @@ class TrainedRun:
             InputError: the cells are not such as this model can take.
 
         Example:
+            >>> import anndata, scvae_cli
             >>> adata = anndata.read_h5ad("new.h5ad")
-            >>> adata.obsm["X_scvae"] = load("outputs/latest").embed(adata)
+            >>> adata.obsm["X_scvae"] = scvae_cli.load("outputs/latest").embed(adata)
         """
-        selected = select(adata, wording, layer=layer, raw=raw, gene_names=gene_names)
         x = prepare_alike(
-            selected, self.genes, self.record["data"], clip=self.config.data.scale,
-            named=gene_names is not None, values=values, say=say, wording=wording,
+            adata, self.genes, self.run.data, clip=self.config.data.scale, layer=layer, raw=raw,
+            gene_names=gene_names, values=values, say=say, wording=wording,
         )  # fmt: skip
         return self.places(x, self._told(adata.obs, wording), self._batch(adata.obs, say))
+
+    def decode(
+        self,
+        adata: anndata.AnnData,
+        *,
+        genes: Sequence[str] | str | None = None,
+        batch: str | Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Decode the places of cells: the expression that the model expects there, without noise.
+
+        A decoder that was told of batches decodes all cells as of one. Correlations of decoded
+        genes may be the decoder's alone (Andrews & Hemberg, F1000Research 7:1740, 2018).
+
+        Args:
+            adata: (n_cells, any genes); see `embed`.
+            genes: names of those to decode, as `genes` has them; None for all that the model has.
+            batch: of the run, as of which cells are decoded, or a value for each of its columns
+                of batches, `{"plate": "2", "donor": "a"}`; None for the mean of the run's cells.
+            options: `layer`, `raw`, `gene_names`, `values` and `say` of `embed`.
+
+        Returns:
+            (n_cells, n_genes) float32, logarithms as the run's own: of a model of counts log(1 +
+            target_sum * share), the share being of the counts in the model's genes.
+
+        Raises:
+            InputError: the model cannot take these cells, or the run has no such gene or batch.
+
+        Example:
+            >>> import anndata, scvae_cli
+            >>> adata = anndata.read_h5ad("new.h5ad")
+            >>> run = scvae_cli.load("outputs/latest")
+            >>> run.decode(adata, genes=run.genes["gene"][:2]).shape
+            (20, 2)
+        """
+        used = self.genes[self.genes["used"]]
+        which = positions(genes, self.genes)
+        told = None if batch is None else as_of(self.covariates, batch)
+        data, scale = self.run.data, self.config.data.scale
+        x = prepare_alike(adata, self.genes, data, clip=scale, **options)
+        z = self._posterior(x, self._told(adata.obs, PYTHON), "mean")
+        values = decode(self.model, z, which, target_sum=data.get("target_sum"), as_of=told)
+        if scale is not None:
+            mean, sd = used[["mean", "sd"]].to_numpy(np.float32)[which].T
+            values = values * sd + mean
+        return pd.DataFrame(values, adata.obs_names, used["gene"].iloc[which].to_numpy())
 
     def predict_types(self, latent: np.ndarray, **options: Any) -> Transferred:
         """Give cells in the latent space the types of their neighbours among the run's own cells.
@@ -181,8 +222,9 @@ class TrainedRun:
             InputError: the run's cells have no types, or an argument is out of bounds.
 
         Example:
+            >>> import anndata, scvae_cli
             >>> adata = anndata.read_h5ad("new.h5ad")
-            >>> run = load("outputs/latest")
+            >>> run = scvae_cli.load("outputs/latest")
             >>> predicted = run.predict_types(run.embed(adata), n_neighbors=5)
             >>> adata.obs["cell_type"] = predicted.cell_types
             >>> predicted.probability.shape
@@ -238,58 +280,17 @@ class TrainedRun:
             covariates: of the cells, which only encoders that get them need.
             batch: (n_cells,) index of each cell's batch in `shifts`, -1 where it is none of them.
         """
-        z = embed(
-            self.model,
-            x,
-            covariates,
-            kind=self.config.posterior_kind,
-            batch_size=self.config.batch_size,
-            seed=self.config.seeds.sample,
-            device=torch.device("cpu"),
-        )
+        z = self._posterior(x, covariates, self.config.posterior_kind)
         if self.axes is not None:
             target_sum, rooted = self.run.data.get("target_sum"), self.config.data.scale is None
             z = project(self.model, z, self.axes, target_sum=target_sum, rooted=rooted)
         return z if self.shifts is None or batch is None else shift(z, batch, self.shifts)
 
-
-def load(path: Path | str) -> TrainedRun:
-    """Read a run's folder. Nothing in it is executed: tables, JSON, YAML and safetensors.
-
-    Args:
-        path: the folder.
-
-    Raises:
-        InputError: there is no trained model, or a file is damaged or not the one that the run
-            wrote.
-
-    Example:
-        >>> run = load("outputs/latest")
-        >>> run.config.model.name
-        'vae'
-        >>> list(run.latent.columns)
-        ['z1', 'z2', 'z3']
-    """
-    there = Path(os.path.realpath(path))  # `latest` may be another run when a table is read
-    try:
-        run = Run(Path(path))
-        weights, genes_csv = run.written("model.safetensors"), run.written("genes.csv")
-        config = restored(run.settings, run.path / "config.yaml")
-    except MissingError as error:
-        what = f"no trained model there ({error.name} is missing)"
-        raise InputError(Kind.MISSING, Path(path), what, likely_run(Path(path))) from error
-    if not run.data:
-        raise InputError(
-            Kind.DAMAGED, run.path / "run.json", "damaged (it does not say what the cells were)"
-        )
-    genes = genes_of(genes_csv, run.path / "genes.csv", config.data.scale is not None)
-    n_genes = int(genes["used"].sum())
-    told = covariates_of(run)
-    model = restore(
-        weights, run.path / "model.safetensors", n_genes=n_genes, n_latent=config.latent_dim,
-        others=range(1, config.ensemble or 1), covariates=told, **config.model_options,
-    )  # fmt: skip
-    axes = axes_of(run, n_genes, config.latent_dim) if config.embeds_decoded else None
-    shifts = shifts_of(run, config.n_features) if config.aligns_batches else None
-    run.path = there
-    return TrainedRun(run, config, run.scores, model, genes, told, axes, shifts)
+    def _posterior(
+        self, x: csr_array | np.ndarray, covariates: Covariates | None, kind: str
+    ) -> np.ndarray:
+        """Return what the encoder gives of values; see `analysis.embed.embed`."""
+        return embed(
+            self.model, x, covariates, kind=kind, batch_size=self.config.batch_size,
+            seed=self.config.seeds.sample, device=torch.device("cpu"),
+        )  # fmt: skip

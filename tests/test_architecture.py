@@ -25,10 +25,10 @@ GROUND = {
 RULES = {
     "commands": {
         "analysis", "choice", "config", "console", "data", "launch", "models", "paper", "results",
-        "runs", "trained", "settings"},
+        "runs", "saved", "trained", "settings"},
     "launch": {"config", "console", "data", "pipeline", "results", "runs", "settings"},
     "paper": {"analysis", "data", "results", "runs"},
-    "choice": {"analysis", "data", "results", "runs", "trained"},
+    "choice": {"analysis", "data", "results", "runs", "saved", "trained"},
     "results": {"analysis.stats", "runs"},
     "pipeline": {"config", "console", "runs", "stages"},
     "stages": {"analysis", "config", "console", "data", "models", "results", "runs", "settings"},
@@ -36,12 +36,11 @@ RULES = {
     "data": set(),
     "models": set(),
     "analysis": {"models"},
-    "trained": {
-        "analysis", "config", "data", "models", "results.figures.loss_panel", "runs", "saved",
-        "settings"},
-    "saved": {"analysis", "runs"},
+    "trained": {"analysis", "config", "data", "models", "results.figures.loss_panel", "runs"},
+    "saved": {"analysis", "models", "runs", "settings", "trained"},
     "fitting": {
-        "config", "console", "data", "launch", "notebook", "pipeline", "runs", "trained"},
+        "config", "console", "data", "launch", "notebook", "pipeline", "runs", "saved",
+        "trained"},
     "notebook": {"console"},
     "cli": {"commands", "launch"},
     "config": set(),

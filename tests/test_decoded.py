@@ -1,10 +1,13 @@
 """Cells placed by what a network decodes of them: against scikit-learn, and in whole runs."""
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 import torch
 from conftest import SMALL, options_of
+from scipy.sparse import csr_matrix
 from sklearn.decomposition import PCA
 
 import scvae_cli
@@ -93,3 +96,91 @@ def test_linear_models_lie_on_their_own_components(scvae, tmp_path):
     assert scvae("train", *words, "embedding=decoded", "hydra.run.dir=decoded").code == 0
     mean, decoded = ((tmp_path / n / "latent.csv").read_bytes() for n in ("mean", "decoded"))
     assert mean == decoded
+
+
+def log_normalized(cells: anndata.AnnData) -> np.ndarray:
+    cells = cells.copy()
+    sc.pp.normalize_total(cells, target_sum=1e4)
+    sc.pp.log1p(cells)
+    return cells.X.toarray()
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[anndata.AnnData, np.ndarray]:
+    """Counts of three types of cells in two batches, and the shares that they were drawn from."""
+    rng = np.random.default_rng(0)
+    of_type, of_batch = rng.gamma(1.0, 1.0, (3, 60)), rng.gamma(20.0, 0.05, (2, 60))
+    types, batch = np.arange(400) % 3, np.arange(400) // 3 % 2
+    rates = of_type[types] * of_batch[batch]
+    shares = rates / rates.sum(1, keepdims=True)
+    counts = rng.poisson(shares * 150).astype(np.float32)
+    obs = pd.DataFrame({"part": np.array(["a", "b"])[batch], "n": rng.normal(size=400)})
+    obs.index = [f"cell {i}" for i in range(400)]
+    var = pd.DataFrame(index=[f"gene {i}" for i in range(60)])
+    return anndata.AnnData(csr_matrix(counts), obs, var), shares
+
+
+def distance(values: np.ndarray, shares: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((np.expm1(values) / 1e4 - shares) ** 2)))
+
+
+@pytest.mark.filterwarnings("ignore:.*latent features tell nothing")  # three types are few
+@pytest.mark.parametrize("ensemble", [None, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_is_decoded_is_nearer_to_the_truth_than_what_was_counted(drawn, ensemble):
+    cells, shares = drawn
+    how = {"model": "vae", "likelihood": "nb", "updates": 400, "batch_size": 100, "lr": 0.005}
+    run = scvae_cli.fit(cells, inplace=False, latent_dim=3, ensemble=ensemble, **how)
+    decoded = run.decode(cells)
+    assert decoded.shape == shares.shape
+    assert decoded.to_numpy().dtype == np.float32
+    assert list(decoded.index) == list(cells.obs_names)
+    assert distance(decoded, shares) < 0.7 * distance(log_normalized(cells), shares)
+    some = run.decode(cells[:7], genes=["gene 9", "gene 2"])
+    np.testing.assert_allclose(some, decoded.loc[some.index, ["gene 9", "gene 2"]], rtol=1e-4)
+    assert list(run.decode(cells[:7], genes="gene 9")) == ["gene 9"]
+    with pytest.raises(InputError, match=r"genes=gene 99: no such gene.*did you mean gene 9\?"):
+        run.decode(cells, genes=["gene 9", "gene 99"])
+    run.genes.loc[3, "used"] = False
+    with pytest.raises(InputError, match=r"genes=gene 3: is not one of .*; train with more data"):
+        run.decode(cells, genes=["gene 3"])
+    run.genes.loc[3, "used"] = True
+    with pytest.raises(InputError, match="was not told of batches; leave it out"):
+        run.decode(cells, batch="a")
+
+
+@pytest.mark.filterwarnings("ignore:.*latent features tell nothing")  # three types are few
+def test_cells_are_decoded_as_of_a_batch(drawn):
+    """The two batches differ as the shares do from which the counts were drawn."""
+    cells, shares = drawn
+    how = {"model": "vae", "likelihood": "nb", "updates": 400, "batch_size": 100, "lr": 0.005}
+    settings = {"data.covariates": ["n"]}
+    keys = {"batch_key": "part", "latent_dim": 3, "settings": settings}
+    run = scvae_cli.fit(cells, inplace=False, **keys, **how)
+    decoded = {name: run.decode(cells, batch=name) for name in "ab"}
+    for name, values in decoded.items():
+        own = (cells.obs["part"] == name).to_numpy()
+        assert distance(values[own], shares[own]) < 0.3 * distance(values[~own], shares[~own])
+    low, usual, high = (
+        v.mean().to_numpy() for v in (decoded["a"], run.decode(cells), decoded["b"])
+    )
+    apart = np.abs(high - low) > 0.3
+    assert apart.sum() > 10
+    assert (np.abs((usual - low) / (high - low) - 0.5)[apart] < 0.4).all()
+    pd.testing.assert_frame_equal(run.decode(cells, batch={"part": "b"}), decoded["b"])
+    with pytest.raises(InputError, match=r"part=c: no such choice \(there are a, b\)"):
+        run.decode(cells, batch="c")
+    with pytest.raises(InputError, match=r"value for each of part; give \{'part': \.\.\.\}"):
+        run.decode(cells, batch={"donor": "b"})
+
+
+@pytest.mark.parametrize("scale", [None, 10.0])
+def test_a_linear_model_decodes_what_scikit_learn_does(drawn, scale):
+    cells, _ = drawn
+    settings = {"data.scale": scale}
+    run = scvae_cli.fit(cells, inplace=False, model="pca", latent_dim=5, settings=settings)
+    values = log_normalized(cells)
+    mean, sd = (0, 1) if scale is None else (values.mean(0), values.std(0, ddof=1))
+    x = np.minimum((values - mean) / sd, scale or np.inf)
+    theirs = PCA(5, svd_solver="full").fit(x)
+    expected = theirs.inverse_transform(theirs.transform(x)) * sd + mean
+    np.testing.assert_allclose(run.decode(cells), expected, atol=2e-3)

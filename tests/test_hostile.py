@@ -429,7 +429,7 @@ def test_whatever_is_asked_is_a_configuration_or_refused(words):
     max_leaves=12,
 ))  # fmt: skip
 def test_whatever_a_record_holds_is_read_or_refused(tmp_path, value):
-    from scvae_cli import trained
+    from scvae_cli import saved
     from scvae_cli.runs.run import find
 
     for name in ("run.json", "scores.json"):
@@ -437,4 +437,4 @@ def test_whatever_a_record_holds_is_read_or_refused(tmp_path, value):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(value, allow_unicode=True))
     find(tmp_path)
     with pytest.raises(InputError):
-        trained.load(tmp_path)
+        saved.load(tmp_path)

@@ -19,7 +19,7 @@ from scvae_cli.analysis.transfer import (
 )
 from scvae_cli.results.runs import find_runs
 from scvae_cli.runs.run import Run
-from scvae_cli.trained import load
+from scvae_cli.saved import load
 
 EDGES = (0.0, 0.5, 0.7, 0.9, 0.99, 1.01)  # of bins of probability; the last has what is 1
 # What is tried on FACS: all pairs of limits, and other numbers of neighbours.

@@ -21,7 +21,8 @@ from scvae_cli.data.sources import load as load_cells
 from scvae_cli.models.ensemble import Ensemble
 from scvae_cli.results.runs import find_runs
 from scvae_cli.runs.files import read_table
-from scvae_cli.trained import TrainedRun, load
+from scvae_cli.saved import load
+from scvae_cli.trained import TrainedRun
 
 MODELS = ("ae-nb", "vae-nb", "vae-nb-wide", "vsc-nb")
 

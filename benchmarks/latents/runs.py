@@ -18,7 +18,7 @@ from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.sources import load
 from scvae_cli.results.runs import find_runs
 from scvae_cli.runs.run import Run
-from scvae_cli.trained import load as load_run
+from scvae_cli.saved import load as load_run
 
 SEEDS = 3  # of every method; the default of `scvae choose`
 # For runs of which only the training counts: maps are drawn by `scores`.

@@ -8,8 +8,8 @@ from scvae_cli.launch.execute import DONE, logged, start
 from scvae_cli.launch.places import quoted
 from scvae_cli.runs.claim import claim
 from scvae_cli.runs.run import find
+from scvae_cli.saved import load as load_run
 from scvae_cli.trained import TrainedRun
-from scvae_cli.trained import load as load_run
 
 SETTINGS = [
     "data.label_key=celltype", "data.genes=2000", "latent_dim=10", "threads=1", "map_3d=false",

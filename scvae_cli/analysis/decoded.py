@@ -6,6 +6,7 @@ are compared as cells of one batch: the decoder gets the usual covariates for al
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -83,14 +84,44 @@ def project(
     return gathered(((values - axes.mean) @ axes.components.T for values in decoded), len(z))
 
 
+def decode(
+    model: Model,
+    z: np.ndarray,
+    genes: np.ndarray,
+    *,
+    target_sum: float | None,
+    as_of: np.ndarray | None,
+) -> np.ndarray:
+    """Return what a model decodes of some genes.
+
+    Args:
+        model: see `find_axes`.
+        z: (n_cells, n_latent) places.
+        genes: (n_genes,) indices among those of the model.
+        target_sum: see `Model.decode`.
+        as_of: (n_columns,) covariates as of which cells are decoded; None for the usual ones.
+
+    Returns:
+        (n_cells, n_genes) float32.
+    """
+    decoded = _decoded(model, z, target_sum, False, as_of)
+    return gathered((values[:, genes] for values in decoded), len(z))
+
+
 @torch.inference_mode()
 def _decoded(
-    model: Model, z: np.ndarray, target_sum: float | None, rooted: bool
+    model: Model,
+    z: np.ndarray,
+    target_sum: float | None,
+    rooted: bool,
+    as_of: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield what the model decodes (n, n_genes) of some cells at a time."""
-    device = next(model.parameters()).device
+    device = next(chain(model.parameters(), model.buffers())).device
+    told = None if as_of is None else torch.from_numpy(as_of).to(device)
     for part in torch.from_numpy(z).to(torch.float32).split(BATCH):
-        values = model.decode(part.to(device), target_sum)
+        rows = None if told is None else told.expand(len(part), -1)
+        values = model.decode(part.to(device), target_sum, rows)
         if rooted:
             values = values.expm1().clamp_min(0).sqrt()
         yield values.cpu().numpy()

@@ -15,7 +15,8 @@ from scvae_cli.data.holdout import halves, split_molecules
 from scvae_cli.data.neighbours import communities, shared_neighbours
 from scvae_cli.data.sources import load as load_cells
 from scvae_cli.runs.run import Run
-from scvae_cli.trained import TrainedRun, load
+from scvae_cli.saved import load
+from scvae_cli.trained import TrainedRun
 
 # Columns of the table, and what they are called; higher is better in all.
 CRITERIA = {

@@ -25,8 +25,8 @@ from scvae_cli.launch.compose import compose
 from scvae_cli.launch.places import at_home, quoted
 from scvae_cli.options import FileConfig
 from scvae_cli.runs.files import csv_of
+from scvae_cli.saved import load
 from scvae_cli.threads import available
-from scvae_cli.trained import load
 
 # Of the settings of data=file, those that other cells can be read with.
 READING = ["layer", "raw", "gene_names", "transpose", "genome", "values", "min_genes"]

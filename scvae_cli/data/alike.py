@@ -1,6 +1,7 @@
 """Prepares the values of other cells as those of a run's own cells were prepared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import anndata
@@ -10,32 +11,37 @@ from scipy.sparse import csr_array
 
 from scvae_cli.data.matching import arrange, match_genes
 from scvae_cli.data.preprocess import log_normalize, logarithm, scale_alike
+from scvae_cli.data.selection import select
 from scvae_cli.data.values import Values, doubt, recognise
-from scvae_cli.data.wording import Wording
-from scvae_cli.errors import InputError, Kind
+from scvae_cli.data.wording import PYTHON, Wording
+from scvae_cli.errors import Given, InputError, Kind
 
 KINDS = ("counts", "normalized", "logged")
 
 
 def prepare_alike(
-    cells: anndata.AnnData,
+    adata: anndata.AnnData,
     genes: pd.DataFrame,
     theirs: Mapping[str, Any],
     *,
     clip: float | None,
-    named: bool,
-    values: str,
-    say: Callable[[str], None],
-    wording: Wording,
+    layer: str | None = None,
+    raw: bool = False,
+    gene_names: str | None = None,
+    values: str = "auto",
+    say: Callable[[str], None] = lambda text: None,
+    wording: Wording = PYTHON,
 ) -> csr_array | np.ndarray:
     """Return the values (n_cells, n_genes) as the model had those of its own cells.
 
     Args:
-        cells: (n_cells, any genes) with sparse values; see `selection.select`.
+        adata: (n_cells, any genes).
         genes: the run's genes.csv.
         theirs: what run.json says of the run's cells: `values`, `target_sum`.
         clip: largest z-score, where the run scaled its values.
-        named: see `match_genes`.
+        layer: see `selection.select`.
+        raw: see `selection.select`.
+        gene_names: see `selection.select`; None to look at all names (`match_genes`).
         values: `counts`, `normalized`, `logged`, or `auto` to look.
         say: called with a line about the genes, and one about the values.
         wording: what errors call the cells and the settings.
@@ -44,7 +50,8 @@ def prepare_alike(
         InputError: too few of the genes are there, a cell has none of them, or values are not
             what this model can take.
     """
-    rows = match_genes(cells, genes, named=named, say=say, wording=wording)
+    cells = select(adata, wording, layer=layer, raw=raw, gene_names=gene_names)
+    rows = match_genes(cells, genes, named=gene_names is not None, say=say, wording=wording)
     x = arrange(cells.X, rows, len(genes))
     seen = recognise(cells.X, usual=theirs["values"])
     kind = _kind(seen, values, say, wording)
@@ -55,6 +62,31 @@ def prepare_alike(
         return x
     mean, sd = genes.loc[used, ["mean", "sd"]].to_numpy(dtype=float).T
     return scale_alike(x, mean=mean, sd=sd, clip=clip)
+
+
+def positions(names: Sequence[str] | str | None, genes: pd.DataFrame) -> np.ndarray:
+    """Return where genes of these names, or of this one, or all are among those of a model.
+
+    Args:
+        names: of the genes; None for all.
+        genes: the run's genes.csv.
+
+    Raises:
+        InputError: the model has no such gene.
+    """
+    index = pd.Index(genes.loc[genes["used"], "gene"])
+    names = [names] if isinstance(names, str) else names
+    if names is None:
+        return np.arange(len(index))
+    if absent := [name for name in names if name not in index]:
+        given = Given("genes", absent[0])
+        if absent[0] in set(genes["gene"]):
+            reason = "is not one of the genes that the model was given"
+            raise InputError(Kind.MISSING, given, reason, "train with more data.genes")
+        near = get_close_matches(absent[0], index.astype(str), n=1)
+        fix = f"did you mean {near[0]}?" if near else "genes.csv of the run names those used"
+        raise InputError(Kind.UNKNOWN, given, "no such gene in the model", fix)
+    return np.asarray(index.get_indexer_for(list(names)))
 
 
 def _check_full(x: csr_array, cells: anndata.AnnData, wording: Wording) -> None:

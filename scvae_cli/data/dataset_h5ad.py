@@ -34,7 +34,8 @@ def annotated(
     if dataset.kept is not None:
         obs = obs.join(dataset.kept)
     for name, numbers in clusters.items():  # scanpy plots categories of text
-        obs[name] = pd.Series(numbers).astype("Int64").astype("string")
+        # Objects, as not every anndata writes categories of pandas' own strings.
+        obs[name] = pd.Series(numbers).astype("Int64").astype("string").astype(object)
     texts = [name for name in obs if not pd.api.types.is_numeric_dtype(obs[name])]
     obs = obs.astype(dict.fromkeys(texts, "category")).set_axis(dataset.cells)
     genes = dataset.gene_table().set_index("gene").rename_axis(None)
