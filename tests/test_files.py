@@ -551,8 +551,9 @@ def test_what_the_page_does_with_a_run(counts, scvae, tmp_path):
     for command in commands:
         run_page(scvae, command)
     snippets = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
-    assert len(snippets) == 2
+    assert len(snippets) == 3
     names: dict = {}
     for snippet in snippets:
-        exec(snippet, names)
+        exec(snippet.replace("CD3E", counts.var_names[3]).replace("MS4A1", "GENE9"), names)
     assert names["adata"].obsm["X_scvae"].shape == (30, 3)
+    assert list(names["expected"]) == [counts.var_names[3], "GENE9"]

@@ -153,6 +153,18 @@ def test_two_readings_are_said(counts, made):
     assert text.endswith(f"taken as {kind} (else {way_out})")
 
 
+@pytest.mark.parametrize("base", [csr_matrix.log1p, log2])
+@pytest.mark.parametrize("n_genes", [None, 200])
+def test_logarithms_of_counts_as_they_are_are_told(counts, base, n_genes):
+    """`sc.pp.normalize_total` was forgotten before `sc.pp.log1p`."""
+    found = recognise(csr_matrix(base(counts)[:, :n_genes], dtype=np.float32))
+    assert (found.kind, found.sure) == ("logged", True), found
+    text = doubt(found, "logged", command_line("c.h5ad"))
+    assert text is not None
+    assert "counts that were not normalized (totals " in text
+    assert doubt(found, "counts", command_line("c.h5ad")) is None
+
+
 def write(x: csr_matrix, path) -> None:
     cells = pd.DataFrame(
         {"kind": [f"k{i % 3}" for i in range(x.shape[0])]},

@@ -48,6 +48,7 @@ class Values(NamedTuple):
         whole: whether all are whole numbers.
         total: of each cell, where it is one and the same, and values are no logarithms.
         sure: whether there is no other reading.
+        depths: totals of counts that were not brought to one before the logarithm.
     """
 
     kind: str
@@ -55,6 +56,7 @@ class Values(NamedTuple):
     whole: bool
     total: float | None = None
     sure: bool = True
+    depths: str | None = None
 
 
 def recognise(x: csr_matrix, usual: str | None = None) -> Values:
@@ -87,7 +89,10 @@ def recognise(x: csr_matrix, usual: str | None = None) -> Values:
         if steps is None:
             continue
         if name != "x":
-            return Values("logged", f"{name} is whole multiples of each cell's least", whole)
+            raw = len(steps) >= ENOUGH and np.abs(steps - np.rint(steps)).max() < 2 * CONSTANT
+            depths = _span(sums[name]) if raw else None  # each cell's least was a whole number
+            why = f"{name} is whole multiples of each cell's least"
+            return Values("logged", why, whole, depths=depths)
         if len(steps) > 1 and _spread(steps) < CONSTANT:
             return Values("counts", f"whole multiples of {np.median(steps):.4g}, {span}", whole)
         total = 1.0 if totals.max() <= 1 else None
@@ -131,13 +136,18 @@ def _unsure(data: np.ndarray, span: str, usual: str | None) -> Values:
 
 
 def doubt(values: Values, taken: str, wording: Wording) -> str | None:
-    """Return what to know of values that have two readings; None if they have one.
+    """Return what to know of values that have two readings, or are odd; None if neither.
 
     Args:
         values: what was recognised.
         taken: the reading that was chosen.
         wording: what the person who gave the values calls the setting of the other one.
     """
+    if values.depths is not None and taken == "logged":
+        return (
+            f"values are logarithms of counts that were not normalized ({values.depths}), so how "
+            "deeply a cell was sequenced is left in them; better give the counts"
+        )
     if values.sure:
         return None
     if values.whole:
