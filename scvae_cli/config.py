@@ -221,8 +221,12 @@ class Config(Block):
 
         What a linear model decodes lies in the plane of its own components.
         """
-        decoded = self.embedding in ("decoded", "aligned")
-        return decoded and isinstance(self.model, NetworkBlock)
+        return self.embedding in ("decoded", "aligned") and self.has_network
+
+    @property
+    def has_network(self) -> bool:
+        """Return whether the model is a network, which is told of batches if there are some."""
+        return isinstance(self.model, NetworkBlock)
 
     @property
     def aligns_batches(self) -> bool:

@@ -138,7 +138,7 @@ def as_of(told: Covariates | None, batch: str | Mapping[str, str]) -> NDArray[np
     """
     given = Given("batch", batch, repr(batch))
     if told is None or not told.keys:
-        reason = "the run's network was not told of batches"
+        reason = "the run's model was not told of batches"
         raise InputError(Kind.CONFLICT, given, reason, "leave it out")
     values = {told.keys[0]: batch} if isinstance(batch, str) and len(told.keys) == 1 else batch
     if not isinstance(values, Mapping) or {*values} != {*told.keys}:

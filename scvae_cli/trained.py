@@ -188,14 +188,14 @@ class TrainedRun:
 
         Example:
             >>> import anndata, scvae_cli
-            >>> adata = anndata.read_h5ad("new.h5ad")
             >>> run = scvae_cli.load("outputs/latest")
-            >>> run.decode(adata, genes=run.genes["gene"][:2]).shape
+            >>> run.decode(anndata.read_h5ad("new.h5ad"), genes=run.genes["gene"][:2]).shape
             (20, 2)
         """
         used = self.genes[self.genes["used"]]
         which = positions(genes, self.genes)
-        told = None if batch is None else as_of(self.covariates, batch)
+        known = self.covariates if self.config.has_network else None
+        told = None if batch is None else as_of(known, batch)
         data, scale = self.run.data, self.config.data.scale
         x = prepare_alike(adata, self.genes, data, clip=scale, **options)
         z = self._posterior(x, self._told(adata.obs, PYTHON), "mean")

@@ -184,3 +184,6 @@ def test_a_linear_model_decodes_what_scikit_learn_does(drawn, scale):
     theirs = PCA(5, svd_solver="full").fit(x)
     expected = theirs.inverse_transform(theirs.transform(x)) * sd + mean
     np.testing.assert_allclose(run.decode(cells), expected, atol=2e-3)
+    batched = scvae_cli.fit(cells, inplace=False, model="pca", latent_dim=5, batch_key="part")
+    with pytest.raises(InputError, match="the run's model was not told of batches"):
+        batched.decode(cells, batch="a")
