@@ -184,7 +184,7 @@ class TrainedRun:
             target_sum * share), the share being of the counts in the model's genes.
 
         Raises:
-            InputError: the model cannot take these cells, or the run has no such gene or batch.
+            InputError: the model cannot take these cells, or has no such gene or batch.
 
         Example:
             >>> import anndata, scvae_cli
@@ -193,7 +193,7 @@ class TrainedRun:
             (20, 2)
         """
         used = self.genes[self.genes["used"]]
-        which = positions(genes, self.genes)
+        which = positions(genes, self.genes, adata.n_obs)
         known = self.covariates if self.config.has_network else None
         told = None if batch is None else as_of(known, batch)
         data, scale = self.run.data, self.config.data.scale

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 
 import scvae_cli
 from scvae_cli.analysis.decoded import Axes, find_axes, project
+from scvae_cli.data import alike
 from scvae_cli.errors import InputError, Kind, RunError
 from scvae_cli.models.registry import build
 
@@ -126,7 +127,9 @@ def distance(values: np.ndarray, shares: np.ndarray) -> float:
 
 @pytest.mark.filterwarnings("ignore:.*latent features tell nothing")  # three types are few
 @pytest.mark.parametrize("ensemble", [None, pytest.param(2, marks=pytest.mark.slow)])
-def test_what_is_decoded_is_nearer_to_the_truth_than_what_was_counted(drawn, ensemble):
+def test_what_is_decoded_is_nearer_to_the_truth_than_what_was_counted(
+    drawn, ensemble, monkeypatch
+):
     cells, shares = drawn
     how = {"model": "vae", "likelihood": "nb", "updates": 400, "batch_size": 100, "lr": 0.005}
     run = scvae_cli.fit(cells, inplace=False, latent_dim=3, ensemble=ensemble, **how)
@@ -146,6 +149,10 @@ def test_what_is_decoded_is_nearer_to_the_truth_than_what_was_counted(drawn, ens
     run.genes.loc[3, "used"] = True
     with pytest.raises(InputError, match="was not told of batches; leave it out"):
         run.decode(cells, batch="a")
+    monkeypatch.setattr(alike, "free_memory", lambda: 4.0 * 400 * 59)
+    assert run.decode(cells, genes=list(cells.var_names[1:])).shape == (400, 59)
+    with pytest.raises(InputError, match=r"400 cells x 60 genes need .*; name fewer genes"):
+        run.decode(cells)
 
 
 @pytest.mark.filterwarnings("ignore:.*latent features tell nothing")  # three types are few

@@ -15,6 +15,7 @@ from scvae_cli.data.selection import select
 from scvae_cli.data.values import Values, doubt, recognise
 from scvae_cli.data.wording import PYTHON, Wording
 from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.untrusted import free_memory
 
 KINDS = ("counts", "normalized", "logged")
 
@@ -64,20 +65,29 @@ def prepare_alike(
     return scale_alike(x, mean=mean, sd=sd, clip=clip)
 
 
-def positions(names: Sequence[str] | str | None, genes: pd.DataFrame) -> np.ndarray:
+def positions(names: Sequence[str] | str | None, genes: pd.DataFrame, n_cells: int) -> np.ndarray:
     """Return where genes of these names, or of this one, or all are among those of a model.
 
     Args:
         names: of the genes; None for all.
         genes: the run's genes.csv.
+        n_cells: for which each is to have a value.
 
     Raises:
-        InputError: the model has no such gene.
+        InputError: the model has no such gene, or the values of all cells need more memory than
+            is left.
     """
     index = pd.Index(genes.loc[genes["used"], "gene"])
     names = [names] if isinstance(names, str) else names
+    n_genes = len(index if names is None else names)
+    if (needed := 4.0 * n_cells * n_genes) > (left := free_memory()):
+        what = f"{n_cells:,} cells x {n_genes:,} genes need {needed / 1e9:,.1f} GB"
+        reason = f"{what}, and {left / 1e9:,.1f} GB of memory are left"
+        raise InputError(
+            Kind.MEMORY, "genes", reason, "name fewer genes, or give some of the cells"
+        )
     if names is None:
-        return np.arange(len(index))
+        return np.arange(n_genes)
     if absent := [name for name in names if name not in index]:
         given = Given("genes", absent[0])
         if absent[0] in set(genes["gene"]):
