@@ -140,16 +140,16 @@ def as_of(told: Covariates | None, batch: str | Mapping[str, str]) -> NDArray[np
     if told is None or not told.keys:
         reason = "the run's model was not told of batches"
         raise InputError(Kind.CONFLICT, given, reason, "leave it out")
-    values = {told.keys[0]: batch} if isinstance(batch, str) and len(told.keys) == 1 else batch
-    if not isinstance(values, Mapping) or {*values} != {*told.keys}:
+    values = batch if isinstance(batch, Mapping) else {told.keys[0]: batch}
+    if {*values} != {*told.keys}:
         fix = "give {" + ", ".join(f"'{key}': ..." for key in told.keys) + "}"
         reason = f"must have a value for each of {', '.join(told.keys)}"
         raise InputError(Kind.VALUE, given, reason, fix)
     code = np.zeros((1, len(told.keys)), np.int64)
     for i, (key, known) in enumerate(zip(told.keys, told.values, strict=True)):
-        if values[key] not in known:
-            raise unknown_choice(key, str(values[key]), known)
-        code[0, i] = known.index(values[key])
+        if (value := str(values[key])) not in known:  # batches may be numbered
+            raise unknown_choice(key, value, known)
+        code[0, i] = known.index(value)
     numbers = np.zeros((1, len(told.names)), np.float32)
     row: NDArray[np.float32] = replace(told, codes=code, numbers=numbers).rows(np.array([0]))[0]
     return row

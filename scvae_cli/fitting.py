@@ -237,7 +237,7 @@ def _execute(
                 pipeline.run(config, writer, console)
             else:
                 pipeline.fit(config, writer, console)
-            ending.enter_context(undisturbed())  # in here: see `launch.execute.start`
+            ending.enter_context(undisturbed())  # in here, as in `launch.execute`
             status, reason = "done", None
         except Exception as error:
             reason = reason_of(error, path)

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 
 import scvae_cli
 from scvae_cli.analysis.decoded import Axes, find_axes, project
+from scvae_cli.covariates import as_of, covariates
 from scvae_cli.data import alike
 from scvae_cli.errors import InputError, Kind, RunError
 from scvae_cli.models.registry import build
@@ -178,6 +179,16 @@ def test_cells_are_decoded_as_of_a_batch(drawn):
         run.decode(cells, batch="c")
     with pytest.raises(InputError, match=r"value for each of part; give \{'part': \.\.\.\}"):
         run.decode(cells, batch={"donor": "b"})
+
+
+def test_batches_may_be_numbers_and_of_several_columns():
+    told = covariates({"plate": np.array(["1", "2", "2"]), "donor": np.array(["a", "b", "a"])}, {})
+    row = as_of(told, {"donor": "b", "plate": 2})
+    np.testing.assert_array_equal(row, told.rows(np.array([1]))[0])
+    one = covariates({"plate": np.array(["1", "2", "2"])}, {"age": np.array([1.0, 2.0, 6.0])})
+    np.testing.assert_array_equal(as_of(one, 2), [0, 1, 0])  # at the mean age
+    with pytest.raises(InputError, match="must have a value for each of plate, donor"):
+        as_of(told, "2")
 
 
 @pytest.mark.parametrize("scale", [None, 10.0])
