@@ -95,7 +95,7 @@ class TrainedRun:
             InputError: nothing was trained, or there is no such term.
 
         Example:
-            >>> import anndata, scvae_cli
+            >>> import scvae_cli
             >>> run = scvae_cli.load("outputs/latest")
             >>> ax = run.plot_loss()
             >>> ax.get_xlabel(), ax.get_title(loc="left")
@@ -167,7 +167,7 @@ class TrainedRun:
         batch: str | Mapping[str, str] | None = None,
         **options: Any,
     ) -> pd.DataFrame:
-        """Decode the places of cells: the expression that the model expects there, without noise.
+        """Decode the places of cells: the expression that the model expects there.
 
         A decoder that was told of batches decodes all cells as of one. Correlations of decoded
         genes may be the decoder's alone (Andrews & Hemberg, F1000Research 7:1740, 2018).
