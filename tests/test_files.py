@@ -353,7 +353,7 @@ BAD_FILES = {
     "ragged.csv": (Kind.FORMAT, PATH, "3 columns"),
     "damaged.h5": (Kind.FORMAT, PATH, ""),
     "damaged.h5ad": (Kind.FORMAT, PATH, ""),
-    "strange.xyz": (Kind.FORMAT, PATH, ".h5ad, .zarr"),
+    "strange.xyz": (Kind.FORMAT, PATH, ".h5ad, .h5mu, .zarr"),
     "matrix.mtx": (Kind.MISSING, PATH, "features.tsv or genes.tsv "),
 }
 

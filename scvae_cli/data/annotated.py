@@ -1,4 +1,4 @@
-"""Reads .h5ad and .zarr an element at a time, so that only what is needed can stop it.
+"""Reads .h5ad, .h5mu and .zarr an element at a time, so that only what is needed can stop it.
 
 anndata reads each element, once its headers say that it fits: into the memory, and to the cells.
 """
@@ -15,7 +15,7 @@ from anndata.io import read_elem
 from scipy.sparse import issparse
 
 from scvae_cli.data.headers import COPIES, check_numbers, check_sparse, header, is_group, measure
-from scvae_cli.data.stores import opened, reason
+from scvae_cli.data.stores import modalities, opened, reason, which_modality, whole_of
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.untrusted import check_memory
 
@@ -25,7 +25,7 @@ UNUSED = ("obsm", "varm", "obsp", "varp", "uns")  # elements that no model looks
 def read_annotated(
     path: Path, *, needed: Collection[str], whole: bool, say: Callable[[str], None]
 ) -> anndata.AnnData:
-    """Read cells from h5ad or zarr: X, layers, raw, obs and var.
+    """Read cells from h5ad, h5mu or zarr: X, layers, raw, obs and var.
 
     Args:
         path: the file or folder.
@@ -48,11 +48,13 @@ def read_annotated(
             )
         if not is_group(file["obs"]) or not is_group(file["var"]) or "raw.X" in file:
             return _read_oldest(file, path)
+        if text := which_modality(file, path):
+            say(text)
         return Reader(file, path, needed, say).read(whole)
 
 
 def read_obs(path: Path) -> pd.DataFrame:
-    """Read only the table of the cells of an h5ad or zarr; leave out columns that are damaged.
+    """Read only the table of the cells of a store; leave out columns that are damaged.
 
     Raises:
         InputError: it leads elsewhere, or cannot be opened.
@@ -156,7 +158,23 @@ class Reader:
         }
         there = {column: values for column, values in columns.items() if values is not None}
         table = pd.DataFrame(there, index=index)
+        if name == "obs" and (whole := whole_of(self.file)) is not None:
+            table = self._with_common(table, whole)
         return table if key == "_index" else table.rename_axis(key)
+
+    def _with_common(self, obs: pd.DataFrame, whole: Any) -> pd.DataFrame:
+        """Add the columns of obs that a MuData has beside those of its modalities.
+
+        What the modalities have may be repeated there, as `rna:total`.
+        """
+        reader = Reader(whole, self.path, self.needed, self.say)
+        common = reader.element("obs", partial(reader.table, "obs"))
+        repeated = tuple(f"{modality}:" for modality in modalities(whole) or ())
+        new = [name for name in common if not name.startswith(repeated) and name not in obs]
+        if new and not common.index.is_unique:
+            self.say(f"{self.path.name}: obs of all modalities is left out: names occur twice")
+            return obs
+        return obs.join(common[new]) if new else obs
 
 
 def _read_oldest(file: Any, path: Path) -> anndata.AnnData:

@@ -1,4 +1,4 @@
-"""Reads the cells of a file or folder: h5ad, zarr, 10x's formats and tables.
+"""Reads the cells of a file or folder: h5ad, h5mu, zarr, 10x's formats and tables.
 
 The readers are scanpy's and anndata's, or check what those leave open: which axis holds the
 cells, and what is wrong with a file, in one line.
@@ -19,8 +19,8 @@ from scvae_cli.data.stores import is_annotated, is_store, reason
 from scvae_cli.data.tables import SUFFIX, read_table
 from scvae_cli.errors import Given, InputError, Kind
 
-KINDS = ".h5ad, .zarr, 10x's .h5, a 10x folder or its matrix.mtx, .csv, .tsv or .txt (also .gz)"
-PACKED = re.compile(r".*\.(h5ad|h5|zarr|tar)\.(gz|zip|bz2|xz)")
+KINDS = ".h5ad, .h5mu, .zarr, 10x's .h5, a 10x folder or matrix.mtx, .csv, .tsv or .txt (also .gz)"
+PACKED = re.compile(r".*\.(h5ad|h5mu|h5|zarr|tar)\.(gz|zip|bz2|xz)")
 UNPACKED_BY = {"gz": "gunzip", "zip": "unzip", "bz2": "bunzip2", "xz": "unxz"}
 
 
@@ -85,7 +85,7 @@ def _read_store(
     whole: bool,
     say: Callable[[str], None],
 ) -> anndata.AnnData:
-    """Read an h5ad, a zarr, or 10x's .h5: what is in it tells which."""
+    """Read an h5ad, an h5mu, a zarr, or 10x's .h5: what is in it tells which."""
     if path.suffix.lower() == ".h5" and not is_annotated(path):
         return read_10x(path, genome=genome, say=say)
     if genome is not None:

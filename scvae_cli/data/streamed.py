@@ -33,7 +33,7 @@ from scvae_cli.data.prepared import (
 )
 from scvae_cli.data.selection import check_names, renamed
 from scvae_cli.data.space_for import folder_for
-from scvae_cli.data.stores import is_annotated, is_store, opened
+from scvae_cli.data.stores import is_annotated, is_store, opened, which_modality
 from scvae_cli.data.wording import command_line
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.mapped import Collected
@@ -153,6 +153,8 @@ def _opened(
             for table in ("obs", "raw/var" if asked.raw else "var")
         )
         fits = (len(obs), len(var)) == (pieces.n_cells, pieces.n_genes)
+        if fits and (text := which_modality(file, path)):
+            say(text)
         return (obs, var, pieces) if fits else None
 
 

@@ -22,7 +22,7 @@ NAMES = {
     *PATHS, "hydra.run.dir", "hydra.sweep.dir", "multiqc", "data.label_key", "data.batch_key",
     "data.layer", "data.gene_names", "data.genome",
 }  # fmt: skip
-CELLS = re.compile(r"\.(h5ad|zarr|h5|(csv|tsv|txt|mtx)(\.gz)?)/?$", re.IGNORECASE)
+CELLS = re.compile(r"\.(h5ad|h5mu|zarr|h5|(csv|tsv|txt|mtx)(\.gz)?)/?$", re.IGNORECASE)
 # Settings that folders are not named after: they change no result, or name columns and files.
 UNNAMED = {
     "model", "data", "data.path", "data.labels", "data.batches", "data.dir", "data.label_key",
