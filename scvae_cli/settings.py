@@ -1,8 +1,8 @@
 """Check the settings that Hydra composed or a run wrote, and name the keys that are wrong."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import deepcopy
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
@@ -242,12 +242,19 @@ def unknown_key(key: str, value: str) -> InputError:
     if key in MEANT:
         return InputError(Kind.UNKNOWN, given, "no such key", f"give {MEANT[key](value)}")
     last = {k.rsplit(".", 1)[-1]: k for k in owners}
-    near = [last[key]] if key in last else get_close_matches(key, owners, n=1, cutoff=0.7)
-    near = near or get_close_matches(key.rsplit(".", 1)[-1], last, n=1, cutoff=0.7)
+    near = [last[key]] if key in last else _nearest(key, owners)
+    near = near or [last[name] for name in _nearest(key.rsplit(".", 1)[-1], last)]
     if near:
-        full = near[0] if near[0] in owners else last[near[0]]
-        return InputError(Kind.UNKNOWN, given, "no such key", f"did you mean {full}?")
+        meant = " or ".join(sorted(near))
+        return InputError(Kind.UNKNOWN, given, "no such key", f"did you mean {meant}?")
     return InputError(Kind.UNKNOWN, given, "no such key", "`scvae train --help` lists them")
+
+
+def _nearest(key: str, names: Iterable[str]) -> list[str]:
+    """Return the names most like a key: several if they are equally like it, up to three."""
+    near = get_close_matches(key, names, n=3, cutoff=0.7)
+    likeness = [SequenceMatcher(None, name, key).ratio() for name in near]
+    return [name for name, ratio in zip(near, likeness, strict=True) if ratio == likeness[0]]
 
 
 def _owners() -> dict[str, list[str]]:

@@ -53,6 +53,7 @@ LINES = {  # a command, and all that it says
     "train n_clusters=4": "n_clusters=4: no such key; did you mean cluster.n_clusters?",
     "train a.h5ad b.h5ad": "b.h5ad: is a second file; -m data=A,B runs each",
     f"train bta={300 * 'x'}": f"bta={300 * 'x'}: no such key; did you mean beta?",
+    "train bata=2": "bata=2: no such key; did you mean beta or data?",
     "train resume=nowhere":
         "resume=nowhere: no run or sweep there (run.json and sweep.json are missing); "
         "give the folder of a run or a sweep",

@@ -134,6 +134,23 @@ def test_a_word_that_no_cell_has_is_said(file):
     assert "data.unlabelled=Unknwn: no cell has this label" in said
 
 
+@pytest.mark.parametrize("name", ["nan", "NaN", "<NA>", "n/a", "null", "Unknown"])
+def test_what_stands_for_no_type_is_doubted_and_can_be_left_out(cells, tmp_path, name):
+    cells = cells.copy()
+    cells.obs["words"] = [{"Unknown": name, "NA": "A"}.get(t, t) for t in cells.obs["words"]]
+    cells.write_h5ad(tmp_path / "c.h5ad")
+    words = ["data=file", f"data.path='{tmp_path / 'c.h5ad'}'", "data.label_key=words"]
+    warned: list[str] = []
+    assert name in load(**compose(words).data.model_dump(), warn=warned.append).cell_types
+    n, (text,) = (cells.obs["words"] == name).sum(), warned
+    assert f"has {name} ({n} cells)" in text
+    *_, fix, _ = text.split('"')
+    warned.clear()
+    dataset = load(**compose([*words, fix]).data.model_dump(), warn=warned.append)
+    assert (set(dataset.cell_types), warned) == ({"A", "B", "T"}, [])
+    assert (dataset.labels == -1).sum() == n
+
+
 @pytest.mark.parametrize("model", ["pca", "vsc"])
 def test_partly_labelled_cells_train_and_the_others_are_scored(file, scvae, tmp_path, model):
     base = ["data=file", "data.path=c.h5ad", "data.label_key=part", *TINY, f"model={model}"]

@@ -1,7 +1,7 @@
 """Reads the cell types that people give: from a table of their own, or from a column of obs."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 
 from scvae_cli.data.tables import other_separator, read_texts
-from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.errors import Given, InputError, Kind, written
 from scvae_cli.visible import UNLABELLED
+
+# What tables have in place of a type that is missing or not known.
+NO_TYPES = {"<na>", "n/a", "na", "nan", "none", "null", "unassigned", "unknown", "unlabeled"}
 
 
 def read_labels(path: str, cells: np.ndarray, *, partly: bool = False) -> np.ndarray:
@@ -136,14 +139,29 @@ def named_by_numbers(column: pd.Series) -> pd.Series:
     return column.astype(float) if whole else column
 
 
-def doubt_types(types: np.ndarray, given: Given) -> str:
-    """Return what to say of types (n_cells,) that may be clusters; empty where they have names."""
-    if not all(re.fullmatch(r"\d*", str(name)) for name in np.unique(types)):
-        return ""
-    return (
-        f"{given} has whole numbers, as a clustering has: if they are no cell types, scores say "
-        "how well k-means finds that clustering again"
-    )
+def doubt_types(
+    types: np.ndarray, given: Given, unlabelled: Collection[str] = ()
+) -> Iterator[str]:
+    """Yield what to say of types (n_cells,) that may be clusters, or that may stand for none.
+
+    Args:
+        types: texts.
+        given: the setting that gave the types.
+        unlabelled: what is known to stand for none.
+    """
+    names, sizes = np.unique(types.astype(str), return_counts=True)
+    if all(re.fullmatch(r"\d*", name) for name in names):
+        yield (
+            f"{given} has whole numbers, as a clustering has: if they are no cell types, scores "
+            "say how well k-means finds that clustering again"
+        )
+    none = [n for n in names if n.casefold() in NO_TYPES and n not in unlabelled]
+    if none:
+        n_cells = int(sizes[np.isin(names, none)].sum())
+        yield (
+            f"{given} has {', '.join(none)} ({n_cells:,} cells), which scores take for a type: if "
+            f'no type is meant, give "data.unlabelled={written([*unlabelled, *none])}"'
+        )
 
 
 def mark_unlabelled(

@@ -77,7 +77,7 @@ def _types(cells: anndata.AnnData, asked: Options, announcer: Announcer) -> np.n
         return np.full(cells.n_obs, UNLABELLED)
     given = _given(asked)
     assert given is not None
-    if text := doubt_types(types, given):
+    for text in doubt_types(types, given, asked.unlabelled):
         announcer.warn(text)
     return mark_unlabelled(types, names, given, unlabelled=asked.unlabelled, say=announcer.say)
 

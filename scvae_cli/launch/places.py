@@ -22,6 +22,8 @@ NAMES = {
     *PATHS, "hydra.run.dir", "hydra.sweep.dir", "multiqc", "data.label_key", "data.batch_key",
     "data.layer", "data.gene_names", "data.genome",
 }  # fmt: skip
+LISTS = {"data.batch_key", "data.unlabelled", "data.covariates", "data.keep"}  # of such texts
+NO_TEXT = re.compile(r"[\d_.eE+-]+|nan|inf", re.IGNORECASE)  # what Hydra takes for a number
 CELLS = re.compile(r"\.(h5ad|h5mu|zarr|h5|(csv|tsv|txt|mtx)(\.gz)?)/?$", re.IGNORECASE)
 # Settings that folders are not named after: they change no result, or name columns and files.
 UNNAMED = {
@@ -83,13 +85,22 @@ def as_value(path: str) -> str:
 
 
 def with_quoted_path(override: str) -> str:
-    """Quote a value that names an existing file, or is a name of digits, so that Hydra keeps it.
+    """Quote a value that names an existing file, or is a name like a number: Hydra keeps it.
 
-    Hydra reads 2026_11_28 as a number without the lines, and 1.10 as 1.1.
+    Hydra reads 2026_11_28 as a number without the lines, 1.10 as 1.1, and nan as no text. So it
+    does in lists, where `null` is a text, too, as nothing else can be meant.
+
+    Example:
+        >>> print(with_quoted_path("data.unlabelled=[T cell,nan,1.10]"))
+        data.unlabelled=['T cell','nan','1.10']
     """
     key, _, value = override.partition("=")
-    if key in NAMES and re.fullmatch(r"[\d_.eE+-]+", value):
+    if key in NAMES and NO_TEXT.fullmatch(value):
         return f"{key}={quoted(value)}"
+    if key in LISTS and (inside := re.fullmatch(r"\[([^\[\]{}'\"$\\]+)\]", value)):
+        parts = [part.strip() for part in inside[1].split(",")]
+        texts = [p if p.lower() in ("true", "false", "") else quoted(p) for p in parts]
+        return f"{key}=[{','.join(texts)}]"
     if key not in PATHS or not exists(value):
         return override
     return f"{key}={as_value(value)}"
