@@ -6,12 +6,14 @@ import pytest
 import torch
 from conftest import FAST, PLAIN, SMALL, options_of
 from scipy.sparse import csr_array
-from torch.distributions import Multinomial
+from torch import Generator
+from torch.distributions import Bernoulli, Multinomial, NegativeBinomial
 
 from scvae_cli.data.dataset import Recipe, labelled
 from scvae_cli.data.holdout import split_cells, split_molecules
 from scvae_cli.errors import Kind, RunError
 from scvae_cli.models.checkpoint import Checkpoint, unpack
+from scvae_cli.models.ensemble import Ensemble
 from scvae_cli.models.model import Loss, Model
 from scvae_cli.models.registry import build
 from scvae_cli.models.train import train
@@ -150,14 +152,14 @@ class Known(Model):
 
     def __init__(self, shares):
         super().__init__()
-        self.shares, self.at = torch.from_numpy(shares).float(), 0
+        self.known, self.at = torch.from_numpy(shares).float(), 0
 
     def loss(self, x, generator, counts=None, progress=1.0, covariates=None):
         return Loss.without_kl(torch.zeros(()))
 
     def embed(self, x, kind, generator, covariates=None):
         self.at += 7
-        return self.shares[self.at - 7 : self.at]
+        return self.known[self.at - 7 : self.at]
 
     def decode(self, z, target_sum, covariates=None):
         return torch.log1p(target_sum * z)
@@ -178,6 +180,32 @@ def test_molecules_cost_what_a_multinomial_says(dataset):
             ways = torch.lgamma(row.sum() + 1) - torch.lgamma(row + 1).sum()
             total -= float(Multinomial(n, p).log_prob(row) - ways)
     assert validate(Known(shares)) == pytest.approx(total / float(held.sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_shares_are_those_of_counts_that_are_drawn(n_members):
+    """Zeros that a zero-inflated model adds hide molecules; by torch.distributions."""
+    options = options_of("ae", encoder=[8], decoder=[8], likelihood="zinb")
+    members = [build("ae", 12, 3, seed=seed, **options) for seed in range(n_members)]
+    z, drawn, total = torch.randn(4, 3, generator=Generator().manual_seed(0)), 0.0, 1000.0
+    for member in members:
+        dropout = member.likelihood.dropout
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            dropout.bias.copy_(torch.linspace(-3, 3, 12))
+            h = member.hidden(z, None)
+            mu = total * torch.softmax(member.decoder[-1](h), 1)
+            theta = member.likelihood.log_theta.exp()
+            counts = NegativeBinomial(theta, logits=mu.log() - theta.log()).sample((20000,))
+            counts *= Bernoulli(logits=-dropout(h)).sample((20000,))
+        drawn = drawn + counts.mean(0) / counts.mean(0).sum(1, keepdim=True) / n_members
+    model = members[0] if n_members == 1 else Ensemble(members, 3)
+    places = z if n_members == 1 else torch.cat([z, z], 1)
+    with torch.no_grad():
+        found = model.shares(places, 1e4)
+        expressed = torch.expm1(model.decode(places, 1e4)) / 1e4
+    torch.testing.assert_close(found, drawn, rtol=0.05, atol=2e-3)
+    assert (found - expressed).abs().max() > 0.05  # else this would not tell them apart
 
 
 def test_the_true_shares_are_the_best(dataset):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import FAST, PLAIN, options_of
+from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from scipy.stats import nbinom
 
@@ -134,6 +135,39 @@ def test_the_error_of_the_genes_means(counts, told):
         log_p += nbinom.logpmf(part, theta, theta / (theta + mu)).sum()
     found = mean_profile_error(model, csr_array(x), csr_array(counts), told, **HOW)
     assert found == pytest.approx(-log_p / 40, rel=1e-4)
+
+
+def test_the_error_of_a_zero_inflated_network_that_knows_no_cell(counts):
+    """One that gives all cells the same, fitted by scipy, is no better than what it gives."""
+    model = network("vae", "zinb")
+    shown = np.random.default_rng(1).binomial(1, np.linspace(0.3, 1.0, 12), counts.shape)
+    some = (counts * shown).astype(np.float32)
+    some[:, -1] += 1  # no cell is empty
+    totals, theta = some.sum(1, keepdims=True), model.likelihood.log_theta.exp().detach().numpy()
+
+    def loss(found: np.ndarray) -> float:
+        logits, odds = np.split(found, 2)
+        mu, pi = totals * np.exp(logits) / np.exp(logits).sum(), 1 / (1 + np.exp(-odds))
+        nb = nbinom.pmf(some, theta, theta / (theta + mu))
+        return -float(np.log(pi * (some == 0) + (1 - pi) * nb).sum()) / 40
+
+    best = minimize(loss, np.repeat([0.0, -2.0], 12), method="L-BFGS-B", options={"maxfun": 10**5})
+    cells = csr_array(np.log1p(some)), csr_array(some), None
+    with torch.no_grad():
+        for layer in (model.decoder[-1], model.likelihood.dropout):
+            layer.weight.zero_()
+        model.likelihood.dropout.bias.copy_(torch.from_numpy(best.x[12:]))
+        assert best.fun < mean_profile_error(model, *cells, **HOW) < 1.03 * best.fun
+        model.decoder[-1].bias.copy_(torch.from_numpy(best.x[:12]))
+    found = mean_profile_error(model, *cells, **HOW)
+    assert found == pytest.approx(best.fun, rel=1e-5)
+    with torch.no_grad():  # what is added to each cell's odds, and is the same on average
+        weight = model.likelihood.dropout.weight
+        weight.normal_(generator=torch.Generator().manual_seed(0))
+        z = model.embed(torch.from_numpy(np.log1p(some)), "mean", torch.Generator())
+        model.likelihood.dropout.bias.sub_(weight @ model.hidden(z, None).mean(0))
+    again = mean_profile_error(model, *cells, **HOW)
+    assert again == pytest.approx(found, rel=1e-4)
 
 
 def test_a_run_says_so(scvae, tmp_path):

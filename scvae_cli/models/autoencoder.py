@@ -106,8 +106,8 @@ class EncoderDecoder(Model):
         encoded: Tensor = self.encoder[1:](h)
         return encoded
 
-    def _decoded(self, z: Tensor, covariates: Tensor | None) -> Tensor:
-        """Compute what goes into the decoder's last layer, (n, width)."""
+    def hidden(self, z: Tensor, covariates: Tensor | None) -> Tensor:
+        """Compute what goes into the decoder's last layer at z (n, n_latent), (n, width)."""
         if self.condition is None:
             h: Tensor = self.decoder[:-1](z)
             return h
@@ -120,7 +120,7 @@ class EncoderDecoder(Model):
         """Compute the squared error of x, or -log P of counts, given z, averaged over cells."""
         output = self.decoder[-1]
         assert isinstance(output, nn.Linear)
-        h = self._decoded(z, covariates)
+        h = self.hidden(z, covariates)
         if self.likelihood is None:
             return reconstruction_error(x, h, output).mean()
         assert counts is not None
@@ -135,11 +135,22 @@ class EncoderDecoder(Model):
         self, z: Tensor, target_sum: float | None, covariates: Tensor | None = None
     ) -> Tensor:
         """Compute the expression (n, n_genes) at z (n, n_latent); see `Model`."""
-        x: Tensor = self.decoder[-1](self._decoded(z, covariates))
+        x: Tensor = self.decoder[-1](self.hidden(z, covariates))
         if self.likelihood is None:
             return x
         assert target_sum is not None
         return torch.log1p(target_sum * torch.softmax(x, 1))
+
+    def shares(
+        self, z: Tensor, target_sum: float | None, covariates: Tensor | None = None
+    ) -> Tensor:
+        """Compute the shares of genes (n, n_genes) in the molecules of cells at z; see `Model`."""
+        if self.likelihood is None or self.likelihood.name != "zinb":
+            return super().shares(z, target_sum, covariates)
+        h = self.hidden(z, covariates)
+        shown = torch.sigmoid(-self.likelihood.dropout(h))
+        rates = torch.softmax(self.decoder[-1](h), 1) * shown
+        return rates / rates.sum(1, keepdim=True).clamp_min(1e-9)
 
 
 class Autoencoder(EncoderDecoder):

@@ -1,6 +1,6 @@
 """Several models of the same cells, whose latent spaces are joined into one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -88,12 +88,20 @@ class Ensemble(Model):
         self, z: Tensor, target_sum: float | None, covariates: Tensor | None = None
     ) -> Tensor:
         """Compute the mean of the members' expression at z (n, n_members * n_latent)."""
-        places = z.unflatten(1, self.centre.shape) * self.scale + self.centre
-        parts = [
-            model.decode(place, target_sum, covariates)
-            for model, place in zip(self.models, places.unbind(1), strict=True)
-        ]
+        parts = [m.decode(place, target_sum, covariates) for m, place in self._places(z)]
         return torch.stack(parts).mean(0)
+
+    def shares(
+        self, z: Tensor, target_sum: float | None, covariates: Tensor | None = None
+    ) -> Tensor:
+        """Compute the mean of the members' shares at z (n, n_members * n_latent); see `Model`."""
+        parts = [m.shares(place, target_sum, covariates) for m, place in self._places(z)]
+        return torch.stack(parts).mean(0)
+
+    def _places(self, z: Tensor) -> Iterator[tuple[Model, Tensor]]:
+        """Yield each member with its own places (n, n_latent)."""
+        places = z.unflatten(1, self.centre.shape) * self.scale + self.centre
+        return zip(self.models, places.unbind(1), strict=True)
 
     def diagnose(self, batches: Iterable[tuple[Cells, Tensor | None]]) -> list[str]:
         """Name what is wrong with the members, a line for each; each passes over the batches."""

@@ -1,10 +1,11 @@
 """The reconstruction error of a decoder that knows only the means of the genes."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from scvae_cli.covariates import Covariates
 from scvae_cli.models.autoencoder import EncoderDecoder
@@ -31,7 +32,8 @@ def mean_profile_error(
     so this is also a loss that a network which tells cells apart must fall below.
 
     Args:
-        model: trained, on `device`; of a likelihood of counts, its dispersions are taken.
+        model: trained, on `device`; of a likelihood of counts, its dispersions are taken, and for
+            each gene the mean over cells of its log odds of an added zero.
         x: (n_cells, n_genes) values that it was trained on.
         counts: (n_cells, n_genes) counts, which likelihoods of counts need.
         covariates: of the cells; cells without batches are one batch.
@@ -64,7 +66,7 @@ def _error(
     model: EncoderDecoder,
     likelihood: Likelihood,
     cells: Batches,
-    parts: Iterable[Tensor],
+    parts: Sequence[Tensor],
     profile: np.ndarray,
 ) -> float:
     """Compute -log P of the counts of cells that all have a profile, summed over cells.
@@ -81,13 +83,32 @@ def _error(
     output = nn.Linear(last.in_features, last.out_features, device=last.weight.device)
     output.weight.zero_()
     output.bias.copy_(torch.from_numpy(np.log(profile + RARE)))
-    total = 0.0
+    outputs, hidden = [output], torch.zeros(last.in_features, device=last.weight.device)
+    if likelihood.name == "zinb":
+        # Its zeros hide molecules: a gene has more than are counted. How many more, only a fit
+        # would tell exactly, so that what the network gives on average may be closer.
+        hidden = _mean_hidden(model, cells, parts)
+        output.bias.add_(softplus(likelihood.dropout(hidden)))
+        outputs.append(last)
+    totals = [0.0] * len(outputs)
     for index in parts:
         batch = cells.take(index)
         assert batch.counts is not None
         told = None
         if likelihood.n_batches and batch.covariates is not None:
             told = batch.covariates[:, : likelihood.n_batches]
-        h = torch.zeros(batch.n_cells, last.in_features, device=last.weight.device)
-        total += float(likelihood(batch.counts, h, output, told)) * batch.n_cells
-    return total
+        h = hidden.expand(batch.n_cells, -1)
+        for i, layer in enumerate(outputs):
+            totals[i] += float(likelihood(batch.counts, h, layer, told)) * batch.n_cells
+    return min(totals)
+
+
+def _mean_hidden(model: EncoderDecoder, cells: Batches, parts: Sequence[Tensor]) -> Tensor:
+    """Compute the mean over cells of what goes into the decoder's last layer, (width,)."""
+    device = next(model.parameters()).device
+    noise, sums = torch.Generator(device), []
+    for index in parts:
+        batch = cells.take(index)
+        z = model.embed(batch.x, "mean", noise, batch.covariates)
+        sums.append(model.hidden(z, batch.covariates).sum(0))
+    return torch.stack(sums).sum(0) / sum(len(index) for index in parts)

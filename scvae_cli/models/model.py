@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
@@ -111,6 +112,24 @@ class Model(nn.Module, ABC):
             Values as the model was fitted on; log(1 + target_sum * share) from a model of counts,
             the share being of the counts in the model's genes.
         """
+
+    def shares(
+        self, z: Tensor, target_sum: float | None, covariates: Tensor | None = None
+    ) -> Tensor:
+        """Compute the share of each gene in the molecules that cells at z are expected to show.
+
+        These are the expression's own, but for zero inflation, which hides molecules.
+
+        Args:
+            z: (n, n_latent) places.
+            target_sum: see `decode`.
+            covariates: see `loss`.
+
+        Returns:
+            (n, n_genes), of sum 1.
+        """
+        rates = torch.expm1(self.decode(z, target_sum, covariates)).clamp_min(0)
+        return rates / rates.sum(1, keepdim=True).clamp_min(1e-9)
 
     def begin(self, x: Values, counts: Values | None, covariates: Covariates | None) -> None:
         """Set weights, before training, that follow from all cells at once; most have none.

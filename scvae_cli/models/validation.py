@@ -88,8 +88,7 @@ class HeldOutMolecules:
         first = 0
         for batch in self.cells.in_order(self.batch_size):
             z = model.embed(batch.x, "mean", noise, batch.covariates)
-            rates = torch.expm1(model.decode(z, self.target_sum, batch.covariates)).clamp_min(0)
-            shares = rates / rates.sum(1, keepdim=True).clamp_min(1e-9)
+            shares = model.shares(z, self.target_sum, batch.covariates)
             logs = torch.log((1 - MIX) * shares + MIX * self.mean)
             held = self.held[first : first + len(z)].tocoo()
             first += len(z)
