@@ -175,6 +175,13 @@ def test_without_the_control_the_highest_is_recommended_and_said():
     assert "pca-sqrt has no result" in verdict.in_words()[0]
 
 
+def test_rounding_beats_nothing():
+    verdict = judged(
+        {CONTROL: [0.1 + 0.2, 0.2, 0.25], "pca-50": [0.3 + 4e-12, 0.2 + 3e-12, 0.25 + 3e-12]}
+    )
+    assert (verdict.chosen, verdict.better) == (CONTROL, ())
+
+
 def test_two_seeds_decide_nothing():
     verdict = judged({CONTROL: [0.2, 0.21], "vae-nb": [0.3, 0.31]})
     assert verdict.chosen == CONTROL

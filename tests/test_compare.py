@@ -4,13 +4,16 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import FAST
+from scipy import stats
 
-from scvae_cli.results.means import by_seed, differences
+from scvae_cli.results.means import by_seed, differences, summarise
 from scvae_cli.results.pages import write_summary
 from scvae_cli.results.table import _has_one_fit, results
+from scvae_cli.results.verdict import verdict
 from scvae_cli.runs.run import Run
 
 
@@ -59,13 +62,13 @@ def test_a_run_that_did_not_end_may_still_run(scvae, twins):
     assert "- job0: unfinished, killed, or still running\n" in text
 
 
-@pytest.mark.parametrize("key", ["seed", "lr"])
-def test_by_a_number_alone(scvae, twins, key):
+@pytest.mark.parametrize(("key", "n_seeds"), [("seed", "1"), ("lr", "2")])
+def test_by_a_number_alone(scvae, twins, key, n_seeds):
     result = scvae("compare", "a", "b", "--by", key, "--to", "c")
     assert result.code == 0, result.err
     assert (twins / "c" / "figures" / f"scores_by_{key}.png").exists()
     rows = [line.split() for line in result.out.splitlines() if line.strip()]
-    assert [row[1] for row in rows[1:3]] == ["2", "2"]
+    assert [row[1] for row in rows[1:3]] == [n_seeds, n_seeds]
     assert "over model" not in result.err
     assert (
         f"Varied: {'lr, seed' if key == 'lr' else 'seed'}."
@@ -107,6 +110,30 @@ def test_runs_whose_model_no_seed_changes_are_known(scvae, run_of, tmp_path):
     assert results([Run(path).read_all() for path in paths])["one_fit"].to_list() == [
         True, False, False,
     ]  # fmt: skip
+    # What `trained=RUN` clusters again was trained with this seed, and RUN with no other.
     settings = {"model": "vae", "trained": "r", "embedding": "mean", "seed": 0}
-    assert _has_one_fit(settings)
-    assert not _has_one_fit({**settings, "embedding": "sample"})
+    assert not _has_one_fit(settings)
+    assert _has_one_fit({**settings, "model": "pca"})
+
+
+def test_runs_of_one_seed_are_one_value_of_a_mean():
+    """By scipy: averaged within a seed, as the verdict does; more of one seed tell no more."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "run": [f"r{i}" for i in range(12)], "model": "vae",
+            "tsne.perplexity": [10, 20, 30] * 4, "seed": np.repeat([0, 1, 2, 3], 3),
+            "status": "done", "tsne_nmi": rng.random(12),
+        }
+    )  # fmt: skip
+    (row,) = summarise(table, ["model"]).to_dict("records")
+    of_seeds = table.groupby("seed")["tsne_nmi"].mean()
+    low, high = stats.t.interval(0.95, 3, of_seeds.mean(), stats.sem(of_seeds))
+    assert row["n"] == 4
+    assert (row["tsne_nmi_low"], row["tsne_nmi_high"]) == pytest.approx((low, high))
+    (row,) = summarise(table[table["seed"] == 0], ["model"]).to_dict("records")
+    assert row["n"] == 1
+    assert np.isnan(row["tsne_nmi_low"])
+    table = pd.concat([table, table.assign(model="ae")])
+    table.iloc[[0, 4], table.columns.get_loc("status")] = "failed"
+    assert "in no mean: 2 of 12 of vae." in verdict(table, ["model"], "tsne_nmi")[0]

@@ -71,9 +71,10 @@ all cells at once).
 Scores are those of scIB (Luecken et al. 2022) in the latent space, from 0 to 1, higher is better.
 `batch` is the mean of the four scores of batches (iLISI, kBET, graph connectivity, silhouette of
 batches), `bio` the mean of the five scores of types (NMI and ARI of k-means, cLISI, silhouette of
-types, isolated types), `overall` is 0.4 batch + 0.6 bio. No score alone says that a method is
-good: one point for all cells mixes batches perfectly, and an island for each batch and type keeps
-types apart.
+types, isolated types), `overall` is 0.4 batch + 0.6 bio. Mutual information is divided by the
+geometric mean of the two entropies; scib-metrics takes the arithmetic mean. No score alone says
+that a method is good: one point for all cells mixes batches perfectly, and an island for each
+batch and type keeps types apart.
 
 These results are not blind. We looked at both sets of cell lines while we made the method: without
 alignment its total for batches was below scVI's on both, and so we added alignment. We chose how

@@ -70,7 +70,8 @@ def _known(scores: pd.DataFrame) -> str:
 
 Shares of the new cells, means with 95 % intervals over {N_HALVES} random halves or {SEEDS} seeds
 (`runs` says how many there are). `far` are those that are `{UNKNOWN}` by distance, `majority` is
-what is right if all cells get the run's most common type.
+what is right if all cells get the run's most common type. The intervals are of other halves of
+the same cells, or other seeds; shares on cells of other samples may differ by more.
 {_compared(scores)}
 
 {markdown(head, rows)}"""

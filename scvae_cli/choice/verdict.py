@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scvae_cli.analysis.stats import LEAST, LEVEL, Estimate, by_column, holm, paired
+from scvae_cli.analysis.stats import DIGITS, LEAST, LEVEL, Estimate, by_column, holm, paired
 from scvae_cli.choice.plan import CONTROL
 
 MAIN = "predicted"  # the criterion that candidates are chosen by
@@ -92,7 +92,7 @@ def judge(table: pd.DataFrame, order: Sequence[str]) -> Verdict:
 def _better(wide: pd.DataFrame) -> list[str]:
     """Return the candidates that beat the control by more than chance, the best first."""
     others = wide.drop(columns=CONTROL)
-    gaps = by_column(others.to_numpy() - wide[[CONTROL]].to_numpy())
+    gaps = by_column((others.to_numpy() - wide[[CONTROL]].to_numpy()).round(DIGITS))
     compared = gaps.n >= LEAST
     p = np.ones(len(compared))
     p[compared] = holm(gaps.p[compared])

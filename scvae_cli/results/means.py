@@ -17,16 +17,17 @@ def summarise(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         by: the columns that make a setting.
 
     Returns:
-        Columns `by`, n, failed, SCORE_mean, SCORE_sd, SCORE_low, SCORE_high. With one run there
-        is no sd, with fewer than three no interval.
+        Columns `by`, n (seeds with a result), failed (runs without one), SCORE_mean, SCORE_sd,
+        SCORE_low, SCORE_high. Runs of one seed, which may share a model, count as their mean.
+        With one seed there is no sd, with fewer than three no interval.
     """
     rows = []
     for values, group in table.groupby(list(by), dropna=False, sort=False):
         good = group[group["status"] == "done"]
         row = dict(zip(by, values, strict=True))
-        row |= {"n": len(good), "failed": int((group["status"] != "done").sum())}
+        row |= {"n": good["seed"].nunique(), "failed": int((group["status"] != "done").sum())}
         for score in scores_of(table):
-            columns = by_column(good[score].to_numpy()[:, None])
+            columns = by_column(good.groupby("seed")[score].mean().to_numpy()[:, None])
             for name in ("mean", "sd", "low", "high"):
                 known = columns.n[0] >= LEAST or name in ("mean", "sd")
                 row[f"{score}_{name}"] = getattr(columns, name)[0] if known else np.nan
@@ -101,10 +102,9 @@ def has_intervals(means: pd.DataFrame) -> bool:
 def about_means(means: pd.DataFrame) -> str:
     """Return a sentence on the means of `brief`, and on their intervals where there are some."""
     if not has_intervals(means):
-        return f"Means over n runs; with fewer than {LEAST} there is no interval."
-    return (
-        "Means over n runs \N{PLUS-MINUS SIGN} half of the 95 % confidence interval (Student's t)."
-    )
+        return f"Means over n seeds; with fewer than {LEAST} there is no interval."
+    half = "half of the 95 % confidence interval (Student's t)"
+    return f"Means over n seeds \N{PLUS-MINUS SIGN} {half}."
 
 
 def interval_in_words(low: float, high: float) -> str:

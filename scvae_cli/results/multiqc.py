@@ -82,7 +82,7 @@ def write_sweep(folder: Path, runs: Sequence[Run], asked: bool | str) -> None:
     for score in scores:
         for what in ("mean", "sd", "low", "high"):
             head = short_name(score) if what == "mean" else f"{short_name(score)} {what}"
-            say = {"mean": "mean over n runs", "sd": "standard deviation"}
+            say = {"mean": "mean over n seeds", "sd": "standard deviation"}
             text = f"{score_name(score)}: {say.get(what, f'{what} end of the 95 % interval')}"
             hidden = what != "mean" or score.partition("_")[2] not in SHOWN
             columns[f"{score}_{what}"] = head, text, _of_score(hidden=hidden)

@@ -80,8 +80,6 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 def _has_one_fit(settings: Mapping[str, Any]) -> bool:
     """Return whether another seed would give the same model, and the same latent space."""
-    if settings.get("trained") is not None:  # the weights of another run
-        return settings.get("embedding") != "sample"
     return settings.get("model") in UNSEEDED and settings.get("validation") is None
 
 

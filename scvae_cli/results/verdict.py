@@ -7,7 +7,7 @@ import pandas as pd
 
 from scvae_cli.analysis.stats import LEAST, Ranking, rank
 from scvae_cli.measures import score_name
-from scvae_cli.results.means import by_seed, has_one_fit, summarise, within_data
+from scvae_cli.results.means import by_seed, has_one_fit, within_data
 from scvae_cli.results.table import setting_name
 
 MOST_NAMED = 6  # settings that a sentence names
@@ -78,10 +78,11 @@ def _compared(ranking: Ranking, names: Sequence[str], one_fit: np.ndarray) -> st
 
 def _without(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
     """Return a sentence on runs without a result, where there are any."""
+    named = table.assign(setting=[setting_name(row, by) for _, row in table.iterrows()])
     lost = [
-        f"{row['failed']} of {row['n'] + row['failed']} of {setting_name(row, by)}"
-        for row in summarise(table, by).to_dict("records")
-        if row["failed"]
+        f"{n_failed} of {len(group)} of {name}"
+        for name, group in named.groupby("setting", sort=False)
+        if (n_failed := int((group["status"] != "done").sum()))
     ]
     return [f"Runs without a result, in no mean: {_some(range(len(lost)), lost)}."] if lost else []
 
