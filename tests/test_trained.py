@@ -175,6 +175,31 @@ def test_values_are_brought_to_what_the_run_had(scvae, tmp_path, counts):
     np.testing.assert_allclose(run.embed(normal, say=said.append), own, atol=1e-5)
     assert said[5].startswith("values are normalized (the total of each cell is 500), ")
     assert said[5].endswith("logged here (the run's were counts)")
+    base2 = counts.copy()
+    base2.X = base2.X / np.log(2)
+    np.testing.assert_allclose(run.embed(base2, say=said.append), own, atol=1e-5)
+    assert said[7].endswith("), made natural logarithms here (the run's were counts)")
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_logarithms_of_a_run_are_those_of_its_cells(scvae, counts, older):
+    """Older runs took them to any base, and left them as they were."""
+    counts.X = counts.X / np.log(2)
+    train(scvae, counts, "model=pca")
+    if older:
+        record = json.loads(Path("r/run.json").read_text())
+        del record["data"]["natural"]
+        Path("r/run.json").write_text(json.dumps(record))
+    said: list[str] = []
+    run = scvae_cli.load("r")
+    run.embed(counts, say=said.append)
+    done = "left as they are" if older else "made natural logarithms here"
+    assert said[1].endswith(f"), {done}")
+    found = run.embed(counts)
+    if not older:
+        np.testing.assert_allclose(found, run.latent.to_numpy(np.float32), atol=1e-5)
+        counts.X = counts.X * np.log(2)
+        np.testing.assert_allclose(run.embed(counts), found, atol=1e-5)
 
 
 def test_counts_are_refused_where_their_total_is_not_known(scvae, trained, counts):

@@ -186,6 +186,22 @@ def test_normalized_values_become_what_their_counts_become(simulated, tmp_path, 
     np.testing.assert_allclose(found.x.toarray(), expected.x.toarray(), rtol=1e-5, atol=1e-6)
 
 
+LOGARITHMS = {"log2": (2, None), "log10": (10, None), "some genes' log2": (2, 200)}
+
+
+@pytest.mark.parametrize("name", LOGARITHMS)
+def test_logarithms_become_natural(simulated, tmp_path, name):
+    base, n_genes = LOGARITHMS[name]
+    x = to_total(simulated, 1e4)[:, :n_genes]
+    write(changed(x, lambda data: np.log1p(data) / np.log(base)), tmp_path / "made.h5ad")
+    found = prepared(tmp_path / "made.h5ad")
+    np.testing.assert_allclose(found.x.toarray(), x.log1p().toarray(), rtol=1e-5)
+    assert not found.recipe.as_given
+    found = prepared(tmp_path / "made.h5ad", "data.values=logged")  # who says so has them as given
+    np.testing.assert_allclose(found.x.toarray() * np.log(base), x.log1p().toarray(), rtol=1e-5)
+    assert found.recipe.as_given
+
+
 @pytest.mark.parametrize("options", [[], ["data.values=counts"]])
 def test_corrected_counts_are_divided_by_their_totals(simulated, tmp_path, options):
     x = soup(simulated)

@@ -38,7 +38,7 @@ def prepare_alike(
     Args:
         adata: (n_cells, any genes).
         genes: the run's genes.csv.
-        theirs: what run.json says of the run's cells: `values`, `target_sum`.
+        theirs: what run.json says of the run's cells: `values`, `target_sum`, `natural`.
         clip: largest z-score, where the run scaled its values.
         layer: see `selection.select`.
         raw: see `selection.select`.
@@ -56,6 +56,8 @@ def prepare_alike(
     x = arrange(cells.X, rows, len(genes))
     seen = recognise(cells.X, usual=theirs["values"])
     kind = _kind(seen, values, say, wording)
+    if values != "auto" or (theirs["values"] == "logged" and theirs.get("natural") is None):
+        seen = seen._replace(natural=1.0)  # as the run's own, or as who gives them says
     _check_full(x, cells, wording)
     used = genes["used"].to_numpy(dtype=bool)
     x = csr_array(_logged(x, kind, seen, theirs, say, wording)[:, np.flatnonzero(used)])
@@ -157,7 +159,7 @@ def _logged(
     done = {
         "counts": f"normalized to {target_sum:,g} and logged here" if target_sum else "",
         "normalized": f"{scaled}logged here",
-        "logged": "left as they are",
+        "logged": "left as they are" if seen.natural == 1 else "made natural logarithms here",
     }[kind]
     other = "" if kind == theirs else f" (the run's were {theirs})"
     why = f" ({seen.why})" if seen.kind == kind else ""
@@ -165,4 +167,6 @@ def _logged(
     if kind == "counts":
         assert target_sum is not None
         return log_normalize(x, target_sum=target_sum)
-    return logarithm(x, factor=factor) if kind == "normalized" else x
+    if kind == "normalized":
+        return logarithm(x, factor=factor)
+    return x if seen.natural == 1 else csr_array(x * np.float32(seen.natural))

@@ -35,6 +35,7 @@ class Recipe:
         clip: largest value after that.
         whole: whether what was measured are whole numbers.
         unscaled: fingerprint of the cells before values were scaled, or None.
+        natural: what logarithms were multiplied by to be natural ones.
     """
 
     values: str = "logged"
@@ -47,6 +48,12 @@ class Recipe:
     clip: float | None = None
     whole: bool = True
     unscaled: str | None = None
+    natural: float = 1.0
+
+    @property
+    def as_given(self) -> bool:
+        """Whether values, but for scaling, are those that were given."""
+        return self.values == "logged" and self.natural == 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,8 @@ def read_whole(asked: Options, announcer: Announcer) -> Prepared:
     cells = _filtered(cells, asked)
     kind = kind_of(seen, asked, announcer)
     check_n_genes(cells.n_vars, kind, asked)
+    if asked.values != "auto":
+        seen = seen._replace(natural=1.0)  # whoever says what they are has them as they are
     x = _logged(cells, kind, seen, asked.target_sum)
     recipe = recipe_of(cells, kind, seen, asked.target_sum, np.ravel(cells.X.sum(axis=1)))
     told = covariates_of(cells, asked, announcer)
@@ -162,7 +164,7 @@ def kind_of(seen: Values, asked: Options, announcer: Announcer) -> str:
     done = {
         "counts": "normalized and logged here",
         "normalized": f"{scaled}logged here",
-        "logged": "left as they are",
+        "logged": "left as they are" if seen.natural == 1 else "made natural logarithms here",
     }[seen.kind]
     announcer.say(f"{name}: values are {seen.kind}: {seen.why}; {done}")
     if text := doubt(seen, seen.kind, command_line(asked.path)):
@@ -203,7 +205,7 @@ def _logged(cells: anndata.AnnData, kind: str, seen: Values, target_sum: float) 
         return log_normalize(x, target_sum=target_sum)
     if kind == "normalized":
         return logarithm(x, factor=target_sum / seen.total if seen.total else 1.0)
-    return x
+    return x if seen.natural == 1 else csr_array(x * np.float32(seen.natural))
 
 
 def recipe_of(
@@ -226,7 +228,7 @@ def recipe_of(
         return replace(recipe, target_sum=target_sum, totals=totals)
     if kind == "normalized" and seen.total:
         return replace(recipe, target_sum=target_sum)
-    return recipe
+    return replace(recipe, natural=seen.natural) if kind == "logged" else recipe
 
 
 def _chosen(

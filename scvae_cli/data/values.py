@@ -37,6 +37,8 @@ BASES: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {  # larges
     "2^x - 1": (LARGEST_LOG, lambda x: np.exp2(x) - 1),
     "10^x - 1": (9.0, lambda x: 10**x - 1),
 }
+# What logarithms are multiplied by to be natural ones.
+TO_NATURAL = {"2^x - 1": float(np.log(2)), "10^x - 1": float(np.log(10))}
 
 
 class Values(NamedTuple):
@@ -49,6 +51,7 @@ class Values(NamedTuple):
         total: of each cell, where it is one and the same, and values are no logarithms.
         sure: whether there is no other reading.
         depths: totals of counts that were not brought to one before the logarithm.
+        natural: what logarithms are to be multiplied by to be natural ones.
     """
 
     kind: str
@@ -57,6 +60,7 @@ class Values(NamedTuple):
     total: float | None = None
     sure: bool = True
     depths: str | None = None
+    natural: float = 1.0
 
 
 def recognise(x: csr_matrix, usual: str | None = None) -> Values:
@@ -83,7 +87,8 @@ def recognise(x: csr_matrix, usual: str | None = None) -> Values:
     if one := _one(sums[even]):
         if even == "x":
             return Values("normalized", f"the total of each cell is {_number(one)}", whole, one)
-        return Values("logged", f"{even} has the total {_number(one)} in each cell", whole)
+        why = f"{even} has the total {_number(one)} in each cell"
+        return Values("logged", why, whole, natural=TO_NATURAL.get(even, 1.0))
     for name, view in views.items():
         steps = _steps(x, view)
         if steps is None:
@@ -92,7 +97,8 @@ def recognise(x: csr_matrix, usual: str | None = None) -> Values:
             raw = len(steps) >= ENOUGH and np.abs(steps - np.rint(steps)).max() < 2 * CONSTANT
             depths = _span(sums[name]) if raw else None  # each cell's least was a whole number
             why = f"{name} is whole multiples of each cell's least"
-            return Values("logged", why, whole, depths=depths)
+            natural = TO_NATURAL.get(name, 1.0)
+            return Values("logged", why, whole, depths=depths, natural=natural)
         if len(steps) > 1 and _spread(steps) < CONSTANT:
             return Values("counts", f"whole multiples of {np.median(steps):.4g}, {span}", whole)
         total = 1.0 if totals.max() <= 1 else None

@@ -78,6 +78,7 @@ class Data(_Part):
     cell_types: dict[str, int]
     values: str = "logged"
     target_sum: Annotated[float, Field(gt=0)] | None = None
+    natural: Annotated[float, Field(gt=0)] | None = None  # older runs left logarithms as they were
     kept: dict[Annotated[str, AfterValidator(_not_own)], Literal["text", "number"]] = {}
 
 

@@ -131,6 +131,7 @@ def _summary(dataset: Dataset, fingerprint: str) -> dict[str, Any]:
         **_kept(dataset),
         "values": dataset.recipe.values,
         "target_sum": dataset.recipe.target_sum,
+        "natural": dataset.recipe.natural,
     }
 
 

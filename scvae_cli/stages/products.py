@@ -175,7 +175,7 @@ def _add_input(
     kept = set() if dataset.kept is None else {*dataset.kept} - of_csv
     selected = Selected(
         dataset.cells, dataset.genes, data.layer, data.raw, data.gene_names,
-        dataset.recipe.values == "logged", kept,
+        dataset.recipe.as_given, kept,
     )  # fmt: skip
     try:
         if state_of(source) != loaded.state:
