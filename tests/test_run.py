@@ -22,10 +22,12 @@ from test_report import Reader
 from scvae_cli import load as load_run
 from scvae_cli.data import sources
 from scvae_cli.errors import Kind, RunError
+from scvae_cli.launch.compose import compose
 from scvae_cli.models.registry import build
 from scvae_cli.runs.claim import discard
 from scvae_cli.runs.files import files_of
 from scvae_cli.runs.same import essential
+from scvae_cli.stages.expected import _sampled
 
 FILES = {
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
@@ -378,6 +380,22 @@ def test_principal_components_take_time_and_those_that_are_there_take_none(
     said = [read(tmp_path / name, "run.json")["expected"]["seconds"] for name in "ab"]
     n_values = sources.load(**load_run(tmp_path / "a").config.data.model_dump()).x.nnz
     assert said[0] - said[1] == pytest.approx(n_values, abs=1)
+
+
+def test_what_no_setting_limits_is_said_to_be_sampled(monkeypatch):
+    for name in ("MOST_CELLS", "MAX_CELLS"):
+        monkeypatch.setattr(f"scvae_cli.stages.expected.{name}", 100)
+    words = ["data=synthetic", "data.n_cells=150", "data.n_genes=40", "data.n_batches=2"]
+
+    def said(*more: str) -> str:
+        config = compose([*words, *more])
+        return _sampled(config, sources.load(**config.data.model_dump()))
+
+    batches = "scores of batches (100 cells)"
+    assert said() == f"samples are drawn for {batches}"
+    decoded = "model=vae", "embedding=decoded"
+    assert said(*decoded) == f"samples are drawn for embedding=decoded (100 cells), {batches}"
+    assert said("data.n_batches=1") == "nothing is sampled"
 
 
 def test_of_many_cells_some_are_mapped(scvae, tmp_path, monkeypatch):

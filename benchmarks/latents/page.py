@@ -139,11 +139,11 @@ def _regret(tables: Tables) -> str:
     parts = [
         """## What each rule of choice loses
 
-How far the mean of NMI and ARI is below that of the candidate that is highest on these types (in
-hindsight, and so partly by luck: nothing could lose 0 everywhere). Clusters are those of the
-latent space, as many as types: k-means / Leiden. `best, left out` is the candidate that is highest
-on all other sets of cells. scVI is not among the candidates, and loses less than 0 where it is
-above all."""
+Each number is the score (mean of NMI and ARI) of the candidate that is highest on these types,
+less that of the rule's choice. The highest is known in hindsight, and partly by luck, so that no
+rule can lose 0 everywhere. Clusters are those of the latent space, as many as types: k-means /
+Leiden. `best, left out` is the candidate that is highest on all other sets of cells. scVI is no
+candidate: a number below 0 says that it is above all candidates."""
     ]
     each = [regrets(tables, "latent", by) for by in BY]
     rules = list(each[0].columns[2:])
@@ -256,10 +256,10 @@ def _how(tables: Tables) -> str:
   of its column (one-sided Welch test of each method against it, at 5 % / (methods - 1)). With
   three seeds, a method whose scores scatter is rarely significantly below. Controls are not
   compared.
-- k-means: the mean over those of 50 starts whose inertia is within 1 % of the least, since which
-  of them is the least is luck. Leiden: the mean over five seeds, on the graph of 20 shared nearest
-  neighbours (Jaccard index of 1/15 or more), at the resolution that gives as many clusters as
-  there are types. Both are given the number of types.
+- k-means starts 50 times; scores are means over the starts whose inertia is within 1 % of the
+  lowest, as chance decides which of those is the lowest. Leiden: the mean over five seeds, on the
+  graph of 20 shared nearest neighbours (Jaccard index of 1/15 or more), at the resolution that
+  gives as many clusters as there are types. Both are given the number of types.
 - Maps are t-SNE of 1,000 cells at most.
 - Our networks train with batches of 256 on nine tenths of each cell's molecules and keep the
   weights that predict the rest best; all of them stop after 600 updates without a gain, except

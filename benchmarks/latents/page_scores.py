@@ -37,10 +37,10 @@ def first_or_level(tables: Tables, best: str) -> str:
                 if best not in top:
                     behind.append(f"{name}, {by}, {measure.upper()} ({top[0]} is above)")
     n = len(labels) * len(BY) * len(MEASURES)
-    rest = f": all but {'; '.join(behind)}" if behind else ""
+    rest = f" The others are: {'; '.join(behind)}." if behind else ""
     return (
-        f"On independent types it is first or level with the first (simultaneous 95 %, all "
-        f"methods) in {n - len(behind)} of {n} readings of the latent space{rest}."
+        f"On independent types no method is significantly above it (95 % for all methods at once) "
+        f"in {n - len(behind)} of {n} readings of the latent space.{rest}"
     )
 
 

@@ -89,7 +89,10 @@ def _verdict(some: Sequence[Gap], sparse: Sequence[str]) -> str:
             "latent space: what is better cannot be put down to its latents as such.",
         ]
     else:
-        answer = ["Not shown: no VSC is above the VAE in one measure and below it in none."]
+        answer = [
+            "Not shown: no VSC is better than the VAE (above it in one measure or more,",
+            "below it in none).",
+        ]
     pairs = dict.fromkeys((gap.a, gap.b) for gap in some)
     lines = [f"- *{a}* against *{b}*: {_sentence(by_verdict(some, a, b))}." for a, b in pairs]
     return "\n".join([" ".join(answer), "", *lines])
@@ -117,9 +120,10 @@ computed from [sparsity.csv](sparsity.csv).
 
 Every VSC run writes this figure and its numbers, latents.csv and drivers.csv. A latent is on in a
 cell where gamma, the posterior probability of its slab, is above 1/2. The slab lies on both sides
-of 0, so that + and - are two programmes: which genes rise as the latent goes from off, 0, to its
-mean where it is on with that sign, all other latents at the cells' mean. Effects are differences
-of log(1 + counts per 10,000), the 10,000 being counts in the {n_genes} genes.
+of 0, so that each latent gives two programmes, + and -: the genes that rise when the latent moves
+from 0 (off) to its mean among cells where it is on with that sign. All other latents are at the
+cells' mean. Effects are differences of log(1 + counts per 10,000), the 10,000 being counts in the
+{n_genes} genes.
 
 ## Measured
 

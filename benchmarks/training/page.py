@@ -59,10 +59,10 @@ a DataLoader).
 
 ## Memory and growth
 
-A process that trains the VAE for two epochs, or for as many as make 60,000 cells; the median but
-for the first. *Need* is the sparse matrix, the parameters, their gradients and Adam's two moments;
-*training adds* is the peak above the bare process, which has trained on 600 cells of 300 genes and
-no more, so that its libraries are loaded. The first row is PBMC3k, the others are `data=synthetic`
+Each process trains the VAE for two epochs, or more until it has seen 60,000 cells; times are the
+median epoch, without the first. *Need* is the sparse matrix, the parameters, their gradients and
+Adam's two moments. *Training adds* is peak memory minus that of the bare process, which trained on
+600 cells of 300 genes only. The first row is PBMC3k, the others are `data=synthetic`
 of its shape.
 
 {table(sizes, measured.memory)}
@@ -102,7 +102,7 @@ def on_a_gpu(measured: pd.DataFrame) -> str:
         cells = [name, f"{n_cells:,} x {size['n_genes']:,}"]
         row = [
             *cells, f"{size['non_zeros'] / 1e6:.1f}", f"{batch:,}",
-            *(f"{seconds[who]:.3g}" for who in (OURS, PEER)),
+            *(f"{seconds[who]:#.3g}".rstrip(".") for who in (OURS, PEER)),
             f"{seconds[PEER] / seconds[OURS]:.1f}",
             *(f"{peaks[who]:,.0f}" for who in (OURS, PEER)),
         ]  # fmt: skip

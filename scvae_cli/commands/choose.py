@@ -42,7 +42,7 @@ LEAST_CELLS = 50  # with fewer, neighbours and clusters tell nothing
 FEW = f"%(default)s; with fewer, {CONTROL} is recommended"
 EXAMPLES = {
     "pbmc.h5ad": "counts of your own",
-    "pbmc.h5ad --minutes 20": "an answer within about this time",
+    "pbmc.h5ad --minutes 20": "compare what is trained by then",
     "pbmc.h5ad data.label_key=cell_type": "scores too, which have no say",
     "pbmc3k --candidates pca-50,vae-nb --seeds 5": "fewer candidates, more seeds",
 }

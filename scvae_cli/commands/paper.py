@@ -24,7 +24,7 @@ from scvae_cli.runs.same import find_same
 
 EXAMPLES = {
     "--quick": "one seed, about 8 minutes",
-    "--to docs": "ten seeds, 2 to 3 hours; writes docs/reproduction.md",
+    "--to docs": "ten seeds, 3 to 5 hours; writes docs/reproduction.md",
 }
 
 

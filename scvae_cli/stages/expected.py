@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from scvae_cli.analysis.decoded import MOST_CELLS
+from scvae_cli.analysis.mixing import MAX_CELLS
 from scvae_cli.config import Config
 from scvae_cli.console import minutes
 from scvae_cli.data.dataset import Dataset
@@ -116,6 +117,10 @@ def _sampled(config: Config, dataset: Dataset) -> str:
     if not dataset.is_labelled:
         limits["score.max_cells"] = config.score.max_cells
     some = [f"{key}={n}" for key, n in limits.items() if n is not None and n < dataset.n_cells]
+    if config.embeds_decoded and dataset.n_cells > MOST_CELLS:
+        some.append(f"embedding={config.embedding} ({MOST_CELLS:,} cells)")
+    if (told := dataset.covariates) is not None and told.keys and dataset.n_cells > MAX_CELLS:
+        some.append(f"scores of batches ({MAX_CELLS:,} cells)")
     return f"samples are drawn for {', '.join(some)}" if some else "nothing is sampled"
 
 
