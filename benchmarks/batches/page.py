@@ -101,10 +101,20 @@ def _set(scores: pd.DataFrame, name: str, title: str) -> str:
     return f"""## {title[0].upper()}{title[1:]}
 
 Means over seeds ± half of the 95 % interval (Student's t); the highest means are bold.
-
+{_unmoved(found)}
 {markdown(["", *first.values()], rows(first))}
 
 {markdown(["", *rest.values()], rows(rest))}"""
+
+
+def _unmoved(found: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Return what to know of Harmony where it has the scores of what it was given."""
+    if not {HARMONY, "pca-sqrt"} <= {*found} or found[HARMONY] != found["pca-sqrt"]:
+        return ""
+    return (
+        "`harmony` moves no cell here: with its default settings, each of its clusters has cells "
+        "of one batch\nonly, so that it stops after two rounds.\n"
+    )
 
 
 def _against(scores: pd.DataFrame, sets: Mapping[str, str]) -> str:
