@@ -164,9 +164,11 @@ def _check_team(arguments: list[str]) -> None:
 
 def _train(arguments: list[str]) -> None:
     with importing():
+        from scvae_cli.launch.places import check_not_empty
         from scvae_cli.launch.resume import resume
         from scvae_cli.launch.train import launch
 
+    check_not_empty(arguments)
     given = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
     others = [a for a in arguments if not a.startswith("resume=")]
     if not given or given[-1] == "null":
@@ -214,6 +216,9 @@ def _complete(arguments: list[str]) -> None:
         os.environ["COMP_LINE"] = f"{program} {rest}"
     from scvae_cli.launch.train import launch
 
+    if len(arguments) < 2:
+        what = Given("", arguments[0])
+        raise InputError(Kind.MISSING, what, "names no shell", "give install=bash, zsh or fish")
     launch(arguments)
 
 

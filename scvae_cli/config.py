@@ -121,7 +121,7 @@ class Config(Block):
     seed: Seed
     ensemble: Annotated[int, Field(ge=2, le=100)] | None = None  # runs of older versions lack it
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: Count | None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
     embedding: Literal["mean", "sample", "mu", "decoded", "aligned"]
     trained: Place | None
     map: Literal["tsne", "umap"] = "tsne"  # runs of older versions lack it

@@ -147,7 +147,9 @@ def as_of(told: Covariates | None, batch: str | Mapping[str, str]) -> NDArray[np
         raise InputError(Kind.VALUE, given, reason, fix)
     code = np.zeros((1, len(told.keys)), np.int64)
     for i, (key, known) in enumerate(zip(told.keys, told.values, strict=True)):
-        if (value := str(values[key])) not in known:  # batches may be numbered
+        value = str(values[key]).removesuffix(".0")  # batches may be numbered
+        value = value if value in known else str(values[key])
+        if value not in known:
             raise unknown_choice(key, value, known)
         code[0, i] = known.index(value)
     numbers = np.zeros((1, len(told.names)), np.float32)

@@ -1,9 +1,9 @@
 """Fits a model to cells in memory; people call it as `scvae_cli.fit`."""
 
+import re
 import shutil
 import tempfile
 import warnings
-import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,14 +12,11 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
-from scipy.sparse import issparse
 
 from scvae_cli import pipeline
-from scvae_cli.columns import AUTO
 from scvae_cli.config import Config
 from scvae_cli.console import Console, in_notebook
-from scvae_cli.data.labels import obs_column
-from scvae_cli.data.selection import elsewhere
+from scvae_cli.data.in_memory import check_cells, write_cells
 from scvae_cli.errors import Given, InputError, Kind, written
 from scvae_cli.interrupts import undisturbed
 from scvae_cli.launch.compose import compose
@@ -32,12 +29,17 @@ from scvae_cli.saved import load
 from scvae_cli.trained import TrainedRun
 
 INPUT = "input.h5ad"  # the cells, in the run's folder
-INSTEAD = {  # settings of reading a file, and what people do with cells in memory
+INSTEAD = {  # settings of a file or a folder, and what people do with cells in memory
+    "data": "give the cells as adata",
+    "data.path": "give the cells as adata",
+    "output_dir": "give folder=FOLDER",
+    "hydra.run.dir": "give folder=FOLDER",
+    "resume": "call `scvae train resume=FOLDER`",
+    "force": "leave it out",
     "data.layer": "give layer=NAME",
     "data.raw": "give adata.raw.to_adata()",
     "data.gene_names": "set adata.var_names = adata.var[COLUMN]",
 }
-OF_OBS = ("label_key", "batch_key", "covariates", "keep")  # settings that name columns of obs
 
 
 def fit(
@@ -61,45 +63,65 @@ def fit(
         progress: see `scvae_cli.fit`.
         settings: of `scvae train`, by key; not `data`, nor what of it names a file.
     """
+    settings = _checked(adata, settings, inplace=inplace)
     created, whole = _folder(folder), folder is not None
     try:
-        words = _words(settings, created[-1] / INPUT, whole=whole)
-        _check_asked(adata, settings, inplace=inplace)
+        words = _words(settings, layer, created[-1] / INPUT, whole=whole)
         config = compose(words)
-        _write_input(adata, layer, settings, created[-1] / INPUT)
-        _execute(config, words, created[-1], _console(progress), whole=whole)
-        run = load(created[-1])
+        write_cells(adata, layer, settings, created[-1] / INPUT)
+        run = _execute(config, words, created[-1], _console(progress), whole=whole)
     except BaseException as error:
         begun = (created[-1] / "run.json").exists() and not isinstance(error, InputError)
-        if not whole or not begun:
+        if whole and not begun:
             (created[-1] / INPUT).unlink(missing_ok=True)
             discard(created)
         if isinstance(error, InputError) and str(error.value) == str(created[-1] / INPUT):
             raise _of_adata(error) from error
         raise
-    if not whole:
-        weakref.finalize(run, shutil.rmtree, created[-1], ignore_errors=True)
+    finally:
+        if not whole:
+            shutil.rmtree(created[-1], ignore_errors=True)
     for text in run.record.get("warnings", []):
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(_in_python(text), stacklevel=3)
     if inplace:
         names = adata.obs_names.astype(str)  # numbers, if obs.reset_index() was called
         adata.obsm[key_added] = run.latent.reindex(names).to_numpy(np.float32)
     return run
 
 
-def _check_asked(adata: anndata.AnnData, settings: Mapping[str, Any], *, inplace: bool) -> None:
-    """Refuse what cannot be done with these cells, before the work.
+def _checked(
+    adata: anndata.AnnData, settings: Mapping[str, Any], *, inplace: bool
+) -> dict[str, Any]:
+    """Refuse what cannot be done with these cells, before the work; return plain settings.
 
     Raises:
-        InputError: a setting is of files only, or the cells take no obsm.
+        InputError: these are no cells, or too few; a setting is of files only; a name is none that
+            a table can hold; or the cells take no obsm.
     """
+    check_cells(adata)
     if inplace and adata.isbacked and adata.is_view:
         fix = "give adata.to_memory(), or inplace=False"
         raise InputError(Kind.FORMAT, "adata", "is a view of a file, which takes no obsm", fix)
+    settings = {key: _plain(value) for key, value in settings.items()}
     for key, instead in INSTEAD.items():
         if settings.get(key) not in (None, False):
             given = Given("settings", {key: settings[key]}, f"{{{key!r}: {settings[key]!r}}}")
             raise InputError(Kind.CONFLICT, given, "is of a file, and not of adata", instead)
+    return settings
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting that numpy or pandas holds as Python's own: a list, a text, a number."""
+    if isinstance(value, np.ndarray | pd.Index | pd.Series):
+        return value.tolist()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _in_python(text: str) -> str:
+    """Return a warning of a run in the words of `fit`."""
+    text = text.replace(f"{INPUT}: ", "adata: ")
+    text = re.sub(r"data\.batch_key=([^\s;,]+)", r"batch_key='\1'", text)
+    return text.replace("data.label_key=", "labels_key=")
 
 
 def _of_adata(error: InputError) -> InputError:
@@ -122,7 +144,7 @@ def _folder(folder: str | Path | None) -> list[Path]:
     return created or [path]
 
 
-def _words(settings: dict[str, Any], file: Path, *, whole: bool) -> list[str]:
+def _words(settings: dict[str, Any], layer: str | None, file: Path, *, whole: bool) -> list[str]:
     """Return the words after `scvae train` that ask for this.
 
     Raises:
@@ -132,6 +154,8 @@ def _words(settings: dict[str, Any], file: Path, *, whole: bool) -> list[str]:
         what = Given("logger", settings["logger"])
         raise InputError(Kind.CONFLICT, what, "writes into the run's folder", "give folder=")
     given: dict[str, Any] = {"data": "file", "data.path": str(file)}
+    if layer is not None:  # so that the run knows, and `embed` takes that layer of other cells
+        given["data.layer"] = str(layer)
     if not whole:  # nothing is mapped or clustered, but checks ask for numbers that fit
         few = {"umap.n_neighbors": 2} if settings.get("map") == "umap" else {"tsne.perplexity": 1}
         given |= {"cluster.n_clusters": 2, **few, "data.keep": []}
@@ -148,86 +172,10 @@ def _word(value: Any) -> str:
     return repr(float(value)) if isinstance(value, float) else written(value)
 
 
-def _write_input(
-    adata: anndata.AnnData, layer: str | None, settings: Mapping[str, Any], file: Path
-) -> None:
-    """Write what the run reads of the cells: values, names, and columns of obs.
-
-    Raises:
-        InputError: there is no such layer, or no values, or what are no numbers, or negative
-            ones, or names that are not unique.
-    """
-    if layer is not None and layer not in adata.layers:
-        there = ", ".join(adata.layers) or "none"
-        given = Given("layer", layer)
-        raise InputError(Kind.MISSING, given, "no such layer", f"there are: {there}")
-    values = adata.X if layer is None else adata.layers[layer]
-    if values is None:
-        raise InputError(Kind.EMPTY, "adata", "has no X", "give layer=NAME")
-    if values.dtype.kind not in "fiub":
-        reason = f"its values are {values.dtype}, and not numbers"
-        raise InputError(Kind.CONTENT, "adata", reason)
-    _check_not_scaled(adata, values)
-    if not adata.obs_names.astype(str).is_unique:
-        fix = "call adata.obs_names_make_unique()"
-        raise InputError(Kind.CONTENT, "adata", "names of cells are not unique", fix)
-    var = pd.DataFrame(index=adata.var_names)
-    anndata.AnnData(values, _obs(adata, settings), var).write_h5ad(file)
-
-
-def _check_not_scaled(adata: anndata.AnnData, values: Any) -> None:
-    """Refuse values (n_cells, n_genes) below 0 (InputError), of which scaling leaves some in all.
-
-    What the run reads has no other values, so that it cannot say which to take.
-    """
-    some = values[:1000]
-    some = some.data if issparse(some) else np.asarray(some)
-    if some.size and some.min() < 0:
-        others = {f"layer={name!r}": layer for name, layer in adata.layers.items()}
-        if adata.raw is not None:
-            others["adata.raw.to_adata()"] = adata.raw.X
-        reason = f"has negative values ({some.min():.4g}), so it was scaled"
-        raise InputError(Kind.CONTENT, "adata", reason, elsewhere(others))
-
-
-def _obs(adata: anndata.AnnData, settings: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the columns of obs that an h5ad can hold; mixed values become text if they are named.
-
-    Raises:
-        InputError: there is no column of a name that settings have.
-    """
-    named: set[str] = set()
-    for key in OF_OBS:
-        value = settings.get(f"data.{key}")
-        for name in [value] if isinstance(value, str) else value or []:
-            if key != "keep" or not (name == AUTO or name in adata.var_names):  # a gene
-                obs_column(adata, f"data.{key}", name, Path("adata"))
-                named.add(name)
-    columns = {}
-    for name, column in adata.obs.items():
-        if _writable(name, column):
-            columns[name] = column
-        elif name in named:
-            columns[name] = column.astype(object).where(column.isna(), column.astype(str))
-    return pd.DataFrame(columns, index=adata.obs_names)
-
-
-def _writable(name: Any, column: pd.Series) -> bool:
-    """Return whether an h5ad can hold a column."""
-    if not isinstance(name, str) or name == "_index" or "/" in name:
-        return False
-    types = pd.api.types
-    return (
-        types.is_numeric_dtype(column)
-        or isinstance(column.dtype, pd.CategoricalDtype)
-        or types.infer_dtype(column, skipna=True) == "string"
-    )
-
-
 def _execute(
     config: Config, words: list[str], path: Path, console: Console, *, whole: bool
-) -> None:
-    """Run the experiment in its folder, whole or up to the latent space."""
+) -> TrainedRun:
+    """Run the experiment in its folder, whole or up to the latent space, and open it."""
     writer = RunWriter(path, first_record(config, words, words))
     status = "failed"
     reason: str | None = "interrupted"
@@ -247,3 +195,7 @@ def _execute(
             writer.end(status=status, reason=reason, ended=now())
     if whole:
         write_report(path, console)
+    run = load(path)
+    if not whole:  # its folder goes
+        run.run.hold("latent", "cells", "history")
+    return run

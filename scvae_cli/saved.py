@@ -34,6 +34,7 @@ def load(path: Path | str) -> TrainedRun:
         >>> list(run.latent.columns)
         ['z1', 'z2', 'z3']
     """
+    path = os.path.expanduser(path)  # noqa: PTH111 (Path's refuses unknown users)
     there = Path(os.path.realpath(path))  # `latest` may be another run when a table is read
     try:
         run = Run(Path(path))

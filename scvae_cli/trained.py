@@ -118,9 +118,9 @@ class TrainedRun:
         adata: anndata.AnnData,
         *,
         layer: str | None = None,
-        raw: bool = False,
+        raw: bool | None = None,
         gene_names: str | None = None,
-        values: str = "auto",
+        values: str | None = None,
         say: Callable[[str], None] = lambda text: None,
         wording: Wording = PYTHON,
     ) -> np.ndarray:
@@ -134,10 +134,10 @@ class TrainedRun:
 
         Args:
             adata: (n_cells, any genes); stays as it is.
-            layer: a layer to take in place of X.
-            raw: whether to take `.raw`.
+            layer: the layer to take, or `X`; None for the run's own, or X where there is none.
+            raw: whether to take `.raw`; None as the run did.
             gene_names: the column of `var` that names the genes; None to look at all.
-            values: what values are: `counts`, `normalized`, `logged`, or `auto` to look.
+            values: `counts`, `normalized`, `logged`, or `auto` to look; None as the run was told.
             say: called with a line about the genes, one about the values, and one about batches
                 that do not move.
             wording: what errors call `adata` and these arguments.
@@ -154,7 +154,7 @@ class TrainedRun:
             >>> adata.obsm["X_scvae"] = scvae_cli.load("outputs/latest").embed(adata)
         """
         x = prepare_alike(
-            adata, self.genes, self.run.data, clip=self.config.data.scale, layer=layer, raw=raw,
+            adata, self.genes, self.run.data, self.config.data, layer=layer, raw=raw,
             gene_names=gene_names, values=values, say=say, wording=wording,
         )  # fmt: skip
         return self.places(x, self._told(adata.obs, wording), self._batch(adata.obs, say))
@@ -197,7 +197,7 @@ class TrainedRun:
         known = self.covariates if self.config.has_network else None
         told = None if batch is None else as_of(known, batch)
         data, scale = self.run.data, self.config.data.scale
-        x = prepare_alike(adata, self.genes, data, clip=scale, **options)
+        x = prepare_alike(adata, self.genes, data, self.config.data, **options)
         z = self._posterior(x, self._told(adata.obs, PYTHON), "mean")
         values = decode(self.model, z, which, target_sum=data.get("target_sum"), as_of=told)
         if scale is not None:

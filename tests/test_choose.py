@@ -324,6 +324,14 @@ def test_choose_does_not_write_where_something_else_is(scvae, tmp_path):
     scvae("choose", *CELLS, "--to", "mine").refused(Kind.EXISTS, "--to")
 
 
+def test_choose_names_its_own_flag_where_nothing_can_be_written(scvae, tmp_path):
+    (tmp_path / "file").touch()
+    line = scvae("choose", *CELLS, "--to", "file/c").refused(Kind.UNAVAILABLE, "--to")
+    assert line.endswith("give another with --to FOLDER")
+    line = scvae("choose", *CELLS, "output_dir=file").refused(Kind.UNAVAILABLE, "--to")
+    assert "file/" in line  # where it was to go
+
+
 def test_every_candidate_has_a_preset():
     presets = {path.stem for path in (CONF / "experiment" / "choose").glob("*.yaml")}
     assert presets == {*CANDIDATES}

@@ -62,6 +62,11 @@ def test_a_run_that_did_not_end_may_still_run(scvae, twins):
     assert "- job0: unfinished, killed, or still running\n" in text
 
 
+def test_a_setting_asked_for_twice_counts_once(scvae, twins):
+    once, again = (scvae("compare", "a", "b", *["--by", "lr"] * n, "--json") for n in (1, 2))
+    assert json.loads(again.out) == json.loads(once.out)
+
+
 @pytest.mark.parametrize(("key", "n_seeds"), [("seed", "1"), ("lr", "2")])
 def test_by_a_number_alone(scvae, twins, key, n_seeds):
     result = scvae("compare", "a", "b", "--by", key, "--to", "c")

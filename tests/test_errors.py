@@ -104,6 +104,22 @@ LINES = {  # a command, and all that it says
         "outputs: no run there (run.json is missing); outputs/latest is the latest run in it",
     "verify nowhere": "nowhere: no run there (run.json is missing); give the folder of a run",
     "show nowhere": "nowhere: no such folder; give the folder of a run",
+    "train output_dir=": "output_dir=: names nothing; leave it out, or give a file or folder",
+    "train -m hydra.sweep.dir= seed=1,2":
+        "hydra.sweep.dir=: names nothing; leave it out, or give a file or folder",
+    "train resume=": "resume=: names nothing; leave it out, or give a file or folder",
+    "choose c.h5ad data.labels=":
+        "data.labels=: names nothing; leave it out, or give a file or folder",
+    "choose c.h5ad --to words.csv": "--to=words.csv: is a file; give a new folder",
+    "choose c.h5ad latent_dim=4":
+        "latent_dim: is what `scvae choose` sets; leave it out",
+    "data c.h5ad beta=3": "beta: no setting of data; give data.KEY=VALUE",
+    "embed run c.h5ad --to out.h5ad":
+        "--to=out.h5ad: is a table (CSV); give --h5ad out.h5ad for the cells",
+    "train threads=5000": "threads=5000: must be at most 1024, or null",
+    "train --resolve":
+        "The --resolve flag can only be used in conjunction with --cfg or --help",
+    "-sc": "-sc: names no shell; give install=bash, zsh or fish",
     "data x.csv": "data.path=x.csv: no such file or folder",
     "data words.csv": "data.path=words.csv: column h has 'two' in row a, no number",
     "data linked.h5ad": "data.path=linked.h5ad: /layers/l leads to another file",

@@ -19,6 +19,7 @@ from scvae_cli.data.sources import load
 from scvae_cli.errors import Kind
 from scvae_cli.launch.compose import compose
 from scvae_cli.models import compiled, kernels, likelihoods
+from scvae_cli.models.batches import place
 from scvae_cli.models.likelihoods import Likelihood
 from scvae_cli.models.registry import build
 from scvae_cli.models.sparse import SparseRows
@@ -300,6 +301,28 @@ def test_long_trainings_compile_and_short_ones_do_not(monkeypatch):
     assert [compiled.pays(n) for n in (5e8, 2e9)] == [False, True]
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert not compiled.pays(2e9)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "poisson", "nb", "zinb"])
+def test_only_what_is_compiled_takes_cells_for_it(monkeypatch, name):
+    """Elsewhere dense cells are computed with as such, which is faster than with all as sparse."""
+    monkeypatch.setattr(compiled, "ENOUGH", 0)
+    x = csr_array(np.random.default_rng(0).poisson(3.0, (30, GENES)).astype(np.float32))
+    options = options_of("vae", likelihood=name, encoder=[8], decoder=[8], branch=None)
+    forms = []
+
+    def placed(*arguments, **options):
+        batches = place(*arguments, **options)
+        forms.append(type(next(batches.in_order(30)).counts))
+        return batches
+
+    monkeypatch.setattr("scvae_cli.models.train.place", placed)
+    train(
+        build("vae", GENES, 2, seed=0, **options), x, epochs=1, batch_size=30, lr=1e-3,
+        batch_seed=0, noise_seed=0, device=torch.device("cpu"), counts=x,
+        on_epoch=lambda row: None,
+    )  # fmt: skip
+    assert forms == [SparseRows if name == "nb" else torch.Tensor]
 
 
 def test_a_compiled_training_is_a_plain_one_but_for_rounding(monkeypatch):

@@ -5,8 +5,11 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from anndata import AnnData
 from conftest import FAST
+from scipy.sparse import csr_matrix
 
 from scvae_cli.errors import Kind
 from scvae_cli.runs.claim import point_latest
@@ -100,3 +103,22 @@ def test_a_strangers_run_changes_no_link_outside_it(scvae, run_of, tmp_path):
     unfinish(tmp_path / "outputs" / "theirs")
     assert scvae("train", "resume=outputs/theirs").code == 0
     assert not os.path.lexists(tmp_path / "outputs" / "latest")
+
+
+@pytest.mark.parametrize("command", ["verify", "resume"])
+def test_where_the_cells_are_looked_for_is_said(scvae, tmp_path, monkeypatch, command):
+    """Paths start from the folder where the run began, which another folder may be by now."""
+    (tmp_path / "began").mkdir()
+    monkeypatch.chdir(tmp_path / "began")
+    cells = AnnData(csr_matrix(np.random.default_rng(0).poisson(3.0, (60, 9)).astype(np.float32)))
+    cells.write_h5ad("c.h5ad")
+    words = ["model=pca", "latent_dim=2", "tsne.perplexity=5", "map_3d=false", "hydra.run.dir=r"]
+    assert scvae("train", "c.h5ad", *words).code == 0
+    Path("c.h5ad").rename(tmp_path / "c.h5ad")
+    Path("r").rename(tmp_path / "r")
+    monkeypatch.chdir(tmp_path)
+    if command == "resume":
+        unfinish(tmp_path / "r")
+    given = ["verify", "r"] if command == "verify" else ["train", "resume=r"]
+    line = scvae(*given).refused(Kind.MISSING, "data.path")
+    assert f"no such file or folder in {tmp_path / 'began'}, where the run began" in line

@@ -1,8 +1,10 @@
 """From cells of known types to the types of others, by neighbours in a latent space."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.neighbors import KNeighborsClassifier
 
 from scvae_cli.errors import Given, InputError, Kind
@@ -33,7 +35,7 @@ class Transferred:
 def transfer(
     reference: np.ndarray,
     cell_types: np.ndarray,
-    latent: np.ndarray,
+    latent: Any,
     *,
     n_neighbors: int = N_NEIGHBORS,
     probability: float = PROBABILITY,
@@ -48,7 +50,7 @@ def transfer(
     Args:
         reference: (n_reference, n_latent) places of cells of known types.
         cell_types: (n_reference,) their types.
-        latent: (n_cells, n_latent) places of the others.
+        latent: (n_cells, n_latent) places of the others, as an array or a table.
         n_neighbors: how many neighbours have a say.
         probability: cells whose most likely type has less get none.
         quantile: cells farther from their neighbours than this share of the reference cells are
@@ -63,6 +65,7 @@ def transfer(
         >>> transfer(places, types, np.array([[1.5], [50.0]]), n_neighbors=2).cell_types
         array(['T', 'unknown'], dtype=object)
     """
+    latent = latent.toarray() if issparse(latent) else np.asarray(latent)
     _check(reference, latent, n_neighbors, probability, quantile)
     near = KNeighborsClassifier(n_neighbors, weights="distance").fit(reference, cell_types)
     shares = near.predict_proba(latent)
@@ -106,5 +109,5 @@ def _check(
     if latent.ndim != 2 or latent.shape[1] != n or not len(latent):
         shape = f"has the shape {latent.shape}, and must be (n_cells, {n})"
         raise InputError(Kind.VALUE, "latent", shape, "give what `embed` returns")
-    if not np.isfinite(latent).all():
-        raise InputError(Kind.CONTENT, "latent", "has values that are not finite")
+    if latent.dtype.kind not in "fiu" or not np.isfinite(latent).all():
+        raise InputError(Kind.CONTENT, "latent", "has values that are no finite numbers")

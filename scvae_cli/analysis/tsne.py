@@ -1,10 +1,11 @@
 """From latent space to a map."""
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, redirect_stdout
-from io import TextIOBase
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from threading import Lock, get_ident
+from typing import Any, TextIO
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -101,7 +102,7 @@ def tsne(
         verbose=0 if on_step is None else 2,  # scikit-learn tells of iterations in no other way
         **options,
     )
-    with nullcontext() if on_step is None else redirect_stdout(_Listener(on_step)):
+    with nullcontext() if on_step is None else _heard(on_step):
         places: np.ndarray = mapper.fit_transform(latent)
     if not np.isfinite(places).all():
         raise RunError(
@@ -174,17 +175,43 @@ def place_others(
     return everywhere
 
 
-class _Listener(TextIOBase):
-    """Takes what scikit-learn prints while it maps, and tells the iterations that it names."""
+_on_steps: dict[int, Callable[[int], None]] = {}  # by the thread that maps
+_changing = Lock()
 
-    def __init__(self, on_step: Callable[[int], None]) -> None:
-        self._on_step = on_step
+
+class _Overheard:
+    """Is the standard output, but takes what a thread prints in which scikit-learn maps."""
+
+    def __init__(self, stdout: TextIO) -> None:
+        self.stdout = stdout
 
     def write(self, text: str) -> int:
-        """Take a text that is printed."""
+        """Take a text that is printed, and tell the iteration if it names one."""
+        on_step = _on_steps.get(get_ident())
+        if on_step is None:
+            return self.stdout.write(text)
         if found := ITERATION.match(text):
-            self._on_step(int(found[1]))
+            on_step(int(found[1]))
         return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stdout, name)
+
+
+@contextmanager
+def _heard(on_step: Callable[[int], None]) -> Iterator[None]:
+    """Tell of the iterations that scikit-learn prints in this thread within the block."""
+    with _changing:
+        if not isinstance(sys.stdout, _Overheard):
+            sys.stdout = _Overheard(sys.stdout)
+        _on_steps[get_ident()] = on_step
+    try:
+        yield
+    finally:
+        with _changing:
+            del _on_steps[get_ident()]
+            if not _on_steps and isinstance(sys.stdout, _Overheard):
+                sys.stdout = sys.stdout.stdout
 
 
 def check_spread(latent: np.ndarray) -> None:

@@ -36,7 +36,10 @@ from scvae_cli.runs.claim import point_latest
 from scvae_cli.runs.run import Run, find
 from scvae_cli.threads import available
 
-OURS = {"experiment", "model", "seed", "resume", "validation", "hydra.sweep.dir", "hydra.run.dir"}
+OURS = {
+    "experiment", "model", "seed", "resume", "validation", "latent_dim", "likelihood", "ensemble",
+    "hydra.sweep.dir", "hydra.run.dir",
+}  # fmt: skip
 LEAST_CELLS = 50  # with fewer, neighbours and clusters tell nothing
 
 FEW = f"%(default)s; with fewer, {CONTROL} is recommended"
@@ -58,13 +61,13 @@ def choose(arguments: list[str]) -> None:
     asked = _parse(arguments)
     words = [*_source(asked.what), *asked.settings, *(["quiet=true"] if asked.quiet else [])]
     config = compose(words)
+    folder = _folder(asked.to, Path(config.output_dir))
     console = Console(quiet=config.quiet, live=not config.quiet)
     with console.busy("loading cells"):
         words += _further(config, words)
     candidates = [name for name in asked.candidates if _fits(name, words)]
     for name in sorted({*asked.candidates} - {*candidates}):
         console.line(f"{name} is left out: it chooses genes, and these cells keep all of theirs")
-    folder = _folder(asked.to)
     again = shlex.join(["scvae", "choose", *arguments])
     if not asked.to:
         again += f" --to {shlex.quote(shown(folder))}"
@@ -203,15 +206,17 @@ def _fits(candidate: str, words: Sequence[str]) -> bool:
     return candidate != "pca-deviance" or "data.genes" in keys
 
 
-def _folder(asked: Path | None) -> Path:
-    """Return the folder that was asked for, or a new one below outputs/.
+def _folder(asked: Path | None, output_dir: Path) -> Path:
+    """Return the folder that was asked for, or a new one below `output_dir`.
 
     Raises:
         InputError: what is there is no sweep.
     """
     if asked is None:
         now = datetime.now().astimezone()
-        return Path("outputs") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-choose"
+        return output_dir / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-choose"
+    if asked.exists() and not asked.is_dir():
+        raise InputError(Kind.EXISTS, Given("--to", asked), "is a file", "give a new folder")
     if asked.exists() and not (asked / "sweep.json").exists() and any(asked.iterdir()):
         reason = "is not empty, and not a folder of `scvae choose`"
         raise InputError(Kind.EXISTS, Given("--to", asked), reason, "give a new folder")
@@ -238,6 +243,11 @@ def _train(
     try:
         with _interrupted_after(minutes) as is_over:
             launch([*words, f"{key}={quoted(folder)}"])
+    except InputError as error:
+        if error.key != key:
+            raise
+        fix = "give another with --to FOLDER" if key == "hydra.sweep.dir" else error.fix
+        raise InputError(error.kind, Given("--to", folder), error.reason, fix) from error
     except (SystemExit, KeyboardInterrupt) as stop:
         code = stop.code if isinstance(stop, SystemExit) else INTERRUPTED
         if code == INTERRUPTED and is_over.is_set():

@@ -182,7 +182,7 @@ def _settings(table: pd.DataFrame, asked: list[str] | None) -> list[str]:
     for key in asked or []:
         if key not in [*settings, "seed"]:
             raise unknown_choice("--by", key, [*settings, "seed"])
-    by = asked or settings
+    by = list(dict.fromkeys(asked or settings))
     data = [key for key in ("data", "data_sha") if key in settings and key not in by]
     return [*by, *data]  # data are never averaged over
 

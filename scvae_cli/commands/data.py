@@ -17,7 +17,8 @@ from scvae_cli.data.dataset import Dataset
 from scvae_cli.data.labels import named_by_numbers
 from scvae_cli.data.sources import SOURCES, load
 from scvae_cli.data.stores import has_tables
-from scvae_cli.launch.compose import compose
+from scvae_cli.errors import InputError, Kind
+from scvae_cli.launch.compose import compose, keys_of
 from scvae_cli.launch.places import quoted
 from scvae_cli.options import DataConfig, FileConfig
 
@@ -47,11 +48,11 @@ def data(arguments: list[str]) -> None:
     parser.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE", help="its settings")
     add_json(parser)
     asked = parser.parse_intermixed_args(arguments)
+    _check(asked.overrides)
     own = ["data=file", f"data.path={quoted(asked.what)}"]
     overrides = [f"data={asked.what}"] if asked.what in SOURCES else own
     console = Console()
-    remarks: list[str] = []
-    doubts: list[str] = []
+    remarks, doubts = list[str](), list[str]()
     config = compose([*overrides, *asked.overrides])
     with console.busy("loading cells"):
         dataset = load(**config.data.model_dump(), say=remarks.append, warn=doubts.append)
@@ -74,6 +75,13 @@ def data(arguments: list[str]) -> None:
     console.table(columns)
     if likely:
         console.line(f"no cell types; data.label_key={likely} takes them from that column")
+
+
+def _check(words: list[str]) -> None:
+    """Refuse settings (InputError) that are none of data."""
+    for key in sorted(keys_of(words)):
+        if not key.startswith("data."):
+            raise InputError(Kind.UNKNOWN, key, "no setting of data", "give data.KEY=VALUE")
 
 
 MOST_TYPES = 200  # values of a column that may be types

@@ -60,7 +60,8 @@ def embed(arguments: list[str]) -> None:
             _check_writes(cells, asked.h5ad)
     with console.busy("embedding"):
         latent = run.embed(
-            cells, **_parts(options), values=options.values, wording=command_line(asked.file),
+            cells, **{**_parts(options), "layer": options.layer or "X"}, values=options.values,
+            wording=command_line(asked.file),
             say=lambda text: remarks.append(f"{asked.file.name}: {text}"),
         )  # fmt: skip
         predicted = labels.predict(run, latent, asked)
@@ -123,14 +124,18 @@ def _check_new(asked: argparse.Namespace) -> None:
         raise InputError(
             Kind.FORMAT, Given("--to", asked.to), "is not packed", f"give {asked.to.stem}"
         )
-    for path in filter(None, (asked.to, asked.h5ad)):
+    for flag, path in (("--to", asked.to), ("--h5ad", asked.h5ad)):
+        if path is None:
+            continue
         if path.exists():
-            flag = "--h5ad" if path.suffix == ".h5ad" else "--to"
             raise InputError(Kind.EXISTS, path, "exists already", f"give another file with {flag}")
         if not path.absolute().parent.is_dir():
             raise InputError(
                 Kind.MISSING, path, f"there is no folder {path.absolute().parent}", "make it first"
             )
+    if asked.to.suffix.lower() in (".h5ad", ".h5", ".zarr"):
+        fix = f"give --h5ad {asked.to.with_suffix('.h5ad')} for the cells"
+        raise InputError(Kind.FORMAT, Given("--to", asked.to), "is a table (CSV)", fix)
 
 
 def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
@@ -145,7 +150,10 @@ def _reading(theirs: object, file: Path, settings: list[str]) -> FileConfig:
         InputError: a setting is not one of `READING`, or has a wrong value.
     """
     for setting in settings:
-        key, _, value = setting.lstrip("+").partition("=")
+        key, equals, value = setting.lstrip("+").partition("=")
+        if not equals:
+            fix = f"the file is {file}" if str(file) != setting else "give one file"
+            raise InputError(Kind.VALUE, Given("", setting), "is not data.KEY=VALUE", fix)
         if key not in [f"data.{name}" for name in (*READING, "label_key")]:
             raise InputError(
                 Kind.UNKNOWN,

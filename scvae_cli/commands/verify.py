@@ -16,6 +16,7 @@ from scvae_cli.console import Console
 from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.launch.execute import DONE, logged, start
 from scvae_cli.launch.places import at_home, shown
+from scvae_cli.launch.resume import check_cells
 from scvae_cli.measures import SPACES, score_name
 from scvae_cli.options import FileConfig
 from scvae_cli.runs.files import MissingError, files_of
@@ -60,6 +61,8 @@ def verify(arguments: list[str]) -> None:
         os.chdir(run.record["cwd"])  # which the paths in its settings start from
     if run.is_export:
         config = _of_export(config)
+    else:
+        check_cells(config)
     with TemporaryDirectory(prefix="scvae-verify-") as folder:
         here: dict[str, Any] = {"output_dir": folder, "h5ad": False, "logger": None}
         here |= {key: run.record[key] for key in ("threads", "device") if key in run.record}

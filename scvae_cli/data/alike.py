@@ -15,21 +15,23 @@ from scvae_cli.data.selection import select
 from scvae_cli.data.values import Values, doubt, recognise
 from scvae_cli.data.wording import PYTHON, Wording
 from scvae_cli.errors import Given, InputError, Kind
+from scvae_cli.options import DataConfig, FileConfig
 from scvae_cli.untrusted import free_memory
 
 KINDS = ("counts", "normalized", "logged")
+SAME = 1e-4  # relative difference of totals that is rounding of logarithms
 
 
 def prepare_alike(
     adata: anndata.AnnData,
     genes: pd.DataFrame,
     theirs: Mapping[str, Any],
+    own: DataConfig,
     *,
-    clip: float | None,
     layer: str | None = None,
-    raw: bool = False,
+    raw: bool | None = None,
     gene_names: str | None = None,
-    values: str = "auto",
+    values: str | None = None,
     say: Callable[[str], None] = lambda text: None,
     wording: Wording = PYTHON,
 ) -> csr_array | np.ndarray:
@@ -38,33 +40,57 @@ def prepare_alike(
     Args:
         adata: (n_cells, any genes).
         genes: the run's genes.csv.
-        theirs: what run.json says of the run's cells: `values`, `target_sum`, `natural`.
-        clip: largest z-score, where the run scaled its values.
-        layer: see `selection.select`.
-        raw: see `selection.select`.
+        theirs: what run.json says of the run's cells: `values`, `target_sum`, `natural`, ...
+        own: settings of the run's cells.
+        layer: see `_part`.
+        raw: see `_part`.
         gene_names: see `selection.select`; None to look at all names (`match_genes`).
-        values: `counts`, `normalized`, `logged`, or `auto` to look.
+        values: `counts`, `normalized`, `logged`, or `auto` to look; None as the run was told.
         say: called with a line about the genes, and one about the values.
         wording: what errors call the cells and the settings.
 
     Raises:
-        InputError: too few of the genes are there, a cell has none of them, or values are not
-            what this model can take.
+        InputError: genes are missing, a cell has none, or the model takes no such values.
     """
+    layer, raw = _part(own, adata, layer, raw)
+    values = values or (own.values if isinstance(own, FileConfig) else "auto")
     cells = select(adata, wording, layer=layer, raw=raw, gene_names=gene_names)
     rows = match_genes(cells, genes, named=gene_names is not None, say=say, wording=wording)
     x = arrange(cells.X, rows, len(genes))
-    seen = recognise(cells.X, usual=theirs["values"])
+    seen = recognise(cells.X, like=theirs)
     kind = _kind(seen, values, say, wording)
-    if values != "auto" or (theirs["values"] == "logged" and theirs.get("natural") is None):
-        seen = seen._replace(natural=1.0)  # as the run's own, or as who gives them says
+    if values == "logged" or (theirs["values"] == "logged" and theirs.get("natural") is None):
+        seen = seen._replace(natural=1.0, total=None)  # as they are said to be
     _check_full(x, cells, wording)
     used = genes["used"].to_numpy(dtype=bool)
     x = csr_array(_logged(x, kind, seen, theirs, say, wording)[:, np.flatnonzero(used)])
-    if clip is None:
-        return x
-    mean, sd = genes.loc[used, ["mean", "sd"]].to_numpy(dtype=float).T
+    return x if own.scale is None else _scaled(x, genes[used], own.scale)
+
+
+def _scaled(x: csr_array, genes: pd.DataFrame, clip: float) -> np.ndarray:
+    """Return z-scores (n_cells, n_genes) by the means and deviations of the run's own cells."""
+    mean, sd = genes[["mean", "sd"]].to_numpy(dtype=float).T
     return scale_alike(x, mean=mean, sd=sd, clip=clip)
+
+
+def _part(
+    own: DataConfig, adata: anndata.AnnData, layer: str | None, raw: bool | None
+) -> tuple[str | None, bool]:
+    """Return the layer to take, None for X, and whether to take raw.
+
+    Args:
+        own: settings of the run's cells.
+        adata: the cells.
+        layer: of `adata`, or `X`; None for the run's own, or X where `adata` lacks that: where the
+            run's counts were in a layer, those of other cells may be in X.
+        raw: whether to take `.raw`; None as the run did, where `adata` has it.
+    """
+    if layer is None and raw is None and isinstance(own, FileConfig):
+        layer = own.layer if own.layer in adata.layers else None
+        raw = own.raw and adata.raw is not None
+    elif layer == "X" and "X" not in adata.layers:
+        layer = None
+    return layer, bool(raw)
 
 
 def positions(names: Sequence[str] | str | None, genes: pd.DataFrame, n_cells: int) -> np.ndarray:
@@ -95,7 +121,7 @@ def positions(names: Sequence[str] | str | None, genes: pd.DataFrame, n_cells: i
         if absent[0] in set(genes["gene"]):
             reason = "is not one of the genes that the model was given"
             raise InputError(Kind.MISSING, given, reason, "train with more data.genes")
-        near = get_close_matches(absent[0], index.astype(str), n=1)
+        near = get_close_matches(str(absent[0]), index.astype(str), n=1)
         fix = f"did you mean {near[0]}?" if near else "genes.csv of the run names those used"
         raise InputError(Kind.UNKNOWN, given, "no such gene in the model", fix)
     return np.asarray(index.get_indexer_for(list(names)))
@@ -154,12 +180,16 @@ def _logged(
             f"treat them as those were ({wording.setting('values', 'logged')} takes them as they "
             "are)",
         )
-    factor = target_sum / seen.total if target_sum and seen.total else 1.0
-    scaled = f"brought from {seen.total:,g} to {target_sum:,g} and " if factor != 1 else ""
+    # The total that the run's own cells had before the logarithm, and so these are to have.
+    wanted = target_sum or run.get("total")
+    factor = _factor(seen, kind, wanted)
+    brought = [f"brought from {seen.total:,g} to {wanted:,g}"] if factor != 1 else []
+    natural = ["made natural logarithms"] if seen.natural != 1 else []
+    logged = " and ".join([*natural, *brought])
     done = {
         "counts": f"normalized to {target_sum:,g} and logged here" if target_sum else "",
-        "normalized": f"{scaled}logged here",
-        "logged": "left as they are" if seen.natural == 1 else "made natural logarithms here",
+        "normalized": f"{' and '.join([*brought, 'logged'])} here",
+        "logged": f"{logged} here" if logged else "left as they are",
     }[kind]
     other = "" if kind == theirs else f" (the run's were {theirs})"
     why = f" ({seen.why})" if seen.kind == kind else ""
@@ -169,4 +199,13 @@ def _logged(
         return log_normalize(x, target_sum=target_sum)
     if kind == "normalized":
         return logarithm(x, factor=factor)
-    return x if seen.natural == 1 else csr_array(x * np.float32(seen.natural))
+    x = x if seen.natural == 1 else csr_array(x * np.float32(seen.natural))
+    return x if factor == 1 else logarithm(x.expm1(), factor=factor)
+
+
+def _factor(seen: Values, kind: str, wanted: float | None) -> float:
+    """Return what brings values, before the logarithm if they have one, to the total wanted."""
+    if not wanted or not seen.total or seen.kind != kind:
+        return 1.0
+    factor = wanted / seen.total
+    return 1.0 if kind == "logged" and abs(factor - 1) < SAME else factor

@@ -36,6 +36,8 @@ class Recipe:
         whole: whether what was measured are whole numbers.
         unscaled: fingerprint of the cells before values were scaled, or None.
         natural: what logarithms were multiplied by to be natural ones.
+        total: of each given cell, before the logarithm if there was one, where it is one.
+        sure: whether what was given had one reading.
     """
 
     values: str = "logged"
@@ -49,6 +51,8 @@ class Recipe:
     whole: bool = True
     unscaled: str | None = None
     natural: float = 1.0
+    total: float | None = None
+    sure: bool = True
 
     @property
     def as_given(self) -> bool:

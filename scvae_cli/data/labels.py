@@ -124,7 +124,10 @@ def obs_column(cells: anndata.AnnData, setting: str, name: str, path: Path) -> p
         reason = f"no such column of obs in {path} (there are {', '.join(there) or 'none'})"
         fix = f"did you mean {near[0]}?" if near else ""
         raise InputError(Kind.UNKNOWN, Given(setting, name), reason, fix)
-    return named_by_numbers(cells.obs[name])
+    if isinstance(column := cells.obs[name], pd.DataFrame):
+        reason = f"{column.shape[1]} columns of obs have this name"
+        raise InputError(Kind.NAMES, Given(setting, name), reason, "rename all but one")
+    return named_by_numbers(column)
 
 
 def named_by_numbers(column: pd.Series) -> pd.Series:

@@ -51,8 +51,8 @@ def read_whole(asked: Options, announcer: Announcer) -> Prepared:
     cells = _filtered(cells, asked)
     kind = kind_of(seen, asked, announcer)
     check_n_genes(cells.n_vars, kind, asked)
-    if asked.values != "auto":
-        seen = seen._replace(natural=1.0)  # whoever says what they are has them as they are
+    if asked.values == "logged":  # whoever says so has them as they are
+        seen = seen._replace(natural=1.0, total=None)
     x = _logged(cells, kind, seen, asked.target_sum)
     recipe = recipe_of(cells, kind, seen, asked.target_sum, np.ravel(cells.X.sum(axis=1)))
     told = covariates_of(cells, asked, announcer)
@@ -223,7 +223,10 @@ def recipe_of(
     from scvae_cli.data.selection import other_names
 
     names = cells.var_names.to_numpy(dtype=str)
-    recipe = Recipe(kind, counted=names, ids=other_names(cells), whole=seen.whole)
+    recipe = Recipe(
+        kind, counted=names, ids=other_names(cells), whole=seen.whole, total=seen.total,
+        sure=seen.sure or kind != seen.kind,
+    )  # fmt: skip
     if kind == "counts":
         return replace(recipe, target_sum=target_sum, totals=totals)
     if kind == "normalized" and seen.total:

@@ -75,14 +75,16 @@ def select(
 def other_names(cells: anndata.AnnData) -> np.ndarray | None:
     """Return other names (n_genes,) of the genes (ids, or symbols) from var; None if it has none.
 
-    The first column of var that is not numeric and whose values are distinct has them.
+    The first column of var that is not numeric, whose values are distinct, and which does not
+    merely repeat the names, has them.
     """
     for column in cells.var:
         names = cells.var[column]
         if pd.api.types.is_numeric_dtype(names) or names.nunique() < DISTINCT * len(names):
             continue
         others: np.ndarray = names.astype(str).to_numpy(dtype=str)
-        return others
+        if (others != cells.var_names.to_numpy(dtype=str)).any():
+            return others
     return None
 
 

@@ -13,8 +13,8 @@ Two properties tell, and each is looked for in x itself and in what x would be a
 What has neither (corrected counts; TPM without its other genes) has two readings; `doubt` says so.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -48,7 +48,7 @@ class Values(NamedTuple):
         kind: `counts`, `normalized` or `logged`.
         why: what tells so.
         whole: whether all are whole numbers.
-        total: of each cell, where it is one and the same, and values are no logarithms.
+        total: of each cell, before the logarithm if there was one, where all have the same.
         sure: whether there is no other reading.
         depths: totals of counts that were not brought to one before the logarithm.
         natural: what logarithms are to be multiplied by to be natural ones.
@@ -63,32 +63,36 @@ class Values(NamedTuple):
     natural: float = 1.0
 
 
-def recognise(x: csr_matrix, usual: str | None = None) -> Values:
+def recognise(x: csr_matrix, like: Mapping[str, Any] | None = None) -> Values:
     """Tell what the values of cells are.
 
     Args:
         x: (n_cells, n_genes), not negative; all genes that there are.
-        usual: what they are where nothing tells: of new cells, what a run's own were.
+        like: of new cells, which may be few, what the run's own were: `values`, `total`, `sure`.
     """
-    data = x.data.astype(np.float64)
+    data, like = x.data.astype(np.float64), like or {}
+    usual, known = like.get("values"), like.get("total")
     if not len(data):
         return Values(usual or "counts", "all zero", whole=True)
     whole, totals = are_whole(data), _totals(x, data)
     if whole:
         return recognise_whole(totals)
     span = _span(totals)
+    if usual and like.get("sure") is False:
+        return Values(usual, f"not whole, {span}; as the run's own", whole, sure=False)
     views = {"x": data} | {
         name: inverse(data)
         for name, (limit, inverse) in BASES.items()
         if SMALLEST_LOG < data.max() <= limit
     }
     sums = {name: _totals(x, view) for name, view in views.items()}
-    even = min(sums, key=lambda name: _spread(sums[name]) if _one(sums[name]) else np.inf)
-    if one := _one(sums[even]):
+    ones = {name: _one(of_view, known) for name, of_view in sums.items()}
+    even = min(sums, key=lambda name: _spread(sums[name]) if ones[name] else np.inf)
+    if one := ones[even]:
         if even == "x":
             return Values("normalized", f"the total of each cell is {_number(one)}", whole, one)
         why = f"{even} has the total {_number(one)} in each cell"
-        return Values("logged", why, whole, natural=TO_NATURAL.get(even, 1.0))
+        return Values("logged", why, whole, one, natural=TO_NATURAL.get(even, 1.0))
     for name, view in views.items():
         steps = _steps(x, view)
         if steps is None:
@@ -183,10 +187,15 @@ def _spread(values: np.ndarray) -> float:
     return float(values.std() / values.mean())
 
 
-def _one(totals: np.ndarray) -> float | None:
-    """Return the total of all cells, a round number where it is near one; None if they differ."""
+def _one(totals: np.ndarray, known: float | None = None) -> float | None:
+    """Return the total of all cells, a round number where it is near one; None if they differ.
+
+    A few cells have one total by chance; that counts only if it is a round or a `known` one.
+    """
     if _spread(totals) > CONSTANT:
         return None
+    if known is not None and np.abs(totals / known - 1).max() < CONSTANT:
+        return known
     middle = float(np.median(totals))
     near = min(ROUND, key=lambda total: abs(np.log(total / middle)))
     if abs(near / middle - 1) < CONSTANT:

@@ -28,6 +28,7 @@ from scvae_cli.errors import Given, InputError, Kind, cause, unknown_choice
 from scvae_cli.launch.places import (
     PATHS,
     at_home,
+    check_not_empty,
     exists,
     folder_name,
     quoted,
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 # What Hydra, OmegaConf and YAML raise for words they cannot compose.
 CANNOT_COMPOSE = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+
+# How a ValueError begins that Hydra raises for what a person typed.
+OF_HYDRA = ("Config group override", "The --resolve flag", "Expecting one subcommand")
 
 COMPOSING = RLock()  # held while Hydra is ours
 
@@ -56,6 +60,7 @@ def compose(overrides: list[str]) -> "Config":
     from scvae_cli.settings import parse
 
     register_resolvers()
+    check_not_empty(overrides)
     try:
         with _hydra_alone(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             words = [with_quoted_path(word) for word in overrides]
@@ -140,8 +145,9 @@ def raise_as_input_error(error: Exception, arguments: list[str]) -> NoReturn:
         raise interrupt
     if refusal := cause(error, InputError):
         raise refusal from error
-    # A ValueError is a fault of this code, unless Hydra says it of a choice such as model=0.
-    if type(error) is ValueError and not str(error).startswith("Config group override"):
+    # A ValueError is a fault of this code, unless Hydra says it of a choice such as model=0, or of
+    # its own flags.
+    if type(error) is ValueError and not str(error).startswith(OF_HYDRA):
         raise error
     raise explain(error, arguments) from error
 

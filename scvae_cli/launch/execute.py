@@ -134,7 +134,8 @@ def reason_of(error: Exception, path: Path) -> str:
         said = said.removeprefix("CUDA out of memory. ")
         return f"the GPU's memory is full ({said}); {LESS}, device=cpu none of it"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in said:  # the latter is PyTorch's
-        return f"the memory is full ({said}); {LESS}, and so do fewer data.genes"
+        what = f" ({said})" if said else ""
+        return f"the memory is full{what}; {LESS}, and so do fewer data.genes"
     return f"{name}: {said}"
 
 

@@ -106,6 +106,19 @@ def with_quoted_path(override: str) -> str:
     return f"{key}={as_value(value)}"
 
 
+def check_not_empty(words: Iterable[str]) -> None:
+    """Refuse a path without a name, which `output_dir=$UNSET` gives.
+
+    Raises:
+        InputError: a word is so.
+    """
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and not value and key in (*PATHS, "hydra.run.dir", "hydra.sweep.dir", "resume"):
+            fix = "leave it out, or give a file or folder"
+            raise InputError(Kind.EMPTY, Given(key, ""), "names nothing", fix)
+
+
 def typed(word: str) -> str:
     r"""Return a word as one types it in a shell.
 

@@ -13,7 +13,7 @@ from scvae_cli.errors import Given, InputError, Kind
 from scvae_cli.interrupts import WORDS, exit_code
 from scvae_cli.launch.compose import keys_of
 from scvae_cli.launch.execute import DONE, REFUSED, logged, start, write_report
-from scvae_cli.launch.places import inside, shown
+from scvae_cli.launch.places import exists, inside, shown
 from scvae_cli.launch.presets import without_reading
 from scvae_cli.launch.recorded import refuse_export
 from scvae_cli.runs.claim import lock, unlock
@@ -127,11 +127,26 @@ def _continued(run: Run, config: "Config", console: "Console") -> int:
     try:
         # The paths in its settings start from the folder where it began.
         with inside(run.record.get("cwd")), logged(run.path):
+            check_cells(config)
             code, _ = start(config, run.path, [], [], console, resumes=run)
             return write_report(run.path, console) if code == DONE else code
     except KeyboardInterrupt as error:
         say_how_to_resume(error, run.path, console)
         raise SystemExit(exit_code(error)) from None
+
+
+def check_cells(config: "Config") -> None:
+    """Refuse a run whose file of cells is not where its path leads from here, where it began.
+
+    Raises:
+        InputError: it is not.
+    """
+    path = getattr(config.data, "path", None)
+    if path is None or exists(path):
+        return
+    given = Given("data.path", path)
+    reason = f"no such file or folder in {Path.cwd()}, where the run began"
+    raise InputError(Kind.MISSING, given, reason, "move it there for the time")
 
 
 def _settings(run: Run) -> "Config":

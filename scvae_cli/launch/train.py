@@ -40,7 +40,7 @@ from scvae_cli.launch.compose import (
     register_resolvers,
 )
 from scvae_cli.launch.execute import DONE, FAILED, REFUSED, start, write_report
-from scvae_cli.launch.places import shown, with_cells, with_quoted_path
+from scvae_cli.launch.places import check_not_empty, shown, with_cells, with_quoted_path
 from scvae_cli.launch.presets import check_composed, check_presets, check_texts, without_reading
 from scvae_cli.launch.resume import say_how_to_resume
 from scvae_cli.runs.claim import discard
@@ -61,6 +61,7 @@ def launch(arguments: list[str]) -> None:
         InputError: they cannot be read or composed, or the configuration is not allowed.
         SystemExit: the run, or a run of the sweep, did not end well.
     """
+    check_not_empty(arguments)
     arguments, presets = _sorted_arguments(arguments)
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, and does not print and exit

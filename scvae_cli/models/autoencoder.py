@@ -79,6 +79,11 @@ class EncoderDecoder(Model):
         shape = widths[-1], widths[-2] + extra, n_batches
         self.likelihood = None if gaussian else Likelihood(likelihood, *shape)
 
+    @property
+    def compiles(self) -> bool:
+        """Return whether long trainings compute in compiled code; see `Model`."""
+        return self.likelihood is not None and self.likelihood.name == "nb"
+
     @torch.no_grad()
     def begin(self, x: Values, counts: Values | None, covariates: Covariates | None) -> None:
         """Let the last layer begin with what batches do to each gene; see `Model`.

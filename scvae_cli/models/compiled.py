@@ -10,7 +10,8 @@ whose terms are not negative, so that none of them cancel, whatever theta is. Th
 those of `sparse_likelihoods`; values and gradients are theirs but for rounding.
 
 Compiling takes some seconds, once on a machine: numba keeps what it compiled. A training that is
-too short for that (`pays`) does without, as does one with NUMBA_DISABLE_JIT=1.
+too short for that (`pays`) does without, as does one with NUMBA_DISABLE_JIT=1 (with which scanpy
+1.11 cannot normalise sparse counts, so that no page names it).
 """
 
 import os

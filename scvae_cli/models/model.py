@@ -52,6 +52,11 @@ class Model(nn.Module, ABC):
     has_gates: ClassVar[bool] = False
 
     @property
+    def compiles(self) -> bool:
+        """Return whether long trainings may compute in compiled code; see `models.compiled`."""
+        return False
+
+    @property
     def follows_progress(self) -> bool:
         """Return whether the loss of the same cells is another one later in a training."""
         return False

@@ -63,7 +63,7 @@ def train(
     training.restore(start)
     for row in training.history:
         on_epoch(row)
-    cells = place(x, counts, covariates, device, compiled=pays(numbers))
+    cells = place(x, counts, covariates, device, compiled=model.compiles and pays(numbers))
     _finish(training, cells, on_epoch, keep)
     return pd.DataFrame(training.history, columns=training.columns)
 

@@ -17,6 +17,7 @@ log = logging.getLogger("scvae")
 
 LOCK = ".lock"
 RESERVE_FILE = ".reserve"
+LONGEST = 256  # letters of a name, which no file system has more of
 # All that there is before a run has begun to compute.
 BEGINNINGS = {
     ".hydra", LOCK, RESERVE_FILE, "config.yaml", "genes.csv", "multirun.yaml", "run.json",
@@ -49,10 +50,11 @@ def claim(wanted: Path, *, exact: bool, named_by: str = "output_dir") -> tuple[P
                 raise InputError(Kind.EXISTS, path, "exists already", "give a folder of its own")
     except OSError as error:
         _remove_empty(missing)
+        what = wanted if len(wanted.name) < LONGEST else wanted.parent
         raise InputError(
             Kind.UNAVAILABLE,
             named_by,
-            f"cannot create {wanted.parent}: {error.strerror}",
+            f"cannot create {what}: {error.strerror}",
             f"give another with {named_by}{' ' if named_by[0] == '-' else '='}FOLDER",
         ) from error
     raise AssertionError

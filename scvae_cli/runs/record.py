@@ -79,6 +79,8 @@ class Data(_Part):
     values: str = "logged"
     target_sum: Annotated[float, Field(gt=0)] | None = None
     natural: Annotated[float, Field(gt=0)] | None = None  # older runs left logarithms as they were
+    total: Annotated[float, Field(gt=0)] | None = None
+    sure: bool = True
     kept: dict[Annotated[str, AfterValidator(_not_own)], Literal["text", "number"]] = {}
 
 

@@ -43,6 +43,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record: Mapping[str, Any] = read_json(path, "run")
+        self._held: dict[str, Any] = {}
 
     @property
     def status(self) -> str:
@@ -153,10 +154,16 @@ class Run:
 
     def table(self, name: str, needed: Sequence[str] = ()) -> Any:
         """Read NAME.csv as a DataFrame that has the needed columns; see `read_csv`."""
+        if name in self._held:
+            return self._held[name].copy()
         kept = self.data.get("kept") if name == "cells" else None
         if kept:
             kept = {column: kind for column, kind in kept.items() if column not in own(self.map)}
         return read_table(self.path, name, needed, kept)
+
+    def hold(self, *names: str) -> None:
+        """Read these tables for good: the folder may then go."""
+        self._held = {name: self.table(name) for name in names}
 
     def cells(self) -> Any:
         """Read cells.csv, which a run has that is done, as a DataFrame."""

@@ -132,6 +132,8 @@ def _summary(dataset: Dataset, fingerprint: str) -> dict[str, Any]:
         "values": dataset.recipe.values,
         "target_sum": dataset.recipe.target_sum,
         "natural": dataset.recipe.natural,
+        "total": dataset.recipe.total,
+        "sure": dataset.recipe.sure,
     }
 
 
