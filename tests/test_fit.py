@@ -265,6 +265,16 @@ def test_a_reading_that_was_not_sure_holds_for_other_cells(folder, adata):
         np.testing.assert_allclose(run.embed(cells[some]), run.latent.to_numpy()[some], atol=1e-4)
 
 
+def test_rounded_values_of_one_total_are_no_counts_one_cell_at_a_time_either(folder, adata):
+    del adata.obs["plate"]
+    cells = normalised(adata, 1e6)
+    cells.X.data = np.rint(cells.X.data)
+    with pytest.warns(UserWarning, match="normalized and rounded"):
+        run = scvae_cli.fit(cells, **PCA)
+    for some in (slice(0, 1), slice(4, 80)):
+        np.testing.assert_allclose(run.embed(cells[some]), run.latent.to_numpy()[some], atol=1e-4)
+
+
 ODD = {
     "intervals": lambda n: pd.cut(np.arange(float(n)), 3),
     "Float64": lambda n: pd.array([1.5, None] * (n // 2), dtype="Float64"),

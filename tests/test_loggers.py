@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from conftest import FAST, PLAIN, SMALL
 
 import scvae_cli
@@ -178,4 +180,4 @@ def test_what_is_not_installed_is_refused_before_anything_is_written(
 def test_other_loggers_and_folders_that_go_are_refused(scvae):
     assert "tensorboard" in scvae("train", "logger=wandb").refused(Kind.VALUE, "logger")
     with pytest.raises(InputError, match="give folder="):
-        scvae_cli.fit(None, logger="tensorboard")
+        scvae_cli.fit(AnnData(np.ones((9, 4), np.float32)), logger="tensorboard")

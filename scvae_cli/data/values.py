@@ -76,7 +76,7 @@ def recognise(x: csr_matrix, like: Mapping[str, Any] | None = None) -> Values:
         return Values(usual or "counts", "all zero", whole=True)
     whole, totals = are_whole(data), _totals(x, data)
     if whole:
-        return recognise_whole(totals)
+        return recognise_whole(totals, known if usual == "normalized" else None)
     span = _span(totals)
     if usual and like.get("sure") is False:
         return Values(usual, f"not whole, {span}; as the run's own", whole, sure=False)
@@ -115,10 +115,16 @@ def are_whole(data: np.ndarray) -> bool:
     return bool((np.abs(data - np.rint(data)) <= NOISE).all())
 
 
-def recognise_whole(totals: np.ndarray) -> Values:
-    """Tell what whole values of cells are, by the totals of the cells that have any."""
-    total = _one(totals)
-    if total in ROUND and 0 < _spread(totals) < ROUNDED and len(totals) >= ENOUGH:
+def recognise_whole(totals: np.ndarray, known: float | None = None) -> Values:
+    """Tell what whole values of cells are, by the totals of the cells that have any.
+
+    Args:
+        totals: (n_cells,).
+        known: of new cells, the total of a run's own, where these were normalized.
+    """
+    total = _one(totals, known)
+    rounded = total in ROUND and 0 < _spread(totals) < ROUNDED and len(totals) >= ENOUGH
+    if total is not None and (rounded or total == known):
         why = f"whole numbers, but the total of each cell is about {_number(total)}"
         return Values("normalized", why, True, total, sure=False)
     return Values("counts", f"whole numbers, {_span(totals)}", whole=True)
