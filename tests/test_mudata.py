@@ -93,6 +93,13 @@ def test_names_that_occur_twice_give_the_genes_alone(tmp_path):
     assert said[1:] == ["c.h5mu: obs of all modalities is left out: names occur twice"]
 
 
+def test_one_without_a_table_of_all_cells_gives_the_genes_alone(tmp_path):
+    write(two(), tmp_path / "c.h5mu")
+    with h5py.File(tmp_path / "c.h5mu", "a") as file:
+        del file["obs"]
+    assert list(read(tmp_path / "c.h5mu").obs) == ["kind", "total"]
+
+
 def test_the_only_modality_is_read_whatever_its_name(tmp_path):
     said: list[str] = []
     mudata.MuData({"gex": two()["rna"]}).write(tmp_path / "c.h5mu")

@@ -169,6 +169,8 @@ class Reader:
         """
         reader = Reader(whole, self.path, self.needed, self.say)
         common = reader.element("obs", partial(reader.table, "obs"))
+        if common is None:
+            return obs
         repeated = tuple(f"{modality}:" for modality in modalities(whole) or ())
         new = [name for name in common if not name.startswith(repeated) and name not in obs]
         if new and not common.index.is_unique:

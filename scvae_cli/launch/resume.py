@@ -146,7 +146,7 @@ def check_cells(config: "Config") -> None:
         return
     given = Given("data.path", path)
     reason = f"no such file or folder in {Path.cwd()}, where the run began"
-    raise InputError(Kind.MISSING, given, reason, "move it there for the time")
+    raise InputError(Kind.MISSING, given, reason, "put it there, or a link to it")
 
 
 def _settings(run: Run) -> "Config":
